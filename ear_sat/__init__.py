@@ -1,0 +1,33 @@
+"""εar-VAE for stable-audio-tools.
+
+Importing this package is cheap and changes nothing. :func:`register` makes the host's factories know our types;
+``ear_sat.models``, ``ear_sat.losses`` and ``ear_sat.metrics`` work without the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .errors import UserError
+
+__version__ = "0.1.0"
+__all__ = ["UserError", "__version__", "register", "register_loss"]
+
+
+def register() -> None:
+    """Registers our model parts, losses, wrapper and data sets with the host's factories; calling it again is free.
+
+    Raises:
+        UserError: stable-audio-tools is not installed.
+    """
+    from .host.register import register as register_with_host
+
+    register_with_host()
+
+
+def register_loss(name: str, cls: Callable[..., Any]) -> None:
+    """Makes a loss class available under a type name; see :func:`ear_sat.losses.register_loss`."""
+    from .losses import register_loss as add
+
+    add(name, cls)

@@ -1,0 +1,104 @@
+"""JSON configs: read them, build objects from them, and name the close match when a key or a type is unknown.
+
+Config keys are constructor arguments, so the constructor's signature is the schema.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .errors import UserError
+
+T = TypeVar("T")
+
+
+def choice_error(what: str, given: object, choices: Iterable[str]) -> UserError:
+    """Says that ``given`` is not a valid ``what``, which ones are, and which one is closest.
+
+    >>> str(choice_error("weighting", "kk", ["k", "a", "none"]))
+    "unknown weighting 'kk'; did you mean 'k'? Valid: a, k, none"
+    """
+    names = sorted(map(str, choices))
+    # difflib compares characters, so fold the case and keep the threshold low: a wrong guess costs nothing.
+    by_fold = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(str(given).lower(), by_fold, n=1, cutoff=0.5)
+    hint = f"; did you mean '{by_fold[close[0]]}'?" if close else ";"
+    return UserError(f"unknown {what} '{given}'{hint} Valid: {', '.join(names)}")
+
+
+def check_choice(what: str, given: str, choices: Iterable[str]) -> str:
+    """Returns ``given`` if it is one of ``choices``, else raises :class:`UserError`."""
+    names = list(choices)
+    if given not in names:
+        raise choice_error(what, given, names)
+    return given
+
+
+def check_keys(what: str, config: Mapping[str, Any], valid: Iterable[str]) -> None:
+    """Raises :class:`UserError` for the first key of ``config`` that is not in ``valid``."""
+    names = list(valid)
+    for key in config:
+        if key not in names:
+            raise choice_error(f"key in {what}", key, names)
+
+
+def parameter_names(factory: Callable[..., Any], *, without: Iterable[str] = ()) -> list[str]:
+    """The keyword arguments ``factory`` accepts, without ``self`` and those in ``without``."""
+    hidden = {"self", *without}
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    signature = inspect.signature(factory)
+    return [name for name, p in signature.parameters.items() if p.kind in kinds and name not in hidden]
+
+
+def build(what: str, factory: Callable[..., T], config: Mapping[str, Any] | None, **injected: Any) -> T:
+    """Calls ``factory(**injected, **config)`` after checking the keys of ``config``; the config is never written to.
+
+    ``what`` names the place in the JSON for error messages. ``injected`` arguments come from the program and cannot be
+    given in the JSON; those the factory does not take are left out.
+    """
+    config = {} if config is None else config
+    if not isinstance(config, Mapping):
+        raise UserError(f"{what} must be a JSON object, not {type(config).__name__}")
+    kinds = {p.kind for p in inspect.signature(factory).parameters.values()}
+    # A class without its own __init__ shows torch.nn.Module's (*args, **kwargs), which takes nothing.
+    inherited = kinds == {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    accepts_any = inspect.Parameter.VAR_KEYWORD in kinds and not inherited
+    if not accepts_any:
+        check_keys(what, config, parameter_names(factory, without=injected))
+        injected = {k: v for k, v in injected.items() if k in parameter_names(factory)}
+    required = [
+        name
+        for name, p in inspect.signature(factory).parameters.items()
+        if p.default is inspect.Parameter.empty
+        and p.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        and name not in injected
+    ]
+    missing = [name for name in required if name not in config]
+    if missing:
+        raise UserError(f"{what} needs the key{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
+    return factory(**injected, **config)
+
+
+def load_json(path: str | Path) -> dict[str, Any]:
+    """Reads a JSON object from ``path``.
+
+    Raises:
+        UserError: the file is missing, is not JSON (with line and column), or is not an object.
+    """
+    path = Path(path)
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no such file: {path}; give the path of a JSON config") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path} must hold a JSON object, not a {type(config).__name__}")
+    return config

@@ -1,0 +1,30 @@
+"""Data sets: synthesised demo music, folders of audio files, and the loader that builds them from JSON."""
+
+from .base import CropDataset, Sample
+from .demo import DemoDataset
+from .folder import FolderDataset, collect_left_out
+from .loader import DATASET_TYPES, collate, create_dataloader, create_dataset
+from .reading import AudioFile, UnusableFileError, find_audio_files, mix_channels, open_header, read_crop, read_frames
+from .sampler import EpochSampler
+from .synth import synthesise_track
+
+__all__ = [
+    "DATASET_TYPES",
+    "AudioFile",
+    "CropDataset",
+    "DemoDataset",
+    "EpochSampler",
+    "FolderDataset",
+    "Sample",
+    "UnusableFileError",
+    "collate",
+    "collect_left_out",
+    "create_dataloader",
+    "create_dataset",
+    "find_audio_files",
+    "mix_channels",
+    "open_header",
+    "read_crop",
+    "read_frames",
+    "synthesise_track",
+]

@@ -1,0 +1,242 @@
+"""Crops from folders of audio files, where one bad file never stops a run."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..config import check_keys
+from ..errors import UserError
+from .base import CropDataset, Sample, is_silent, require_flag, require_whole
+from .metadata import CustomMetadata
+from .reading import SUFFIXES, AudioFile, UnusableFileError, find_audio_files, mix_channels, open_header, read_crop
+
+logger = logging.getLogger(__name__)
+
+_OTHER_FILES = 100  # tried at random in place of a file that gives nothing, before all are searched in order
+
+
+class FolderDataset(CropDataset):
+    """Crops from all audio files below some folders; JSON ``dataset_type`` "ear_audio".
+
+    Only the crop is decoded, not the file. Files that cannot be used are left out with a reason, at construction (from
+    their headers) or when a crop is read; :attr:`left_out` maps their paths to the reasons. A worker process has its
+    own copy of it, so each sample carries in ``info["left_out"]`` the "path: reason" lines that are new since this
+    worker's last sample; :func:`collect_left_out` gathers them.
+
+    A silent crop, one with NaN or infinite samples, or one that the metadata function rejects is drawn again from the
+    same file, at most ``max_redraws`` times; after that another file takes its place, and a file that gave only
+    non-finite crops is left out. Item ``i`` of epoch ``e`` is a function of (seed, e, i); only when files turn out bad
+    in some parts and not in others does it matter what was read before.
+
+    Args:
+        datasets: entries {"path": folder, "id"?: name, "custom_metadata_module"?: Python file with the host's
+            ``get_custom_metadata(info, audio)``; a true "__reject__" in the dict it returns rejects the crop}.
+        sample_size, sample_rate, channels: given by the program; see :class:`CropDataset`. Other rates are resampled
+            (soxr HQ), mono is copied to both channels, stereo averaged for one channel, 5.1 downmixed per ITU-R BS.775.
+        seed: another seed gives other crops.
+        random_crop: false takes the crops at fixed places, evenly spaced from the beginning to the end of the file, a
+            single one at the beginning.
+        crops_per_file: crops taken from each file per epoch.
+        silence_threshold_db: crops whose peak in dBFS is below this are silent; null accepts every crop.
+        max_redraws: bound on the further draws from one file.
+
+    Raises:
+        UserError: a folder is missing or without a usable audio file, or every file is silent.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[Mapping[str, Any]],
+        sample_size: int,
+        sample_rate: int,
+        channels: int = 2,
+        *,
+        seed: int = 0,
+        random_crop: bool = True,
+        crops_per_file: int = 1,
+        silence_threshold_db: float | None = -60.0,
+        max_redraws: int = 8,
+    ) -> None:
+        super().__init__(seed=seed, sample_size=sample_size, sample_rate=sample_rate, channels=channels)
+        self.random_crop = require_flag("random_crop", random_crop)
+        self.crops_per_file = require_whole("crops_per_file", crops_per_file, at_least=1)
+        self.max_redraws = require_whole("max_redraws", max_redraws, at_least=0)
+        if isinstance(silence_threshold_db, bool) or not isinstance(silence_threshold_db, int | float | None):
+            raise UserError(f"silence_threshold_db must be a number or null, not {silence_threshold_db!r}")
+        self.silence_threshold_db = -np.inf if silence_threshold_db is None else float(silence_threshold_db)
+        if isinstance(datasets, str | Mapping) or not isinstance(datasets, Sequence) or not datasets:
+            raise UserError('datasets must be a list of at least one {"id": …, "path": folder}')
+        self.files: list[AudioFile] = []
+        self.left_out: dict[str, str] = {}
+        self._unreported: list[str] = []
+        self._roots: list[tuple[Path, CustomMetadata | None]] = []
+        self._root_of: list[int] = []  # per file, an index into _roots
+        for number, entry in enumerate(datasets):
+            self._add_folder(f"datasets[{number}]", entry)
+        self._require_sound()
+        self._unreported.clear()  # the main process has these in left_out already
+        if self.left_out:
+            path, reason = next(iter(self.left_out.items()))
+            logger.warning("left out %d audio files; the first: %s: %s", len(self.left_out), path, reason)
+        hours = sum(file.frames / file.sample_rate for file in self.files) / 3600
+        logger.info("%d audio files, %.1f hours", len(self.files), hours)
+
+    def _add_folder(self, what: str, entry: object) -> None:
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("path"), str | Path):
+            raise UserError(f'{what} must be {{"id": …, "path": folder}}, not {entry!r}')
+        check_keys(what, entry, ("id", "path", "custom_metadata_module"))
+        root = Path(entry["path"]).expanduser()
+        if not root.is_dir():
+            raise UserError(f"{what}: no such folder: {root}; give the path of a folder with audio files")
+        paths = find_audio_files(root)
+        if not paths:
+            raise UserError(
+                f"{what}: no audio files in {root}; looked for {' '.join(SUFFIXES)}, also in its subfolders"
+            )
+        usable = []
+        for path in paths:
+            try:
+                usable.append(open_header(path))
+            except UnusableFileError as error:
+                self._leave_out(path, str(error))
+        if not usable:
+            count = "its only audio file is" if len(paths) == 1 else f"none of its {len(paths)} audio files is"
+            state = "unusable" if len(paths) == 1 else "usable; the first"
+            raise UserError(f"{what}: {root}: {count} {state}: {paths[0]}: {self.left_out[paths[0]]}")
+        self.files += usable
+        self._root_of += [len(self._roots)] * len(usable)
+        module = entry.get("custom_metadata_module")
+        self._roots.append((root, None if module is None else CustomMetadata(str(module))))
+
+    def _require_sound(self) -> None:
+        """Reads crops until one is not silent: one crop of the first file, for any usual folder."""
+        for file in self.files:
+            finite = 0
+            for start in self._grid(file):
+                try:
+                    audio = read_crop(file, start, self.sample_size, self.sample_rate)
+                except UnusableFileError as error:
+                    self._leave_out(file.path, str(error))
+                    break
+                if np.isfinite(audio).all():
+                    finite += 1
+                    if not is_silent(audio, self.silence_threshold_db):
+                        return
+            if finite == 0:
+                self._leave_out(file.path, "NaN or infinite samples in every crop")
+        raise self._nothing_left()
+
+    def items_per_pass(self) -> int:
+        return len(self.files) * self.crops_per_file
+
+    def __getitem__(self, index: int) -> Sample:
+        began = time.perf_counter()
+        index = self.checked_index(index)
+        rejected: list[str] = []
+        sample = self._first_sample(islice(self._order(index), 1 + _OTHER_FILES), index, False, rejected)
+        if sample is None and not rejected:  # nearly all is silent: search everything before giving up
+            sample = self._first_sample(self._order(index), index, True, rejected)
+        if sample is None:
+            if rejected:
+                raise UserError(
+                    f"get_custom_metadata rejects every crop: {len(rejected)} in a row, the last of {rejected[-1]}"
+                )
+            raise self._nothing_left()
+        sample[1]["left_out"], self._unreported = self._unreported, []
+        sample[1]["load_time"] = time.perf_counter() - began
+        return sample
+
+    def _order(self, index: int) -> Iterator[int]:
+        """Item ``index``'s own file, then the others in a random order."""
+        own = index % len(self.files)
+        yield own
+        yield from (int(n) for n in self.item_rng(index, 0).permutation(len(self.files)) if n != own)
+
+    def _first_sample(self, numbers: Iterable[int], index: int, everywhere: bool, rejected: list[str]) -> Sample | None:
+        """The first acceptable crop of the files ``numbers``, either of a few drawn ones or of all there are."""
+        for number in numbers:
+            file = self.files[number]
+            if file.path in self.left_out:
+                continue
+            starts = self._grid(file) if everywhere else self._draws(file, number, index)
+            sample = self._sample_of(number, starts, rejected)
+            if sample is not None:
+                return sample
+        return None
+
+    def _draws(self, file: AudioFile, number: int, index: int) -> Iterable[int]:
+        last = max(0, file.length_at(self.sample_rate) - self.sample_size)
+        if last == 0:
+            return [0]
+        if not self.random_crop:
+            turn = index // len(self.files) % self.crops_per_file
+            return [round(turn * last / max(1, self.crops_per_file - 1))]
+        rng = self.item_rng(index, 1, number)
+        return (int(rng.integers(0, last + 1)) for _ in range(1 + self.max_redraws))
+
+    def _grid(self, file: AudioFile) -> Iterable[int]:
+        """Starts of crops that cover the file."""
+        last = max(0, file.length_at(self.sample_rate) - self.sample_size)
+        return [*range(0, last, self.sample_size), last]
+
+    def _sample_of(self, number: int, starts: Iterable[int], rejected: list[str]) -> Sample | None:
+        """The first acceptable crop of file ``number`` among ``starts``; appends to ``rejected``."""
+        file, (root, metadata) = self.files[number], self._roots[self._root_of[number]]
+        tried, finite = 0, 0
+        for start in starts:
+            tried += 1
+            try:
+                audio = read_crop(file, start, self.sample_size, self.sample_rate)
+            except UnusableFileError as error:
+                self._leave_out(file.path, str(error))
+                return None
+            if not np.isfinite(audio).all():
+                continue
+            finite += 1
+            audio = mix_channels(audio, self.channels)
+            if is_silent(audio, self.silence_threshold_db):
+                continue
+            relpath = str(Path(file.path).relative_to(root))
+            total = file.length_at(self.sample_rate)
+            sample = self.sample(audio, path=file.path, relpath=relpath, start=start, total=total)
+            if metadata is not None:
+                sample[1].update(metadata(sample[1], sample[0]))
+                if sample[1].pop("__reject__", False):
+                    rejected.append(file.path)
+                    continue
+            return sample
+        if finite == 0:
+            self._leave_out(file.path, f"NaN or infinite samples in {tried} of {tried} crops")
+        return None
+
+    def _leave_out(self, path: str, reason: str) -> None:
+        if path not in self.left_out:
+            self.left_out[path] = reason
+            self._unreported.append(f"{path}: {reason}")
+
+    def _nothing_left(self) -> UserError:
+        if all(file.path in self.left_out for file in self.files):
+            path = self.files[0].path
+            return UserError(
+                f"none of the {len(self.files)} audio files is usable any more; {path}: {self.left_out[path]}"
+            )
+        return UserError(
+            f"every audio file is silent (no peak above {self.silence_threshold_db:g} dBFS); "
+            "give other folders or lower silence_threshold_db"
+        )
+
+
+def collect_left_out(infos: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The "path: reason" lines of files that were left out, from the infos of a batch, each once.
+
+    >>> collect_left_out([{"left_out": ["a.wav: truncated"]}, {}, {"left_out": ["a.wav: truncated"]}])
+    ['a.wav: truncated']
+    """
+    return list(dict.fromkeys(line for info in infos for line in info.get("left_out", ())))

@@ -1,0 +1,104 @@
+"""Data loaders from a dataset JSON, with the signature of the host's ``create_dataloader_from_config``."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from ..config import build, check_keys, choice_error, parameter_names
+from ..errors import UserError
+from .base import CropDataset, Sample, require_flag, require_whole
+from .demo import DemoDataset
+from .folder import FolderDataset
+from .sampler import EpochSampler
+
+logger = logging.getLogger(__name__)
+
+DATASET_TYPES: dict[str, type[CropDataset]] = {"ear_demo": DemoDataset, "ear_audio": FolderDataset}
+
+_INJECTED = ("sample_size", "sample_rate", "channels")
+_LOADER_KEYS = ("dataset_type", "drop_last")
+
+
+def collate(samples: Sequence[Sample]) -> tuple[torch.Tensor, tuple[dict[str, Any], ...]]:
+    """A batch as the host's wrappers take it: audio (batch, channels, samples) and a tuple of infos."""
+    audio, infos = zip(*samples, strict=True)
+    return torch.stack(audio), infos
+
+
+def create_dataset(
+    dataset_config: Mapping[str, Any], sample_size: int, sample_rate: int, audio_channels: int = 2
+) -> CropDataset:
+    """The data set that ``dataset_config`` describes; see :func:`create_dataloader`."""
+    if "dataset_type" not in dataset_config:
+        raise UserError(f"the dataset config needs the key dataset_type: {' or '.join(DATASET_TYPES)}")
+    dataset_type = dataset_config["dataset_type"]
+    if dataset_type not in DATASET_TYPES:
+        raise choice_error("dataset_type", dataset_type, DATASET_TYPES)
+    factory = DATASET_TYPES[dataset_type]
+    what = f"dataset config of type {dataset_type}"
+    check_keys(what, dataset_config, [*_LOADER_KEYS, *parameter_names(factory, without=_INJECTED)])
+    arguments = {key: value for key, value in dataset_config.items() if key not in _LOADER_KEYS}
+    return build(what, factory, arguments, sample_size=sample_size, sample_rate=sample_rate, channels=audio_channels)
+
+
+def create_dataloader(
+    dataset_config: Mapping[str, Any],
+    batch_size: int,
+    sample_size: int,
+    sample_rate: int,
+    audio_channels: int = 2,
+    num_workers: int = 4,
+    shuffle: bool = True,
+) -> DataLoader[Sample]:
+    """A data loader for one of :data:`DATASET_TYPES`.
+
+    Batches are (audio (batch, channels, sample_size) float32, tuple of info dictionaries). The order comes from an
+    :class:`EpochSampler`, which splits the items among ranks itself: run Lightning with
+    ``use_distributed_sampler=False``. A set of fewer items than a batch is served several times per epoch, each time
+    with other crops, so that there is a full batch.
+
+    Args:
+        dataset_config: "dataset_type", optional "drop_last" (default true: no partial last batch), and the arguments of
+            the data set's constructor. It is not written to.
+        batch_size: per rank.
+        sample_size: samples per crop and channel.
+        sample_rate: in Hz.
+        audio_channels: 1 or 2.
+        num_workers: 0 reads in this process.
+        shuffle: a new order and new crops every epoch; false: always the same.
+
+    Raises:
+        UserError: an unknown type or key, a value out of range, no usable audio.
+    """
+    require_whole("batch_size", batch_size, at_least=1)
+    require_whole("num_workers", num_workers, at_least=0)
+    dataset = create_dataset(dataset_config, sample_size, sample_rate, audio_channels)
+    drop_last = require_flag("drop_last", dataset_config.get("drop_last", True))
+    if drop_last and len(dataset) < batch_size:
+        times = math.ceil(batch_size / len(dataset))
+        logger.warning(
+            "the data set has %d items, fewer than a batch of %d: each is used %d times per epoch",
+            len(dataset),
+            batch_size,
+            times,
+        )
+        dataset.repeat(times)
+    # at_least: several ranks share the items, and how many is not known before the trainer starts.
+    at_least = batch_size if drop_last else 1
+    sampler = EpochSampler(dataset, shuffle=shuffle, seed=dataset.seed, at_least=at_least)
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        drop_last=drop_last,
+        collate_fn=collate,
+    )

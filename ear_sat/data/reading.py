@@ -1,0 +1,162 @@
+"""Reads crops of audio files: opens the header once, then seeks to each crop, resamples it and mixes its channels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif")
+
+_BLOCK = 1 << 18  # frames
+_UNKNOWN_LENGTH = 1 << 40  # libsndfile reports about 2^63 frames where a streamed file's header gives none
+_CONTEXT_SECONDS = 0.05  # read either side of a crop to be resampled: many times the resampler's filter
+_MISSING_SECONDS = 0.1  # an mp3's length is an estimate; a file that ends earlier than this is truncated
+# ITU-R BS.775-3, annex 4, table 2: 3/2 to 2/0, channel order L R C LFE Ls Rs (the LFE is dropped).
+_DOWNMIX_51 = np.array([[1, 0, 0.5**0.5, 0, 0.5**0.5, 0], [0, 1, 0.5**0.5, 0, 0, 0.5**0.5]], np.float32)
+
+
+class UnusableFileError(Exception):
+    """The file cannot be used; the message is the reason, without the path."""
+
+
+@dataclass(frozen=True)
+class AudioFile:
+    """A file and what its header says. ``frames`` counts samples per channel at ``sample_rate`` Hz."""
+
+    path: str
+    frames: int
+    sample_rate: int
+    channels: int
+
+    def length_at(self, sample_rate: int) -> int:
+        """Number of samples per channel after resampling to ``sample_rate``."""
+        return self.frames if sample_rate == self.sample_rate else self.frames * sample_rate // self.sample_rate
+
+
+def find_audio_files(folder: Path) -> list[str]:
+    """Paths of the audio files below ``folder``, sorted; hidden files and folders are skipped, links are followed."""
+    found: list[str] = []
+    waiting, seen = [folder], set()
+    while waiting:
+        here = waiting.pop()
+        if (real := here.resolve()) in seen:  # a link to a folder above would go round for ever
+            continue
+        seen.add(real)
+        try:
+            entries = [entry for entry in here.iterdir() if not entry.name.startswith(".")]
+        except OSError:  # no permission: its files are as good as absent
+            continue
+        waiting += [entry for entry in entries if entry.is_dir()]
+        found += [str(entry) for entry in entries if entry.suffix.lower() in SUFFIXES and entry.is_file()]
+    return sorted(found)
+
+
+def _why(error: Exception) -> str:
+    """An exception's message without the path that OSError and soundfile put into it."""
+    text = getattr(error, "strerror", None) or getattr(error, "error_string", None) or str(error) or repr(error)
+    return str(text).removeprefix("Error : ").strip().rstrip(".")
+
+
+def _skip(file: soundfile.SoundFile, frames: int) -> int:
+    """Decodes and drops up to ``frames`` frames; returns how many there were."""
+    done = 0
+    while done < frames:
+        got = len(file.read(min(_BLOCK, frames - done), dtype="float32", always_2d=True))
+        done += got
+        if got == 0:
+            break
+    return done
+
+
+def open_header(path: str) -> AudioFile:
+    """What the header of ``path`` says; a length that it does not know is counted by decoding.
+
+    Raises:
+        UnusableFileError: not readable, of zero length, or with a number of channels other than 1, 2 and 6.
+    """
+    try:
+        if Path(path).stat().st_size == 0:
+            raise UnusableFileError("the file is empty (0 bytes)")
+        with soundfile.SoundFile(path) as file:
+            frames = file.frames if 0 <= file.frames < _UNKNOWN_LENGTH else _skip(file, _UNKNOWN_LENGTH)
+            header = AudioFile(path, frames, file.samplerate, file.channels)
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        raise UnusableFileError(f"not readable as audio ({_why(error)})") from error
+    if header.frames == 0:
+        raise UnusableFileError("it holds no samples")
+    if header.channels not in (1, 2, 6):
+        raise UnusableFileError(f"it has {header.channels} channels; mono, stereo and 5.1 are supported")
+    return header
+
+
+def read_frames(file: AudioFile, start: int, frames: int) -> np.ndarray:
+    """Frames ``start`` … ``start + frames`` as float32 (n, channels), n less only where the file ends.
+
+    Only these frames are decoded; where the format cannot seek, the file is decoded up to them. Exact for wav, aiff and
+    flac; libsndfile 1.2.2 sometimes lands 128 frames late in Ogg Vorbis, most often near the end.
+
+    Raises:
+        UnusableFileError: a read error, a changed format, or the file ends before its header says.
+    """
+    expected = min(frames, file.frames - start)
+    try:
+        Path(file.path).stat()  # its message is better than libsndfile's "System error"
+        with soundfile.SoundFile(file.path) as handle:
+            if (handle.samplerate, handle.channels) != (file.sample_rate, file.channels):
+                raise UnusableFileError("its sample rate or channel count changed since the data set was opened")
+            try:
+                handle.seek(start)
+                audio = handle.read(frames, dtype="float32", always_2d=True)
+            except (RuntimeError, ValueError):
+                audio = np.zeros((0, file.channels), np.float32)
+        if len(audio) == 0 < expected:  # cannot seek, or cannot seek there: decode from the beginning
+            with soundfile.SoundFile(file.path) as handle:
+                _skip(handle, start)
+                audio = handle.read(frames, dtype="float32", always_2d=True)
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        raise UnusableFileError(f"read error ({_why(error)})") from error
+    if expected - len(audio) > _MISSING_SECONDS * file.sample_rate or len(audio) == 0:
+        raise UnusableFileError(
+            f"truncated: it ends at frame {start + len(audio)}, but its header promises {file.frames}"
+        )
+    return audio
+
+
+def read_crop(file: AudioFile, start: int, size: int, sample_rate: int) -> np.ndarray:
+    """Up to ``size`` samples from ``start`` on, both counted at ``sample_rate``; float32 (file.channels, n ≤ size).
+
+    A resampled crop equals the same slice of the resampled file (to about −100 dB): it is cut out of a little more.
+    Samples that are not finite come back as such.
+    """
+    if sample_rate == file.sample_rate:
+        return read_frames(file, start, size).T
+    common = math.gcd(sample_rate, file.sample_rate)
+    ours, theirs = sample_rate // common, file.sample_rate // common
+    context = math.ceil(_CONTEXT_SECONDS * sample_rate)
+    # Every ours-th of our samples falls on one of theirs: begin there, so that the resampler's grid is the file's.
+    first = max(0, start - context) // ours
+    last = math.ceil((start + size + context) / ours)
+    audio = read_frames(file, first * theirs, min((last - first) * theirs, file.frames - first * theirs))
+    if not np.isfinite(audio).all():
+        return np.full((file.channels, min(size, file.length_at(sample_rate) - start)), np.nan, np.float32)
+    resampled = soxr.resample(audio, file.sample_rate, sample_rate)
+    offset = start - first * ours
+    return np.asarray(resampled[offset : offset + size].T, np.float32)
+
+
+def mix_channels(audio: np.ndarray, channels: int) -> np.ndarray:
+    """Brings (1 | 2 | 6, T) to ``channels`` = 1 or 2: mono is copied, stereo averaged, 5.1 downmixed per ITU-R BS.775.
+
+    >>> mix_channels(np.array([[1.0, 2.0]]), 2).tolist()
+    [[1.0, 2.0], [1.0, 2.0]]
+    """
+    if audio.shape[0] == 6:
+        audio = _DOWNMIX_51 @ audio
+    if audio.shape[0] == channels:
+        return audio
+    return np.repeat(audio, 2, axis=0) if channels == 2 else audio.mean(axis=0, keepdims=True)

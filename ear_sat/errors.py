@@ -1,0 +1,8 @@
+"""The one exception a user is meant to read."""
+
+
+class UserError(ValueError):
+    """Input that the user can mend: one sentence that says what is wrong and what to do.
+
+    Command lines print it after ``error:`` and exit with code 1; everything else is a bug and keeps its traceback.
+    """

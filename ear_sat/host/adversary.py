@@ -1,0 +1,64 @@
+"""One adversarial pass: the discriminator's gradients and the generator's losses from the same forward passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..losses.adversarial import fake_loss, feature_matching, generator_loss, real_loss
+from ..models.discriminator import AdversarialLosses, MultiResolutionSTFTDiscriminator
+
+#: Back-propagates a loss, ``backward(loss, inputs=…, retain_graph=…)``: Lightning's ``manual_backward``.
+Backward = Callable[..., None]
+
+
+def adversarial_pass(
+    discriminator: nn.Module, reals: Tensor, fakes: Tensor, *, train: bool, backward: Backward
+) -> AdversarialLosses:
+    """Evaluates the three adversarial losses and, if ``train``, adds the discriminator's gradients.
+
+    The discriminator's loss reaches its own parameters only, the returned generator losses are meant to be differentiated
+    with respect to ``fakes`` only, so both share one pass over the reconstruction. The discriminator is not stepped
+    here: both players' gradients belong to the same weights.
+
+    Args:
+        discriminator: ours, or one of the host's with ``loss(reals, fakes)``.
+        reals: real audio (batch, channels, time).
+        fakes: reconstruction, the same shape, a leaf cut off from the generator; requires grad if the generator trains.
+        train: whether the discriminator's gradients are wanted.
+        backward: see :data:`Backward`.
+    """
+    parameters = [p for p in discriminator.parameters() if p.requires_grad]
+    if isinstance(discriminator, MultiResolutionSTFTDiscriminator):
+        return _shared_features(discriminator, reals, fakes, parameters, train, backward)
+    losses = AdversarialLosses(*discriminator.loss(reals=reals, fakes=fakes))
+    if train:
+        backward(losses.discriminator, inputs=parameters, retain_graph=fakes.requires_grad)
+    return losses
+
+
+def _shared_features(
+    discriminator: MultiResolutionSTFTDiscriminator,
+    reals: Tensor,
+    fakes: Tensor,
+    parameters: list[Tensor],
+    train: bool,
+    backward: Backward,
+) -> AdversarialLosses:
+    with torch.set_grad_enabled(train):
+        real = discriminator(reals)
+        on_real = real_loss(real.logits)
+    if train:
+        # Back-propagated at once: the graph over the real audio is gone before the one over the fakes is built.
+        backward(on_real, inputs=parameters)
+    fake = discriminator(fakes)
+    on_fake = fake_loss(fake.logits)
+    if train:
+        backward(on_fake, inputs=parameters, retain_graph=fakes.requires_grad)
+    return AdversarialLosses(
+        (on_real + on_fake).detach(),
+        generator_loss(fake.logits),
+        feature_matching(preds=fake.features, target=real.features),
+    )

@@ -1,0 +1,66 @@
+"""Non-finite batches: skipped and counted, on every rank together; too many in a row stop the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+
+
+def all_ranks_agree(ok: bool, device: torch.device) -> bool:
+    """True if ``ok`` is true on every rank."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return ok
+    flag = torch.tensor(int(ok), device=device)
+    torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MIN)
+    return bool(flag.item())
+
+
+def not_finite(values: Mapping[str, Tensor | float]) -> list[str]:
+    """Names of the values that are NaN or infinite.
+
+    >>> not_finite({"a": torch.tensor(float("nan")), "b": 1.0})
+    ['a']
+    """
+    names = list(values)
+    if not names:
+        return []
+    stacked = torch.stack([torch.as_tensor(values[name], dtype=torch.float32).detach().cpu() for name in names])
+    return [name for name, finite in zip(names, stacked.isfinite().tolist(), strict=True) if not finite]
+
+
+class FaultCounter:
+    """Counts skipped batches.
+
+    Args:
+        limit: skipped batches in a row that stop the run.
+    """
+
+    def __init__(self, limit: int) -> None:
+        if limit < 1:
+            raise UserError(f"training.max_bad_batches must be at least 1, not {limit}")
+        self.limit = limit
+        self.total = 0
+        self.in_a_row = 0
+
+    def good(self) -> None:
+        """A batch was used."""
+        self.in_a_row = 0
+
+    def bad(self, names: list[str], step: int) -> None:
+        """A batch was skipped because of the values ``names``.
+
+        Raises:
+            UserError: the limit is reached.
+        """
+        self.total += 1
+        self.in_a_row += 1
+        if self.in_a_row >= self.limit:
+            what = ", ".join(names) if names else "a value on another rank"
+            raise UserError(
+                f"stopped at round {step}: {self.in_a_row} batches in a row were not finite, first bad: {what}. The last "
+                "good checkpoint is kept; check the data, lower the learning rate or set training.clip_grad_norm"
+            )

@@ -1,0 +1,139 @@
+"""The two optimizers: building them, their rates over the phases, their schedulers and their gradient clipping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..config import check_keys
+from ..errors import UserError
+from .phases import Phase, Schedule
+
+PLAYERS = ("generator", "discriminator")
+#: The host's names of the two in ``optimizer_configs``.
+CONFIG_NAMES = {"generator": "autoencoder", "discriminator": "discriminator"}
+#: AdamW, betas 0.5 and 0.9, rate 3e-4: the paper's.
+DEFAULT_BETAS = (0.5, 0.9)
+DEFAULT_RATE = 3e-4
+
+
+class OptimizerPair(NamedTuple):
+    """The generator's and the discriminator's optimizer; the latter None without a discriminator."""
+
+    generator: Any
+    discriminator: Any | None
+
+
+class Optimizers:
+    """Recipe of both optimizers.
+
+    Args:
+        configs: the host's ``optimizer_configs``: ``autoencoder`` and ``discriminator``, each with ``optimizer`` and
+            optionally ``scheduler`` (``{"type", "config"}``); None for AdamW with the paper's betas.
+        rate: learning rate where ``configs`` is None; ``training.learning_rate``.
+        clip_grad_norm: largest gradient norm, one number or ``{"generator", "discriminator"}``; 0 for no clipping.
+    """
+
+    def __init__(
+        self,
+        configs: Mapping[str, Any] | None = None,
+        rate: float | None = None,
+        clip_grad_norm: float | Mapping[str, float] = 0.0,
+    ) -> None:
+        if configs is None:
+            adamw = {"type": "AdamW", "config": {"lr": rate or DEFAULT_RATE, "betas": list(DEFAULT_BETAS)}}
+            configs = {"autoencoder": {"optimizer": adamw}, "discriminator": {"optimizer": adamw}}
+        check_keys("training.optimizer_configs", configs, CONFIG_NAMES.values())
+        for name, config in configs.items():
+            check_keys(f"training.optimizer_configs.{name}", config, ("optimizer", "scheduler"))
+        self.configs = configs
+        if isinstance(clip_grad_norm, Mapping):
+            check_keys("training.clip_grad_norm", clip_grad_norm, PLAYERS)
+            self.clip_norms = {player: float(clip_grad_norm.get(player, 0.0)) for player in PLAYERS}
+        else:
+            self.clip_norms = dict.fromkeys(PLAYERS, float(clip_grad_norm))
+        self._phase_rates = False
+        self._base: dict[str, float] = {}
+
+    def build(self, autoencoder: nn.Module, discriminator: nn.Module | None, schedule: Schedule) -> Any:
+        """Optimizers, and schedulers where the config has them, as Lightning expects them."""
+        from stable_audio_tools.training.utils import create_optimizer_from_config, create_scheduler_from_config
+
+        modules = {"generator": autoencoder, "discriminator": discriminator}
+        self._phase_rates = schedule.sets_rate
+        optimizers, schedulers = [], []
+        for player, module in modules.items():
+            if module is None:
+                continue
+            config = self.configs.get(CONFIG_NAMES[player])
+            if config is None or "optimizer" not in config:
+                raise UserError(f'training.optimizer_configs needs "{CONFIG_NAMES[player]}" with an "optimizer"')
+            parameters = [p for p in module.parameters() if p.requires_grad]
+            if not parameters:
+                raise UserError(f"the {player} has no trainable parameter; set requires_grad to true somewhere")
+            try:
+                optimizer = create_optimizer_from_config(config["optimizer"], parameters)
+            except (TypeError, AttributeError, KeyError) as error:
+                raise UserError(f"training.optimizer_configs.{CONFIG_NAMES[player]}.optimizer: {error}") from error
+            self._base[player] = optimizer.param_groups[0]["lr"]
+            optimizers.append(optimizer)
+            if "scheduler" in config:
+                if self._phase_rates:
+                    raise UserError(
+                        f"training.optimizer_configs.{CONFIG_NAMES[player]} has a scheduler and training.phases set rates; "
+                        "drop one of the two"
+                    )
+                schedulers.append(create_scheduler_from_config(config["scheduler"], optimizer))
+        if schedulers and len(schedulers) != len(optimizers):
+            raise UserError("give both optimizers a scheduler or neither")
+        return (optimizers, schedulers) if schedulers else optimizers
+
+    @staticmethod
+    def pair(optimizers: Any) -> OptimizerPair:
+        """What ``LightningModule.optimizers()`` returned, as a pair."""
+        if isinstance(optimizers, list | tuple):
+            return OptimizerPair(*optimizers) if len(optimizers) == 2 else OptimizerPair(optimizers[0], None)
+        return OptimizerPair(optimizers, None)
+
+    def set_rates(self, optimizers: Any, phase: Phase, position: int) -> None:
+        """Sets both rates for a round of ``phase``; the discriminator keeps its ratio to the generator."""
+        if not self._phase_rates:
+            return
+        rate = phase.rate(self._base["generator"], position)
+        for player, optimizer in zip(PLAYERS, self.pair(optimizers), strict=True):
+            if optimizer is not None:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * self._base[player] / self._base["generator"]
+
+    def rates(self, optimizers: Any) -> dict[str, float]:
+        """Current learning rate of each player."""
+        pair = self.pair(optimizers)
+        return {p: o.param_groups[0]["lr"] for p, o in zip(PLAYERS, pair, strict=True) if o is not None}
+
+    def step_schedulers(self, schedulers: Any, generator: bool, discriminator: bool) -> None:
+        """Advances the schedulers of the players that were updated."""
+        if schedulers is None:
+            return
+        listed = schedulers if isinstance(schedulers, list) else [schedulers]
+        for scheduler, active in zip(listed, (generator, discriminator), strict=False):
+            if active:
+                scheduler.step()
+
+    def clip(self, module: Any, generator: bool, discriminator: bool, scale: float) -> dict[str, Tensor]:
+        """Clips the gradients in place and returns ``grad_norm/…`` before clipping.
+
+        ``scale`` is the loss scale that fp16 gradients carry; the norms are returned without it.
+        """
+        norms: dict[str, Tensor] = {}
+        modules = {"generator": (module.autoencoder, generator), "discriminator": (module.discriminator, discriminator)}
+        for player, (part, active) in modules.items():
+            if part is None or not active:
+                continue
+            gradients = [p for p in part.parameters() if p.grad is not None]
+            limit = self.clip_norms[player] or float("inf")
+            norm = torch.nn.utils.clip_grad_norm_(gradients, limit * scale)
+            norms[f"grad_norm/{player}"] = norm / scale
+        return norms

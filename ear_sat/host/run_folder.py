@@ -1,0 +1,172 @@
+"""The folder of one training run: where everything lies, and how it is made and found again."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import UserError
+from ..report.atomic import atomic_path, stale_files
+
+PACKAGES = (
+    "torch",
+    "torchaudio",
+    "pytorch_lightning",
+    "stable-audio-tools",
+    "ear-sat",
+    "numpy",
+    "soundfile",
+)
+
+
+def write_text_atomic(path: str | Path, text: str) -> None:
+    """Writes ``text`` as UTF-8; a crash leaves the old file or the new one, never a half."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run. The constructor touches no file; see :meth:`create` and :meth:`resume`.
+
+    With several processes, call those two on the first one only and give the others ``RunFolder(root)``.
+
+    >>> RunFolder(Path("runs/ear")).metrics_csv.as_posix()
+    'runs/ear/metrics.csv'
+    """
+
+    root: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of ``last.ckpt``, ``best.ckpt`` and ``step-N.ckpt``."""
+        return self.root / "checkpoints"
+
+    @property
+    def demos(self) -> Path:
+        """Folder of reconstructions and spectrograms."""
+        return self.root / "demos"
+
+    @property
+    def export(self) -> Path:
+        """Folder of unwrapped models."""
+        return self.root / "export"
+
+    @property
+    def metrics_csv(self) -> Path:
+        """Every logged number."""
+        return self.root / "metrics.csv"
+
+    @property
+    def model_config(self) -> Path:
+        """Copy of the model config."""
+        return self.root / "model_config.json"
+
+    @property
+    def dataset_config(self) -> Path:
+        """Copy of the dataset config."""
+        return self.root / "dataset_config.json"
+
+    @property
+    def versions(self) -> Path:
+        """Software and hardware the run was started with."""
+        return self.root / "versions.json"
+
+    @classmethod
+    def create(
+        cls,
+        save_dir: str | Path | None,
+        name: str,
+        model_config: Mapping[str, Any],
+        dataset_config: Mapping[str, Any],
+    ) -> RunFolder:
+        """Makes ``{save_dir or runs}/{name}/`` with its sub-folders, both configs and ``versions.json``.
+
+        Raises:
+            UserError: the name is not a folder name, the folder is in use, or it cannot be written.
+        """
+        if not name.strip() or name.strip() in (".", "..") or set(name) & {"/", "\\", "\0"}:
+            raise UserError(f"--name {name!r} cannot name a folder; use letters, digits, '-' and '_', without '/'")
+        run = cls(Path(save_dir or "runs") / name)
+        try:
+            if run.root.is_dir() and any(run.root.iterdir()):
+                raise UserError(
+                    f"{run.root} exists already; pick another --name or continue it with --resume {run.root}"
+                )
+            run.checkpoints.mkdir(parents=True)  # of two processes with the same name, one fails here
+            run._fill(model_config, dataset_config)
+        except OSError as error:
+            raise UserError(
+                f"cannot write the run folder {run.root}: {error.strerror or error}; "
+                "make that place writable or choose another with --save-dir"
+            ) from error
+        return run
+
+    def _fill(self, model_config: Mapping[str, Any], dataset_config: Mapping[str, Any]) -> None:
+        try:
+            self.demos.mkdir()
+            self.export.mkdir()
+            write_text_atomic(self.model_config, _json(model_config))
+            write_text_atomic(self.dataset_config, _json(dataset_config))
+            write_text_atomic(self.versions, _json(versions()))
+        except BaseException:
+            shutil.rmtree(self.root, ignore_errors=True)  # so that the same command works once its cause is mended
+            raise
+
+    @classmethod
+    def resume(cls, path: str | Path) -> RunFolder:
+        """Opens the run folder at ``path`` and removes the temporary files a killed run left in it.
+
+        Raises:
+            UserError: ``path`` is not a run folder.
+        """
+        run = cls(Path(path))
+        if not run.root.exists():
+            raise UserError(f"no such run folder: {run.root}; --resume takes the folder of an earlier run")
+        if not (run.root.is_dir() and run.model_config.is_file() and run.checkpoints.is_dir()):
+            hint = next((f" (did you mean {p}?)" for p in run.root.parents if (p / "model_config.json").is_file()), "")
+            raise UserError(
+                f"{run.root} is not a run folder{hint}; --resume takes the folder of an earlier run, "
+                "with model_config.json and checkpoints/ in it"
+            )
+        try:
+            for folder in (run.root, run.checkpoints, run.demos, run.export):
+                for file in stale_files(folder):
+                    file.unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"cannot clean up the run folder {run.root}: {error.strerror or error}; make it writable"
+            ) from error
+        return run
+
+
+def versions() -> dict[str, Any]:
+    """Versions of Python and of :data:`PACKAGES` (None: not installed), the platform, CPU count and GPU names."""
+    gpu_count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **{package: _version(package) for package in PACKAGES},
+        "cpu_count": os.cpu_count(),
+        "gpus": [torch.cuda.get_device_name(index) for index in range(gpu_count)],
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

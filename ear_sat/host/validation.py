@@ -1,0 +1,77 @@
+"""Validation metrics named in ``training.eval_loss_configs``: ours by their function names, and the host's keys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..config import choice_error
+from ..metrics import METRICS, evaluate_pair
+
+#: Keys that the host's own wrapper understands.
+HOST_KEYS = ("pesq", "stft", "sisdr", "mel")
+
+
+def _host_metric(key: str, config: Mapping[str, Any], sample_rate: int) -> Callable[[Tensor, Tensor], Any]:
+    from stable_audio_tools.training.losses import PESQMetric, auraloss
+
+    if key == "pesq":
+        return PESQMetric(sample_rate)
+    if key == "stft":
+        return auraloss.STFTLoss(**config)
+    if key == "mel":
+        return auraloss.MelSTFTLoss(sample_rate, **config)
+    negative = auraloss.SISDRLoss(**config)
+    return lambda preds, target: -negative(preds, target)
+
+
+class Validation:
+    """Collects metrics clip by clip and averages them over clips and ranks; undefined values are left out.
+
+    Args:
+        configs: metric name → config. Our metrics take no config; ``{}`` selects them.
+        sample_rate: Hz.
+
+    Raises:
+        UserError: an unknown metric.
+    """
+
+    def __init__(self, configs: Mapping[str, Any], sample_rate: int) -> None:
+        self.sample_rate = sample_rate
+        self.names = list(configs)
+        for name in self.names:
+            if name not in METRICS and name not in HOST_KEYS:
+                raise choice_error("metric in training.eval_loss_configs", name, [*METRICS, *HOST_KEYS])
+        self._ours = [name for name in self.names if name in METRICS]
+        self._host = {
+            name: _host_metric(name, configs[name] or {}, sample_rate) for name in self.names if name in HOST_KEYS
+        }
+        self._sums = dict.fromkeys(self.names, 0.0)
+        self._counts = dict.fromkeys(self.names, 0)
+
+    def add(self, preds: Tensor, target: Tensor) -> None:
+        """Measures a batch (batch, channels, time)."""
+        preds, target = preds.detach().float().cpu(), target.detach().float().cpu()
+        for i in range(len(preds)):
+            values: dict[str, float] = evaluate_pair(preds[i], target[i], self.sample_rate, names=self._ours)
+            for name, metric in self._host.items():
+                values[name] = float(metric(preds[i : i + 1], target[i : i + 1]))
+            for name, value in values.items():
+                if math.isfinite(value):
+                    self._sums[name] += value
+                    self._counts[name] += 1
+
+    def finish(self, device: torch.device) -> dict[str, float]:
+        """Means since the last call, over all ranks; metrics without a defined value are missing."""
+        totals = torch.tensor([[self._sums[n], self._counts[n]] for n in self.names], dtype=torch.float64)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            totals = totals.float().to(device) if device.type == "mps" else totals.to(device)
+            torch.distributed.all_reduce(totals)
+        self._sums = dict.fromkeys(self.names, 0.0)
+        self._counts = dict.fromkeys(self.names, 0)
+        pairs = zip(self.names, totals.tolist(), strict=True)
+        return {name: total / count for name, (total, count) in pairs if count}

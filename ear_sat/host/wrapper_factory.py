@@ -1,0 +1,108 @@
+"""Builds the training wrapper from a model config's ``training`` section."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from ..config import check_keys, choice_error
+from ..errors import UserError
+from ..losses import LOSS_TYPES, LossBundle, check_weights
+from ..models import VAEBottleneck
+from .discriminators import create_discriminator
+from .optimizers import Optimizers
+from .phases import Schedule
+from .validation import Validation
+from .wrapper import EarTrainingWrapper
+
+#: Keys of ``training`` when its type is "ear".
+TRAINING_KEYS = (
+    "type",
+    "learning_rate",
+    "optimizer_configs",
+    "clip_grad_norm",
+    "loss_configs",
+    "phases",
+    "update",
+    "use_ema",
+    "ema",
+    "eval_loss_configs",
+    "demo",
+    "force_input_mono",
+    "latent_mask_ratio",
+    "max_bad_batches",
+    "log_every",
+    "gradient_log_every",
+)
+#: Those that are arguments of the wrapper under the same name.
+_PASSED_ON = ("update", "force_input_mono", "latent_mask_ratio", "max_bad_batches", "log_every", "gradient_log_every")
+
+
+def is_ear_loss_config(loss_configs: Any) -> bool:
+    """Whether ``loss_configs`` is ours: the host's wrapper cannot do without its ``spectral`` entry of type mrstft.
+
+    >>> is_ear_loss_config({"magnitude": {"type": "ear_magnitude"}}), is_ear_loss_config({"spectral": {"type": "mrstft"}})
+    (True, False)
+    """
+    if not isinstance(loss_configs, Mapping):
+        return False
+    types = [entry.get("type") for entry in loss_configs.values() if isinstance(entry, Mapping)]
+    return "spectral" not in loss_configs or any(
+        str(t).startswith("ear_") or t in LOSS_TYPES for t in types if t not in ("l1", "l2")
+    )
+
+
+def create_wrapper(
+    autoencoder: nn.Module, sample_rate: int, training: Mapping[str, Any], ema_copy: nn.Module | None = None
+) -> EarTrainingWrapper:
+    """The wrapper for ``training`` of type "ear".
+
+    Args:
+        autoencoder: the built model.
+        sample_rate: Hz.
+        training: the JSON section; never written to.
+        ema_copy: a second model of the same config for the moving average; a deep copy of ``autoencoder`` if None.
+
+    Raises:
+        UserError: any key, type, name or number in the section that cannot be right.
+    """
+    check_keys("training", training, TRAINING_KEYS)
+    loss_configs = training.get("loss_configs")
+    if not isinstance(loss_configs, Mapping) or not loss_configs:
+        raise UserError("training.loss_configs is missing; name at least one loss term")
+    channels = autoencoder.out_channels
+    bundle = LossBundle.from_config(loss_configs, sample_rate)
+    discriminator = None
+    if "discriminator" in loss_configs:
+        discriminator = create_discriminator(loss_configs["discriminator"], sample_rate, channels)
+    if training.get("use_ema", False) and ema_copy is None:
+        ema_copy = copy.deepcopy(autoencoder)
+    return EarTrainingWrapper(
+        autoencoder,
+        bundle,
+        Optimizers(
+            training.get("optimizer_configs"), training.get("learning_rate"), training.get("clip_grad_norm", 0.0)
+        ),
+        Schedule.from_config(training.get("phases"), list(loss_configs)),
+        discriminator=discriminator,
+        adversarial_weights=loss_configs.get("discriminator", {}).get("weights"),
+        bottleneck_weights=_bottleneck_weights(autoencoder, loss_configs.get("bottleneck")),
+        validation=Validation(training.get("eval_loss_configs") or {}, sample_rate),
+        ema_copy=ema_copy if training.get("use_ema", False) else None,
+        ema_config=training.get("ema"),
+        **{key: training[key] for key in _PASSED_ON if key in training},
+    )
+
+
+def _bottleneck_weights(autoencoder: nn.Module, entry: Any) -> dict[str, float]:
+    if entry is None:
+        return {}
+    check_keys("loss_configs.bottleneck", entry, ("type", "config", "weights"))
+    if entry.get("type", "kl") not in ("kl", "bottleneck"):
+        raise choice_error("loss type in loss_configs.bottleneck", entry["type"], ["kl"])
+    known = ("kl",) if isinstance(autoencoder.bottleneck, VAEBottleneck) else None
+    weights = check_weights("bottleneck", entry.get("weights"), known)
+    return {key: weight for key, weight in weights.items() if weight != 0}

@@ -1,0 +1,43 @@
+"""Reconstruction and adversarial losses in plain PyTorch."""
+
+from .adversarial import discriminator_loss, fake_loss, feature_matching, generator_loss, real_loss
+from .balance import gradient_norms
+from .bundle import Entry, LossBundle, LossOutput, check_weights
+from .magnitude import MagnitudeTerm, log_magnitude_distance
+from .phase import CorrelationTerm, PhaseDerivativeTerm, correlation_loss, derivative_loss, phase_error
+from .registry import LOSS_TYPES, register_loss
+from .spectra import FLOOR, STFT, Resolution, Spectra, SpectraPair
+from .term import SpectralTerm
+from .weighting import a_gain, bin_gain, k_gain, k_weighting_biquads
+
+__all__ = [
+    "FLOOR",
+    "LOSS_TYPES",
+    "STFT",
+    "CorrelationTerm",
+    "Entry",
+    "LossBundle",
+    "LossOutput",
+    "MagnitudeTerm",
+    "PhaseDerivativeTerm",
+    "Resolution",
+    "Spectra",
+    "SpectraPair",
+    "SpectralTerm",
+    "a_gain",
+    "bin_gain",
+    "check_weights",
+    "correlation_loss",
+    "derivative_loss",
+    "discriminator_loss",
+    "fake_loss",
+    "feature_matching",
+    "generator_loss",
+    "gradient_norms",
+    "k_gain",
+    "k_weighting_biquads",
+    "log_magnitude_distance",
+    "phase_error",
+    "real_loss",
+    "register_loss",
+]

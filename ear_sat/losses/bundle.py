@@ -1,0 +1,162 @@
+"""All reconstruction terms of a config, evaluated on one pair of signals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..config import build, check_keys, choice_error
+from ..errors import UserError
+from .registry import LOSS_TYPES
+from .spectra import STFT, Resolution, Spectra, SpectraPair
+from .term import SpectralTerm
+
+#: Entries of ``loss_configs`` that are not reconstruction terms.
+OTHER_ENTRIES = ("discriminator", "bottleneck")
+
+
+class LossOutput(NamedTuple):
+    """The losses of one pair, scalars.
+
+    total: the sum of ``weighted``.
+    weighted: ``entry/part`` → weight · value.
+    raw: ``entry/part`` → value.
+    """
+
+    total: Tensor
+    weighted: dict[str, Tensor]
+    raw: dict[str, Tensor]
+
+
+class Entry(NamedTuple):
+    """One named term of ``loss_configs``."""
+
+    kind: str
+    weights: dict[str, float]
+    start_step: int
+    module: nn.Module
+
+
+def check_weights(name: str, weights: Any, parts: Iterable[str] | None) -> dict[str, float]:
+    """Checked weights of the entry ``name``: finite numbers, known keys; raises :class:`UserError`."""
+    where = f"loss_configs.{name}.weights"
+    if not isinstance(weights, Mapping) or not weights:
+        example = ", ".join(f'"{part}": 1.0' for part in parts or ("value",))
+        raise UserError(f"{where} is missing; give a weight for each part you want, for example {{{example}}}")
+    if parts is not None:
+        check_keys(where, weights, parts)
+    for key, value in weights.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -float("inf") < value < float("inf"):
+            raise UserError(f"{where}.{key} must be a finite number, not {value!r}")
+    return {key: float(value) for key, value in weights.items()}
+
+
+class LossBundle(nn.Module):
+    """Weighted sum of named terms; spectral terms share one STFT per resolution and signal.
+
+    Built by :meth:`from_config`; a weight of 0 leaves a part out.
+    """
+
+    def __init__(self, entries: Mapping[str, Entry]) -> None:
+        super().__init__()
+        self.entries = dict(entries)
+        self.terms = nn.ModuleDict({name: entry.module for name, entry in self.entries.items()})
+        spectral = [e.module for e in self.entries.values() if isinstance(e.module, SpectralTerm)]
+        used = sorted({resolution for term in spectral for resolution in term.resolutions}, reverse=True)
+        self.stfts = nn.ModuleList(STFT(resolution) for resolution in used)
+
+    @classmethod
+    def from_config(cls, loss_configs: Mapping[str, Any], sample_rate: int) -> LossBundle:
+        """Builds the terms of ``loss_configs``: every entry but ``discriminator`` and ``bottleneck``.
+
+        Args:
+            loss_configs: name → ``{"type", "config", "weights", "start_step"?}``.
+            sample_rate: Hz, for the perceptual weightings.
+
+        Raises:
+            UserError: an unknown type, key or part, with the close match.
+        """
+        entries: dict[str, Entry] = {}
+        for name, config in loss_configs.items():
+            if name in OTHER_ENTRIES:
+                continue
+            if not isinstance(config, Mapping):
+                raise UserError(f"loss_configs.{name} must be an object with type, config and weights")
+            check_keys(f"loss_configs.{name}", config, ("type", "config", "weights", "start_step"))
+            kind = config.get("type")
+            if kind not in LOSS_TYPES:
+                raise choice_error(f"loss type in loss_configs.{name}", kind, LOSS_TYPES)
+            factory: Callable[..., nn.Module] = LOSS_TYPES[kind]
+            module = build(f"loss_configs.{name}.config", factory, config.get("config"), sample_rate=sample_rate)
+            weights = check_weights(name, config.get("weights"), getattr(module, "PARTS", None))
+            start = config.get("start_step", 0)
+            if isinstance(start, bool) or not isinstance(start, int) or start < 0:
+                raise UserError(f"loss_configs.{name}.start_step is a number of rounds, 0 or more, not {start!r}")
+            entries[name] = Entry(kind, {k: w for k, w in weights.items() if w != 0}, start, module)
+        return cls(entries)
+
+    def forward(
+        self, preds: Tensor, target: Tensor, step: int | None = None, entries: Collection[str] | None = None
+    ) -> LossOutput:
+        """Evaluates the terms.
+
+        Args:
+            preds: estimate, (batch, channels, time), one or two channels; any floating type.
+            target: the same shape; gradients do not flow to it.
+            step: round of the run, for ``start_step``; None counts every term as started.
+            entries: names of the entries to evaluate; None for all.
+
+        Raises:
+            ValueError: shapes that differ or are not (batch, 1 or 2, time).
+        """
+        if preds.shape != target.shape or preds.ndim != 3 or preds.shape[1] not in (1, 2):
+            raise ValueError(
+                f"preds and target must both be (batch, 1 or 2, time), got {tuple(preds.shape)} and {tuple(target.shape)}"
+            )
+        active = {
+            name: entry
+            for name, entry in self.entries.items()
+            if (entries is None or name in entries) and (step is None or step >= entry.start_step) and entry.weights
+        }
+        with torch.autocast(preds.device.type, enabled=False):
+            raw = self._raw(preds.float(), target.detach().float(), active)
+        weighted = {
+            key: active[key.split("/", 1)[0]].weights[key.split("/", 1)[1]] * value for key, value in raw.items()
+        }
+        total = torch.stack(list(weighted.values())).sum() if weighted else preds.new_zeros((), dtype=torch.float32)
+        return LossOutput(total, weighted, raw)
+
+    def _raw(self, preds: Tensor, target: Tensor, active: Mapping[str, Entry]) -> dict[str, Tensor]:
+        collected: dict[str, list[Tensor]] = {f"{name}/{part}": [] for name, e in active.items() for part in e.weights}
+        for name, entry in active.items():
+            if not isinstance(entry.module, SpectralTerm):
+                value = entry.module(preds, target)
+                for part, scalar in _as_parts(name, value, entry.weights).items():
+                    collected[f"{name}/{part}"].append(scalar)
+        spectral = {name: e for name, e in active.items() if isinstance(e.module, SpectralTerm)}
+        for stft in self.stfts:
+            resolution: Resolution = stft.resolution
+            users = {name: e for name, e in spectral.items() if resolution in e.module.resolutions}
+            if not users:
+                continue
+            with torch.no_grad():
+                reference = Spectra(stft(target))
+            pair = SpectraPair(Spectra(stft(preds)), reference)
+            for name, entry in users.items():
+                for part, scalar in entry.module.evaluate(pair, resolution, entry.weights.keys()).items():
+                    collected[f"{name}/{part}"].append(scalar)
+        return {key: torch.stack(values).mean() for key, values in collected.items()}
+
+
+def _as_parts(name: str, value: Any, weights: Mapping[str, float]) -> dict[str, Tensor]:
+    if isinstance(value, Tensor):
+        if len(weights) != 1:
+            raise UserError(f"loss_configs.{name} returns one value but has weights for {', '.join(weights)}; keep one")
+        return dict.fromkeys(weights, value)
+    missing = [part for part in weights if part not in value]
+    if missing:
+        raise choice_error(f"part in loss_configs.{name}.weights", missing[0], value)
+    return {part: value[part] for part in weights}

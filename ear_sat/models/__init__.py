@@ -1,0 +1,28 @@
+"""εar-VAE in plain PyTorch: encoder, decoder with RoPE transformer, VAE bottleneck, STFT discriminator."""
+
+from .autoencoder import BOTTLENECKS, DECODERS, ENCODERS, Autoencoder, build_part, check_model_sizes
+from .bottleneck import VAEBottleneck, kl_divergence
+from .discriminator import DISCRIMINATORS, MultiResolutionSTFTDiscriminator
+from .layers import fold_weight_norm
+from .oobleck import Decoder, Encoder
+from .snake import SnakeBeta, snake_beta
+from .transformer import Transformer
+
+__all__ = [
+    "BOTTLENECKS",
+    "DECODERS",
+    "DISCRIMINATORS",
+    "ENCODERS",
+    "Autoencoder",
+    "Decoder",
+    "Encoder",
+    "MultiResolutionSTFTDiscriminator",
+    "SnakeBeta",
+    "Transformer",
+    "VAEBottleneck",
+    "build_part",
+    "check_model_sizes",
+    "fold_weight_norm",
+    "kl_divergence",
+    "snake_beta",
+]

@@ -1,0 +1,171 @@
+"""The convolutional encoder and decoder of εar-VAE (the Oobleck layout of stable-audio-tools), release-exact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..config import build
+from ..errors import UserError
+from .layers import WNConv1d, activation, downsampling, residual_units, upsampling
+from .transformer import Transformer
+
+
+def _check_shape(c_mults: Sequence[int], strides: Sequence[int]) -> None:
+    if not c_mults or len(c_mults) != len(strides):
+        raise UserError(f"c_mults and strides need the same length, at least 1; got {len(c_mults)} and {len(strides)}")
+    if any(int(v) != v or v < 1 for v in (*c_mults, *strides)):
+        raise UserError(f"c_mults and strides must be whole numbers of at least 1; got {c_mults} and {strides}")
+
+
+class _Blocks(nn.Module):
+    """A chain of layers whose blocks can be recomputed in the backward pass instead of being kept."""
+
+    def __init__(self, layers: list[nn.Module], gradient_checkpointing: bool) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+        self.gradient_checkpointing = gradient_checkpointing
+
+    def run(self, x: Tensor) -> Tensor:
+        if not (self.gradient_checkpointing and self.training and torch.is_grad_enabled()):
+            return self.layers(x)
+        for layer in self.layers:
+            x = checkpoint(layer, x, use_reentrant=False) if isinstance(layer, _Block) else layer(x)
+        return x
+
+
+class _Block(nn.Module):
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class Encoder(_Blocks):
+    """Audio to encoder output: conv7, blocks of [3 residual units, activation, strided conv], activation, conv3.
+
+    Args:
+        in_channels: audio channels.
+        channels: width before the multipliers.
+        c_mults: width multiplier of each block.
+        strides: downsampling of each block; their product is the hop length in samples.
+        latent_dim: output channels: mean and scale together, so twice the model's latent dimension.
+        use_snake: SnakeBeta (release) or ELU.
+        antialias_activation: antialias the final activation.
+        bias: convolutions have a bias.
+        gradient_checkpointing: recompute each block in the backward pass: less memory, about a third more time.
+
+    Shapes: (batch, in_channels, time) → (batch, latent_dim, time / hop).
+
+    >>> Encoder(2, 8, [1, 2], [3, 5], latent_dim=16)(torch.zeros(1, 2, 60)).shape
+    torch.Size([1, 16, 4])
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 2,
+        channels: int = 128,
+        c_mults: Sequence[int] = (1, 2, 4, 8, 16),
+        strides: Sequence[int] = (2, 4, 4, 4, 8),
+        latent_dim: int = 128,
+        use_snake: bool = True,
+        antialias_activation: bool = False,
+        bias: bool = True,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        _check_shape(c_mults, strides)
+        widths = [channels, *(m * channels for m in c_mults)]
+        layers: list[nn.Module] = [WNConv1d(in_channels, widths[0], 7, padding=3, bias=bias)]
+        for width, next_width, stride in zip(widths, widths[1:], strides, strict=False):
+            layers.append(
+                _Block(
+                    [
+                        *residual_units(width, use_snake=use_snake, bias=bias),
+                        activation(width, use_snake=use_snake),
+                        downsampling(width, next_width, stride, bias=bias),
+                    ]
+                )
+            )
+        layers += [
+            activation(widths[-1], use_snake=use_snake, antialias=antialias_activation),
+            WNConv1d(widths[-1], latent_dim, 3, padding=1, bias=bias),
+        ]
+        super().__init__(layers, gradient_checkpointing)
+        self.in_channels, self.latent_dim = in_channels, latent_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(x)
+
+
+class Decoder(_Blocks):
+    """Latents to audio: [transformer], conv7, mirrored blocks with transposed convolutions, activation, conv7.
+
+    Args:
+        out_channels: audio channels.
+        channels, c_mults, strides: as in :class:`Encoder`, in the encoder's order.
+        latent_dim: input channels.
+        use_snake: SnakeBeta (release) or ELU.
+        antialias_activation: antialias the activations of the blocks and the final one (not the residual units').
+        use_nearest_upsample: nearest-neighbour upsampling and a convolution instead of a transposed convolution.
+        final_tanh: bound the output to ±1.
+        transformer: ``{"depth": 2, "dim_heads": 32}`` for a RoPE transformer over the latent sequence; None for none.
+        bias: convolutions have a bias (the last one never has).
+        gradient_checkpointing: recompute each block in the backward pass.
+
+    Shapes: (batch, latent_dim, frames) → (batch, out_channels, frames · hop).
+
+    >>> Decoder(2, 8, [1, 2], [2, 4], latent_dim=32, transformer={"depth": 1})(torch.zeros(1, 32, 5)).shape
+    torch.Size([1, 2, 40])
+    """
+
+    def __init__(
+        self,
+        out_channels: int = 2,
+        channels: int = 128,
+        c_mults: Sequence[int] = (1, 2, 4, 8, 16),
+        strides: Sequence[int] = (2, 4, 4, 4, 8),
+        latent_dim: int = 64,
+        use_snake: bool = True,
+        antialias_activation: bool = False,
+        use_nearest_upsample: bool = False,
+        final_tanh: bool = False,
+        transformer: Mapping[str, Any] | None = None,
+        bias: bool = True,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        _check_shape(c_mults, strides)
+        widths = [channels, *(m * channels for m in c_mults)]
+        layers: list[nn.Module] = [WNConv1d(latent_dim, widths[-1], 7, padding=3, bias=bias)]
+        for width, next_width, stride in zip(widths[::-1], widths[-2::-1], reversed(strides), strict=False):
+            layers.append(
+                _Block(
+                    [
+                        activation(width, use_snake=use_snake, antialias=antialias_activation),
+                        upsampling(width, next_width, stride, nearest=use_nearest_upsample, bias=bias),
+                        *residual_units(next_width, use_snake=use_snake, bias=bias),
+                    ]
+                )
+            )
+        layers += [
+            activation(widths[0], use_snake=use_snake, antialias=antialias_activation),
+            WNConv1d(widths[0], out_channels, 7, padding=3, bias=False),
+            nn.Tanh() if final_tanh else nn.Identity(),
+        ]
+        super().__init__(layers, gradient_checkpointing)
+        self.out_channels, self.latent_dim = out_channels, latent_dim
+        self.transformers = (
+            None
+            if transformer is None
+            else build("decoder.config.transformer", Transformer, transformer, dim=latent_dim)
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        if self.transformers is not None:
+            z = self.transformers(z)
+        return self.run(z)

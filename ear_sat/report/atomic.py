@@ -1,0 +1,55 @@
+"""Files that are either the old version or the complete new one, whatever interrupts the writing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary path beside ``path``; on leaving, syncs the file written there and renames it to ``path``.
+
+    If the block or the renaming raises, the temporary file is removed and ``path`` is left as it was. What a killed
+    process leaves behind matches :func:`stale_files`.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic_path(Path(folder, "notes.txt")) as temporary:
+    ...         _ = temporary.write_text("complete")
+    ...     [(file.name, file.read_text()) for file in Path(folder).iterdir()]
+    [('notes.txt', 'complete')]
+    """
+    path = Path(path)
+    # Not tempfile.mkstemp: it makes the file readable by its owner only, and the mode survives the renaming.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        yield temporary
+        with temporary.open("r+b" if os.name == "nt" else "rb") as file:  # any handle of the file will do, but there
+            os.fsync(file.fileno())
+        os.replace(temporary, path)  # noqa: PTH105 (tests make this one fail)
+    finally:
+        # Also after success: renaming one hard link of a file onto another one of it does nothing and keeps both.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a renaming in ``folder`` survive a power cut, where the system can do that."""
+    if not hasattr(os, "O_DIRECTORY"):  # Windows cannot open folders
+        return
+    with contextlib.suppress(OSError):  # the renaming has succeeded; some network file systems refuse to sync folders
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def stale_files(folder: Path) -> list[Path]:
+    """The temporary files that killed writers left in ``folder`` (not in its sub-folders)."""
+    return sorted(file for file in folder.glob(".*.tmp") if file.name.split(".")[-2].isdigit() and file.is_file())
