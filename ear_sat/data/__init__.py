@@ -3,7 +3,7 @@
 from .base import CropDataset, Sample
 from .demo import DemoDataset
 from .folder import FolderDataset, collect_left_out
-from .loader import DATASET_TYPES, collate, create_dataloader, create_dataset
+from .loader import DATASET_TYPES, collate, create_dataloader, create_dataset, held_out_config
 from .reading import AudioFile, UnusableFileError, find_audio_files, mix_channels, open_header, read_crop, read_frames
 from .sampler import EpochSampler
 from .synth import synthesise_track
@@ -22,6 +22,7 @@ __all__ = [
     "create_dataloader",
     "create_dataset",
     "find_audio_files",
+    "held_out_config",
     "mix_channels",
     "open_header",
     "read_crop",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import math
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -11,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import check_keys
+from ..config import check_choice, check_keys
 from ..errors import UserError
 from .base import CropDataset, Sample, is_silent, require_flag, require_whole
 from .metadata import CustomMetadata
@@ -19,6 +22,7 @@ from .reading import SUFFIXES, AudioFile, UnusableFileError, find_audio_files, m
 
 logger = logging.getLogger(__name__)
 
+SPLITS = ("all", "train", "held_out")
 _OTHER_FILES = 100  # tried at random in place of a file that gives nothing, before all are searched in order
 
 
@@ -46,6 +50,9 @@ class FolderDataset(CropDataset):
         crops_per_file: crops taken from each file per epoch.
         silence_threshold_db: crops whose peak in dBFS is below this are silent; null accepts every crop.
         max_redraws: bound on the further draws from one file.
+        split: ``"all"`` files, or one of two disjoint parts: ``"held_out"``, the share ``held_out_share`` of the files
+            (at least one), chosen by the hash of their names, and ``"train"``, the others.
+        held_out_share: see ``split``.
 
     Raises:
         UserError: a folder is missing or without a usable audio file, or every file is silent.
@@ -63,6 +70,8 @@ class FolderDataset(CropDataset):
         crops_per_file: int = 1,
         silence_threshold_db: float | None = -60.0,
         max_redraws: int = 8,
+        split: str = "all",
+        held_out_share: float = 0.1,
     ) -> None:
         super().__init__(seed=seed, sample_size=sample_size, sample_rate=sample_rate, channels=channels)
         self.random_crop = require_flag("random_crop", random_crop)
@@ -80,6 +89,8 @@ class FolderDataset(CropDataset):
         self._root_of: list[int] = []  # per file, an index into _roots
         for number, entry in enumerate(datasets):
             self._add_folder(f"datasets[{number}]", entry)
+        if check_choice("split", split, SPLITS) != "all":
+            self._keep_split(split, held_out_share)
         self._require_sound()
         self._unreported.clear()  # the main process has these in left_out already
         if self.left_out:
@@ -114,6 +125,18 @@ class FolderDataset(CropDataset):
         self._root_of += [len(self._roots)] * len(usable)
         module = entry.get("custom_metadata_module")
         self._roots.append((root, None if module is None else CustomMetadata(str(module))))
+
+    def _keep_split(self, split: str, share: float) -> None:
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
+            raise UserError(f"held_out_share must be a number between 0 and 1, not {share!r}")
+        if len(self.files) < 2:
+            raise UserError('one usable audio file cannot be split; set split to "all" or add music')
+        names = [os.path.relpath(f.path, self._roots[r][0]) for f, r in zip(self.files, self._root_of, strict=True)]
+        order = sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i].encode(errors="surrogateescape")).digest())
+        count = min(len(names) - 1, math.ceil(share * len(names)))
+        kept = sorted(order[:count] if split == "held_out" else order[count:])
+        self.files = [self.files[i] for i in kept]
+        self._root_of = [self._root_of[i] for i in kept]
 
     def _require_sound(self) -> None:
         """Reads crops until one is not silent: one crop of the first file, for any usual folder."""

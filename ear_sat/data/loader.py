@@ -102,3 +102,16 @@ def create_dataloader(
         drop_last=drop_last,
         collate_fn=collate,
     )
+
+
+def held_out_config(dataset_config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The config of the music that training on ``dataset_config`` never sees; None where it sets none aside.
+
+    >>> held_out_config({"dataset_type": "ear_demo"})["split"], held_out_config({"dataset_type": "ear_audio"})
+    ('held_out', None)
+    """
+    kind = dataset_config.get("dataset_type")
+    split = dataset_config.get("split", "train" if kind == "ear_demo" else "all")
+    if kind not in DATASET_TYPES or split != "train":
+        return None
+    return {**dataset_config, "split": "held_out", "drop_last": False}

@@ -1,0 +1,97 @@
+"""ear-sat config: makes a variant of a model config, or shows where two differ.
+
+Variants are plain JSON, so that the host's scripts read them as well. ``ear-sat config model_configs/ear_vae.json --set
+training.loss_configs.magnitude.config.weighting='"a"' --out mine.json`` writes one; ``--unset training.loss_configs.
+correlation`` removes an entry; ``--diff`` lists the differences of two files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..config import choice_error, load_json
+from ..errors import UserError
+
+_ABSENT = object()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("base", type=Path, help="JSON config to start from")
+    parser.add_argument("--set", action="append", default=[], metavar="PATH=JSON", help="set a value; lists by index")
+    parser.add_argument("--unset", action="append", default=[], metavar="PATH", help="remove a key")
+    parser.add_argument("--diff", type=Path, metavar="OTHER", help="list the differences to another config")
+    parser.add_argument("--out", type=Path, help="file to write (default: print)")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Writes, prints or compares."""
+    config = copy.deepcopy(load_json(arguments.base))
+    for assignment in arguments.set:
+        path, separator, text = assignment.partition("=")
+        if not separator:
+            raise UserError(f"--set takes PATH=JSON, not {assignment!r}")
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text  # A bare word is a string.
+        *parents, last = path.split(".")
+        parent = _walk(config, parents)
+        parent[_key(parent, last, new=True)] = value
+    for path in arguments.unset:
+        *parents, last = path.split(".")
+        parent = _walk(config, parents)
+        del parent[_key(parent, last)]
+    if arguments.diff:
+        for path, ours, theirs in differences(config, load_json(arguments.diff)):
+            print(f"{path}: {_show(ours)} → {_show(theirs)}")
+        return 0
+    text = json.dumps(config, indent=2) + "\n"
+    if arguments.out is None:
+        print(text, end="")
+    elif arguments.out.exists():
+        raise UserError(f"{arguments.out} exists already; choose another name or remove it")
+    else:
+        arguments.out.write_text(text, encoding="utf-8")
+    return 0
+
+
+def differences(ours: Any, theirs: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Paths at which two JSON values differ, with both values.
+
+    >>> list(differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}))
+    [('b.c', 2, 3)]
+    """
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in [*ours, *(k for k in theirs if k not in ours)]:
+            below = f"{path}.{key}" if path else key
+            yield from differences(ours.get(key, _ABSENT), theirs.get(key, _ABSENT), below)
+    elif ours != theirs:
+        yield path, ours, theirs
+
+
+def _show(value: Any) -> str:
+    return "absent" if value is _ABSENT else json.dumps(value)
+
+
+def _key(parent: Any, name: str, new: bool = False) -> Any:
+    if isinstance(parent, list):
+        if not name.isdigit() or int(name) >= len(parent):
+            raise UserError(f"'{name}' is not an index of a list of {len(parent)}")
+        return int(name)
+    if name not in parent and not new:
+        raise choice_error("key", name, parent)
+    return name
+
+
+def _walk(config: Any, path: list[str]) -> Any:
+    for name in path:
+        config = config[_key(config, name)]
+        if not isinstance(config, dict | list):
+            raise UserError(f"'{name}' is a value, not an object; nothing can be set below it")
+    return config

@@ -1,0 +1,68 @@
+"""Flags of ``scripts/train.py``: the host's under their names and meanings, and ours."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The parser; defaults are those of :class:`ear_sat.host.training_run.TrainOptions`."""
+    parser = argparse.ArgumentParser(
+        prog="train.py",
+        description="Train a model from a host model config and a dataset config.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    inputs = parser.add_argument_group("inputs")
+    inputs.add_argument("--model-config", type=Path, help="JSON of the model and its training")
+    inputs.add_argument("--dataset-config", type=Path, help="JSON of the training data")
+    inputs.add_argument("--val-dataset-config", type=Path, help="JSON of the validation data (default: what is held out)")
+    inputs.add_argument("--pretrained-ckpt-path", type=Path, help="weights to start a new run from")
+    inputs.add_argument("--pretransform-ckpt-path", type=Path, help="weights of the pretransform of a diffusion model")
+    inputs.add_argument("--remove-pretransform-weight-norm", choices=("", "pre_load", "post_load"))
+    run = parser.add_argument_group("run folder")
+    run.add_argument("--name", help="run folder below --save-dir (default: config name and time)")
+    run.add_argument("--save-dir", type=Path, help="folder of all runs (default: runs)")
+    run.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
+    run.add_argument("--ckpt-path", type=Path, help="Lightning checkpoint to continue from in a new run folder")
+    run.add_argument("--checkpoint-every", type=_positive, metavar="ROUNDS", help="default: 10000")
+    run.add_argument("--save-top-k", type=int, metavar="K", help="step checkpoints to keep, the newest; -1 (default): all")
+    run.add_argument("--logger", choices=("wandb", "comet", "tensorboard", "csv", "none"), help="default: csv; metrics.csv is always written")
+    loop = parser.add_argument_group("training")
+    loop.add_argument("--batch-size", type=_positive, help="clips per process and batch (default: 8)")
+    loop.add_argument("--max-steps", type=_positive, metavar="ROUNDS", help="default: all phases")
+    loop.add_argument("--accum-batches", type=_positive, help="batches per round (default: 1)")
+    loop.add_argument("--gradient-clip-val", type=float, help="largest gradient norm per player; overrides the config")
+    loop.add_argument("--val-every", type=int, metavar="ROUNDS", help="rounds between validations; -1 (default): never")
+    loop.add_argument("--seed", type=int, help="default: 42")
+    loop.add_argument("--num-workers", type=int, help="data loading processes (default: 8)")
+    loop.add_argument("--recover", action="store_true", help="accepted for the host's sake; use --resume")
+    machine = parser.add_argument_group("machine")
+    machine.add_argument("--accelerator", choices=("auto", "cpu", "gpu", "cuda", "mps", "tpu"), help="default: auto")
+    machine.add_argument("--devices", "--num-gpus", dest="devices", help="number of devices, or auto (default)")
+    machine.add_argument("--num-nodes", type=_positive, help="default: 1")
+    machine.add_argument("--strategy", help="Lightning strategy, such as ddp or fsdp (default: ddp on several devices)")
+    machine.add_argument("--precision", help="default: 32 on the CPU, bf16-mixed (16-mixed on old cards) on a GPU")
+    add("--compile", action="store_true", help="compile the networks with torch.compile")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
+    return value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the flags and trains."""
+    arguments = vars(get_parser().parse_args(argv))
+    if arguments.pop("recover", False):
+        print("--recover does nothing here, as in the host; use --resume RUN")
+    from ..host.training_run import TrainOptions, train
+
+    train(TrainOptions(**arguments))
+    return 0

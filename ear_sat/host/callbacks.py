@@ -1,0 +1,117 @@
+"""What happens between rounds: progress, stopping, checkpoints, the list of files left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from tqdm import tqdm
+
+from ..data import collect_left_out
+from .checkpoint_io import link_or_copy
+from .rounds import rounds_of
+from .run_folder import RunFolder
+
+#: The best checkpoint has the least of this metric.
+BEST_METRIC = "stft_distance"
+
+
+class Progress(pl.Callback):
+    """A bar over rounds with rounds per second and the time left, and the stop after ``max_rounds`` (None: never)."""
+
+    def __init__(self, max_rounds: int | None, show: bool = True) -> None:
+        self.max_rounds, self.show = max_rounds, show
+        self._bar: tqdm[Any] | None = None
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        if self.show and trainer.is_global_zero:
+            done = rounds_of(trainer, pl_module)
+            self._bar = tqdm(total=self.max_rounds, initial=done, unit="round", smoothing=0.05, mininterval=1.0)
+        self._stop_if_done(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        if self._bar is not None:
+            finished = rounds_of(trainer, pl_module) - self._bar.n
+            self._bar.update(finished)
+            total = getattr(pl_module, "last_log", {}).get("train/loss/total")
+            if total is not None and finished:
+                self._bar.set_postfix_str(f"loss {total:.4g}", refresh=False)
+        self._stop_if_done(trainer, pl_module)
+
+    def _stop_if_done(self, trainer: Any, pl_module: Any) -> None:
+        if self.max_rounds is not None and rounds_of(trainer, pl_module) >= self.max_rounds:
+            trainer.should_stop = True
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        self.on_train_end(trainer, pl_module)
+
+
+class RunCheckpoint(pl.Callback):
+    """Writes ``last.ckpt`` and ``step-N.ckpt`` every ``every`` rounds, ``best.ckpt`` when validation improves.
+
+    Args:
+        run: the run folder.
+        every: rounds between checkpoints.
+        keep: how many ``step-N.ckpt`` to keep, the newest ones; −1 for all.
+    """
+
+    def __init__(self, run: RunFolder, every: int, keep: int = -1) -> None:
+        self.run, self.every, self.keep = run, every, keep
+        self.best: float | None = None
+        self._saved = -1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self.best is None else {"best": float(self.best)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict.get("best")
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self._saved = rounds_of(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        rounds = rounds_of(trainer, pl_module)
+        if rounds != self._saved and rounds % self.every == 0:
+            self._save(trainer, rounds)
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        value = getattr(pl_module, "last_log", {}).get(f"val/{BEST_METRIC}")
+        if value is not None and not trainer.sanity_checking and (self.best is None or value < self.best):
+            self.best = value
+            trainer.save_checkpoint(str(self.run.checkpoints / "best.ckpt"))
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        rounds = rounds_of(trainer, pl_module)
+        if rounds != self._saved:
+            self._save(trainer, rounds)
+
+    def _save(self, trainer: Any, rounds: int) -> None:
+        self._saved = rounds
+        path = self.run.checkpoints / f"step-{rounds}.ckpt"
+        trainer.save_checkpoint(str(path))
+        self._after_save(path)
+
+    @rank_zero_only
+    def _after_save(self, path: Any) -> None:
+        link_or_copy(path, self.run.checkpoints / "last.ckpt")
+        if self.keep >= 0:
+            steps = sorted(self.run.checkpoints.glob("step-*.ckpt"), key=lambda p: int(p.stem.split("-")[1]))
+            for old in steps[: max(0, len(steps) - self.keep)]:
+                old.unlink(missing_ok=True)
+
+
+class LeftOutFiles(pl.Callback):
+    """Collects the files that workers left out while reading; ``lines`` has one "path: reason" each."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        infos = batch[1] if isinstance(batch, list | tuple) and len(batch) > 1 else ()
+        if any(isinstance(info, dict) and info.get("left_out") for info in infos):
+            self.lines += [line for line in collect_left_out(infos) if line not in self.lines]

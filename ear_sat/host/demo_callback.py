@@ -1,0 +1,92 @@
+"""Listening examples during training: the same clips every time, target and estimate, with spectrograms."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from torch import Tensor
+
+from ..report.audio import save_audio
+from ..report.plots import save_spectrograms
+from .rounds import rounds_of
+
+logger = logging.getLogger(__name__)
+
+
+class EarDemoCallback(pl.Callback):
+    """Writes ``demos/step-N/clip-i.{target,estimate}.wav`` and ``clip-i.png`` into the run folder.
+
+    Args:
+        demo_dl: data loader; its first items are the clips of the whole run.
+        sample_rate: Hz.
+        demo_every: rounds between demos; the first is written after the first round.
+        max_demos: number of clips.
+        folder: where to write; None for ``demos`` below the trainer's default folder.
+    """
+
+    def __init__(
+        self,
+        demo_dl: Any,
+        sample_rate: int,
+        demo_every: int = 2000,
+        max_demos: int = 2,
+        folder: str | Path | None = None,
+    ) -> None:
+        self.demo_every, self.max_demos, self.sample_rate, self.folder = demo_every, max_demos, sample_rate, folder
+        self._loader = demo_dl
+        self._clips: Tensor | None = None
+        self._last = -1
+
+    @rank_zero_only
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        rounds = rounds_of(trainer, pl_module)
+        if rounds != self._last and rounds > 0 and (rounds == 1 or rounds % self.demo_every == 0):
+            self.write(trainer, pl_module)
+
+    @rank_zero_only
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        if rounds_of(trainer, pl_module) not in (0, self._last):
+            self.write(trainer, pl_module)
+
+    def write(self, trainer: Any, pl_module: Any) -> None:
+        """Writes the clips of this round; a full disk costs the demo, not the run."""
+        self._last = rounds_of(trainer, pl_module)
+        target = self._first_clips().to(pl_module.device)
+        estimate = pl_module._reconstruct(target).float()
+        folder = Path(self.folder or Path(trainer.default_root_dir) / "demos") / f"step-{self._last}"
+        try:
+            for i, (preds, reals) in enumerate(zip(estimate.cpu(), target.float().cpu(), strict=True)):
+                self._write_clip(folder, i, preds, reals, trainer)
+        except OSError as error:
+            logger.warning("demo of round %d not written: %s", self._last, error)
+
+    def _write_clip(self, folder: Path, i: int, preds: Tensor, reals: Tensor, trainer: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_audio(folder / f"clip-{i}.target.wav", reals, self.sample_rate)
+        save_audio(folder / f"clip-{i}.estimate.wav", preds, self.sample_rate)
+        save_spectrograms(folder / f"clip-{i}.png", preds, reals, self.sample_rate)
+        for lightning_logger in trainer.loggers:
+            if isinstance(lightning_logger, WandbLogger):
+                import wandb
+
+                audio = wandb.Audio(str(folder / f"clip-{i}.estimate.wav"), sample_rate=self.sample_rate)
+                picture = wandb.Image(str(folder / f"clip-{i}.png"))
+                lightning_logger.experiment.log({f"demo/audio-{i}": audio, f"demo/spectrogram-{i}": picture})
+
+    def _first_clips(self) -> Tensor:
+        if self._clips is None:
+            dataset = getattr(self._loader, "dataset", None)
+            if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
+                items = [dataset[i][0] for i in range(min(self.max_demos, len(dataset)))]
+                self._clips = torch.stack(items)
+            else:  # A stream: a copy of the loader, because reading from the training loader would take its batches.
+                batch = next(iter(copy.deepcopy(self._loader)))[0]
+                self._clips = (batch[0] if batch.ndim == 4 else batch)[: self.max_demos]
+        return self._clips

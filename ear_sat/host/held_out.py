@@ -1,0 +1,75 @@
+"""The before/after table: one clip that training never sees, measured against itself reconstructed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..losses import LossBundle
+from ..metrics import evaluate_pair
+
+#: Metrics of the table.
+METRICS = ("stft_distance", "mel_distance", "si_sdr_db", "icpc", "ccpc")
+#: Length of the clip in seconds.
+SECONDS = 6.0
+
+
+def spectral_noise(target: Tensor, seed: int = 0) -> Tensor:
+    """Gaussian-like noise with the long-term magnitude spectrum of each channel of ``target`` (channels, time).
+
+    What a model scores that has learned the music's average colour and nothing of its course: the phases of the clip's
+    spectrum are replaced by random ones.
+
+    >>> x = torch.randn(2, 4096)
+    >>> noise = spectral_noise(x)
+    >>> bool(torch.allclose(torch.fft.rfft(noise).abs()[:, 1:-1], torch.fft.rfft(x).abs()[:, 1:-1], rtol=1e-2))
+    True
+    """
+    spectrum = torch.fft.rfft(target)
+    generator = torch.Generator().manual_seed(seed)
+    phase = torch.rand(spectrum.shape, generator=generator) * 2 * math.pi
+    return torch.fft.irfft(spectrum.abs() * torch.exp(1j * phase), n=target.shape[-1])
+
+
+class HeldOutClip:
+    """A clip (channels, time) on the CPU and the terms and metrics to measure on it."""
+
+    def __init__(self, clip: Tensor, sample_rate: int, bundle: LossBundle) -> None:
+        self.clip, self.sample_rate, self.bundle = clip, sample_rate, bundle
+
+    @property
+    def columns(self) -> list[str]:
+        """Headings: metrics, then the unweighted loss terms."""
+        return [*METRICS, *(f"{name}/{part}" for name, e in self.bundle.entries.items() for part in e.weights)]
+
+    @torch.no_grad()
+    def measure(self, preds: Tensor) -> list[float]:
+        """Values of :attr:`columns` for an estimate of the clip's shape."""
+        preds = preds.float().cpu()
+        metrics: Mapping[str, float] = evaluate_pair(preds, self.clip, self.sample_rate, names=METRICS)
+        device = next((b.device for b in self.bundle.buffers()), torch.device("cpu"))
+        raw = self.bundle(preds.unsqueeze(0).to(device), self.clip.unsqueeze(0).to(device)).raw
+        return [metrics[name] for name in METRICS] + [value.item() for value in raw.values()]
+
+    def reconstruct(self, module: Any) -> Tensor:
+        """The clip through the exported model of a training wrapper."""
+        device = next(module.parameters()).device
+        return module._reconstruct(self.clip.unsqueeze(0).to(device))[0].cpu()
+
+    def noise(self) -> list[float]:
+        """Values of the clip against noise of its own long-term spectrum."""
+        return self.measure(spectral_noise(self.clip))
+
+
+def table_rows(rows: Sequence[tuple[str, Sequence[float]]]) -> list[list[Any]]:
+    """Rows for :func:`ear_sat.report.tables.print_table`."""
+    return [[name, *values] for name, values in rows]
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Parameters, shared ones counted once."""
+    return sum(p.numel() for p in module.parameters())

@@ -1,0 +1,48 @@
+"""Lightning logger that writes the run folder's ``metrics.csv``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from .metrics_csv import MetricsCsv
+from .run_folder import RunFolder
+
+
+class RunLogger(Logger):
+    """One row per call; the step is the round."""
+
+    def __init__(self, run: RunFolder) -> None:
+        super().__init__()
+        self._run = run
+        self._csv: MetricsCsv | None = None
+
+    @property
+    def name(self) -> str:
+        return self._run.root.name
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        return str(self._run.root)
+
+    @property
+    def csv(self) -> MetricsCsv:
+        """The open file; made on first use, on rank 0 only."""
+        if self._csv is None:
+            self._csv = MetricsCsv(self._run.metrics_csv)
+        return self._csv
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.csv.append({"step": int(step or 0), **{k: float(v) for k, v in metrics.items() if k != "epoch"}})
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """The configs lie in the run folder."""
