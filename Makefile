@@ -17,8 +17,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c "import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 11))" 2>/dev/null || { \
 	  echo "error: this needs Python 3.10 or 3.11 (stable-audio-tools pins packages that have no newer builds); install one and run: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade -c constraints.txt pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[sat,dev]'
+	$(BIN)/python -m pip install -qq --upgrade -c constraints.txt pip
+	$(BIN)/python -m pip install -qq -c constraints.txt -e '.[sat,dev]'
 	touch $@
 
 train: $(STAMP)

@@ -64,7 +64,9 @@ EAR_TERMS: dict[str, Any] = {
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(BENCHMARKS), help="benchmarks to run, by comma (default: %(default)s)")
+    parser.add_argument(
+        "--only", default=",".join(BENCHMARKS), help="benchmarks to run, by comma (default: %(default)s)"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="processes for each side (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="write every sample to this file")
     parser.add_argument("--channels", type=int, default=32, help="width of the autoencoder (default: %(default)s)")
@@ -206,7 +208,10 @@ def run_losses(args: argparse.Namespace) -> dict[str, Any]:
     single = host.MultiResolutionSTFTLoss(sample_rate=SAMPLE_RATE, **host_spectral_config())
     host_losses = MultiLoss(
         [AuralossLoss(stereo, target_key="reals", input_key="decoded", name="mrstft", weight=1.0)]
-        + [AuralossLoss(single, f"decoded_{side}", f"reals_{side}", name=side, weight=0.5) for side in ("left", "right")]
+        + [
+            AuralossLoss(single, f"decoded_{side}", f"reals_{side}", name=side, weight=0.5)
+            for side in ("left", "right")
+        ]
     ).to(args.device)
     bundle = LossBundle.from_config(EAR_TERMS, SAMPLE_RATE).to(args.device)
 

@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--model-config", type=Path, required=True, help="JSON with training.loss_configs")
     parser.add_argument("--reference", type=Path, required=True, help="audio file, or folder of them")
-    parser.add_argument("--estimate", type=Path, required=True, help="its reconstruction, or folder with the same names")
+    parser.add_argument(
+        "--estimate", type=Path, required=True, help="its reconstruction, or folder with the same names"
+    )
     parser.add_argument("--seconds", type=float, default=6.0, help="length of the excerpt from the middle (default: 6)")
 
 
@@ -53,7 +55,9 @@ def main(arguments: argparse.Namespace) -> int:
         norms = gradient_norms(output.weighted, preds)
         rows: list[list[Any]] = []
         for key, value in output.raw.items():
-            rows.append([key, value.item(), output.weighted[key].item(), norms[key], norms[key] / (sum(norms.values()) or 1)])
+            rows.append(
+                [key, value.item(), output.weighted[key].item(), norms[key], norms[key] / (sum(norms.values()) or 1)]
+            )
             totals.setdefault(key, []).append((value.item(), norms[key]))
         rows.append(["total", "", output.total.item(), gradient_norms({"total": output.total}, preds)["total"], ""])
         print_table(f"{estimate.name} against {reference.name}", COLUMNS, rows)
@@ -89,5 +93,9 @@ def _pairs(reference: Path, estimate: Path) -> list[tuple[Path, Path]]:
     pairs = [(path, estimates[key]) for key, path in references.items() if key in estimates]
     if not pairs:
         first = next(iter(references), None)
-        raise UserError(f"no file of {reference} has its namesake in {estimate}" if first is None else str(choice_error("estimate", first, map(str, estimates))))
+        raise UserError(
+            f"no file of {reference} has its namesake in {estimate}"
+            if first is None
+            else str(choice_error("estimate", first, map(str, estimates)))
+        )
     return pairs

@@ -19,7 +19,9 @@ def get_parser() -> argparse.ArgumentParser:
     inputs = parser.add_argument_group("inputs")
     inputs.add_argument("--model-config", type=Path, help="JSON of the model and its training")
     inputs.add_argument("--dataset-config", type=Path, help="JSON of the training data")
-    inputs.add_argument("--val-dataset-config", type=Path, help="JSON of the validation data (default: what is held out)")
+    inputs.add_argument(
+        "--val-dataset-config", type=Path, help="JSON of the validation data (default: what is held out)"
+    )
     inputs.add_argument("--pretrained-ckpt-path", type=Path, help="weights to start a new run from")
     inputs.add_argument("--pretransform-ckpt-path", type=Path, help="weights of the pretransform of a diffusion model")
     inputs.add_argument("--remove-pretransform-weight-norm", choices=("", "pre_load", "post_load"))
@@ -29,8 +31,14 @@ def get_parser() -> argparse.ArgumentParser:
     run.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
     run.add_argument("--ckpt-path", type=Path, help="Lightning checkpoint to continue from in a new run folder")
     run.add_argument("--checkpoint-every", type=_positive, metavar="ROUNDS", help="default: 10000")
-    run.add_argument("--save-top-k", type=int, metavar="K", help="step checkpoints to keep, the newest; -1 (default): all")
-    run.add_argument("--logger", choices=("wandb", "comet", "tensorboard", "csv", "none"), help="default: csv; metrics.csv is always written")
+    run.add_argument(
+        "--save-top-k", type=int, metavar="K", help="step checkpoints to keep, the newest; -1 (default): all"
+    )
+    run.add_argument(
+        "--logger",
+        choices=("wandb", "comet", "tensorboard", "csv", "none"),
+        help="default: csv; metrics.csv is always written",
+    )
     loop = parser.add_argument_group("training")
     loop.add_argument("--batch-size", type=_positive, help="clips per process and batch (default: 8)")
     loop.add_argument("--max-steps", type=_positive, metavar="ROUNDS", help="default: all phases")

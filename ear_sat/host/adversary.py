@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ Backward = Callable[..., None]
 
 
 def adversarial_pass(
-    discriminator: nn.Module, reals: Tensor, fakes: Tensor, *, train: bool, backward: Backward
+    discriminator: Any, reals: Tensor, fakes: Tensor, *, train: bool, backward: Backward
 ) -> AdversarialLosses:
     """Evaluates the three adversarial losses and, if ``train``, adds the discriminator's gradients.
 
@@ -43,7 +44,7 @@ def _shared_features(
     discriminator: MultiResolutionSTFTDiscriminator,
     reals: Tensor,
     fakes: Tensor,
-    parameters: list[Tensor],
+    parameters: list[nn.Parameter],
     train: bool,
     backward: Backward,
 ) -> AdversarialLosses:

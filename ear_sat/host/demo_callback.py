@@ -82,7 +82,7 @@ class EarDemoCallback(pl.Callback):
 
     def _first_clips(self) -> Tensor:
         if self._clips is None:
-            dataset = getattr(self._loader, "dataset", None)
+            dataset: Any = getattr(self._loader, "dataset", None)
             if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
                 items = [dataset[i][0] for i in range(min(self.max_demos, len(dataset)))]
                 self._clips = torch.stack(items)

@@ -35,7 +35,10 @@ def print_summary(
     model = wrapper.autoencoder
     rate = model.sample_rate / model.downsampling_ratio
     rows: list[list[Any]] = [
-        ["model", f"{parameter_count(model) / 1e6:.2f} M parameters, {model.sample_rate} Hz, {model.out_channels} channel(s)"],
+        [
+            "model",
+            f"{parameter_count(model) / 1e6:.2f} M parameters, {model.sample_rate} Hz, {model.out_channels} channel(s)",
+        ],
         ["latents", f"{model.latent_dim} channels at {rate:.2f} Hz (one per {model.downsampling_ratio} samples)"],
     ]
     if wrapper.discriminator is not None:

@@ -116,7 +116,11 @@ def train(options: TrainOptions) -> RunFolder:
     demo = create_demo_callback_from_config(model_config, demo_dl=val_loader or loader)
     if isinstance(demo, EarDemoCallback):
         demo.folder = run.demos
-    progress, checkpoints, left_out = Progress(max_rounds), RunCheckpoint(run, options.checkpoint_every, options.save_top_k), LeftOutFiles()
+    progress, checkpoints, left_out = (
+        Progress(max_rounds),
+        RunCheckpoint(run, options.checkpoint_every, options.save_top_k),
+        LeftOutFiles(),
+    )
     trainer = _trainer(options, run, [progress, checkpoints, demo, left_out], ours, val_loader is not None)
     clip = None
     if ours and trainer.is_global_zero:
@@ -129,7 +133,9 @@ def train(options: TrainOptions) -> RunFolder:
     trainer.fit(wrapper, loader, val_loader, ckpt_path=None if checkpoint is None else str(checkpoint))
     seconds = time.monotonic() - began
     if trainer.is_global_zero:
-        _finish(run, wrapper, model_config, seconds, clip, table, sorted({*_left_out_at_start(loader), *left_out.lines}))
+        _finish(
+            run, wrapper, model_config, seconds, clip, table, sorted({*_left_out_at_start(loader), *left_out.lines})
+        )
     return run
 
 
@@ -173,7 +179,9 @@ def _create_wrapper(model_config: dict[str, Any], options: TrainOptions) -> Any:
     if isinstance(wrapper, EarTrainingWrapper):
         wrapper.accumulate = options.accum_batches
         if options.gradient_clip_val:
-            wrapper.optimizer_configs.clip_norms = dict.fromkeys(wrapper.optimizer_configs.clip_norms, options.gradient_clip_val)
+            wrapper.optimizer_configs.clip_norms = dict.fromkeys(
+                wrapper.optimizer_configs.clip_norms, options.gradient_clip_val
+            )
         if options.compile:
             for module in (wrapper.autoencoder.encoder, wrapper.autoencoder.decoder, wrapper.discriminator):
                 if module is not None:
@@ -234,9 +242,13 @@ def _trim_metrics(run: RunFolder, checkpoint: Path) -> None:
 
 def _trainer(options: TrainOptions, run: RunFolder, callbacks: list[Any], ours: bool, validates: bool) -> Any:
     if options.strategy == "deepspeed":
-        raise UserError("deepspeed trains one optimizer only; use --strategy ddp or fsdp for a generator and a discriminator")
+        raise UserError(
+            "deepspeed trains one optimizer only; use --strategy ddp or fsdp for a generator and a discriminator"
+        )
     on_gpu = options.accelerator in ("gpu", "cuda") or (options.accelerator == "auto" and torch.cuda.is_available())
-    precision = options.precision or (("bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed") if on_gpu else "32")
+    precision = options.precision or (
+        ("bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed") if on_gpu else "32"
+    )
     devices: Any = int(options.devices) if options.devices.lstrip("-").isdigit() else options.devices
     if devices == "auto" and not on_gpu:
         devices = 1
@@ -250,7 +262,10 @@ def _trainer(options: TrainOptions, run: RunFolder, callbacks: list[Any], ours: 
     if validates:
         extra = {"check_val_every_n_epoch": None, "val_check_interval": options.val_every * options.accum_batches}
     if not ours:  # The host's diffusion wrappers leave these two to Lightning.
-        extra |= {"gradient_clip_val": options.gradient_clip_val or None, "accumulate_grad_batches": options.accum_batches}
+        extra |= {
+            "gradient_clip_val": options.gradient_clip_val or None,
+            "accumulate_grad_batches": options.accum_batches,
+        }
     try:
         return pl.Trainer(
             accelerator=options.accelerator,
@@ -305,7 +320,11 @@ def _finish(
     if not isinstance(wrapper, EarTrainingWrapper):
         return
     starts = wrapper.schedule.starts
-    marks = {start: phase.name for start, phase in zip(starts, wrapper.schedule.phases, strict=True) if start <= wrapper.rounds}
+    marks = {
+        start: phase.name
+        for start, phase in zip(starts, wrapper.schedule.phases, strict=True)
+        if start <= wrapper.rounds
+    }
     save_curves(run.root / "curves.png", series, run.root.name, marks=marks)
     save_autoencoder(wrapper.exported_autoencoder, run.export / "model.ckpt")
     save_autoencoder(wrapper.exported_autoencoder, run.export / "model.safetensors", use_safetensors=True)
@@ -314,14 +333,21 @@ def _finish(
     if clip is not None:
         table.append(("after", clip.measure(clip.reconstruct(wrapper))))
         columns = ["held-out clip", *(name.replace("/", "\n") for name in clip.columns)]
-        notes.append("noise with the clip's own long-term spectrum scores: " + ", ".join(f"{name} {value:.4g}" for name, value in zip(clip.columns, clip.noise(), strict=True)))
+        notes.append(
+            "noise with the clip's own long-term spectrum scores: "
+            + ", ".join(f"{name} {value:.4g}" for name, value in zip(clip.columns, clip.noise(), strict=True))
+        )
         print_table("Before and after", columns, table_rows(table), notes=notes)
     else:
         print(notes[0])
     gradients = wrapper.last_output_gradients
     if gradients:
         rows = [[name, norm] for name, norm in gradients.items()]
-        print_table("Gradient of each weighted term at the decoder's output (last measurement)", ["term", "norm × √samples"], rows)
+        print_table(
+            "Gradient of each weighted term at the decoder's output (last measurement)",
+            ["term", "norm × √samples"],
+            rows,
+        )
     if wrapper.faults.total:
         print(f"{wrapper.faults.total} batches were skipped because they were not finite")
     if left_out:

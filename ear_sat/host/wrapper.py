@@ -53,6 +53,10 @@ class EarTrainingWrapper(pl.LightningModule):
     ``discriminator``, ``force_input_mono``. ``rounds`` counts finished rounds.
     """
 
+    autoencoder: Any
+    discriminator: Any
+    device: torch.device
+
     def __init__(
         self,
         autoencoder: nn.Module,
@@ -109,6 +113,11 @@ class EarTrainingWrapper(pl.LightningModule):
         """Reconstruction of (batch, channels, time)."""
         return self.autoencoder.decode(self.autoencoder.encode(reals))
 
+    def on_train_start(self) -> None:
+        # The noise of the bottleneck: another on every rank, another after a resume, the same in a repeated run.
+        seed = torch.initial_seed() + 7919 * self.global_rank + 104729 * self.rounds
+        torch.manual_seed(seed % 2**32)
+
     def training_step(self, batch: Any, batch_idx: int) -> None:
         phase, position = self.schedule.at(self.rounds)
         generator, discriminator = self._players(phase)
@@ -149,7 +158,7 @@ class EarTrainingWrapper(pl.LightningModule):
         save_autoencoder(self.exported_autoencoder, path, use_safetensors=use_safetensors)
 
     @property
-    def exported_autoencoder(self) -> nn.Module:
+    def exported_autoencoder(self) -> Any:
         """The moving average where there is one, else the autoencoder itself."""
         return self.autoencoder if self.autoencoder_ema is None else self.autoencoder_ema.ema_model
 

@@ -56,7 +56,7 @@ def is_ear_loss_config(loss_configs: Any) -> bool:
 
 
 def create_wrapper(
-    autoencoder: nn.Module, sample_rate: int, training: Mapping[str, Any], ema_copy: nn.Module | None = None
+    autoencoder: Any, sample_rate: int, training: Mapping[str, Any], ema_copy: nn.Module | None = None
 ) -> EarTrainingWrapper:
     """The wrapper for ``training`` of type "ear".
 
@@ -97,7 +97,7 @@ def create_wrapper(
     )
 
 
-def _bottleneck_weights(autoencoder: nn.Module, entry: Any) -> dict[str, float]:
+def _bottleneck_weights(autoencoder: Any, entry: Any) -> dict[str, float]:
     if entry is None:
         return {}
     check_keys("loss_configs.bottleneck", entry, ("type", "config", "weights"))
