@@ -1,7 +1,7 @@
 """ear-sat balance: how strongly each loss term of a config pulls, measured on real pairs of audio.
 
-For each pair of reference and estimate it prints every term's value and the norm of its gradient at the decoder's output
-(× √samples), weighted, and as a share of the sum. Needs no training and no host.
+For each pair of reference and estimate it prints every term's value and the norm of its gradient at the decoder's
+output (× √samples), weighted, and as a share of the sum. Needs no training and no host.
 """
 
 from __future__ import annotations

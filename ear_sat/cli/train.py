@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import configparser
 from collections.abc import Sequence
 from pathlib import Path
+
+from ..errors import UserError
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -25,6 +28,10 @@ def get_parser() -> argparse.ArgumentParser:
     inputs.add_argument("--pretrained-ckpt-path", type=Path, help="weights to start a new run from")
     inputs.add_argument("--pretransform-ckpt-path", type=Path, help="weights of the pretransform of a diffusion model")
     inputs.add_argument("--remove-pretransform-weight-norm", choices=("", "pre_load", "post_load"))
+    inputs.add_argument(
+        "--config-file", type=Path, help="INI file whose [DEFAULTS] hold any of these flags, as the host's"
+    )
+    inputs.add_argument("--wandb-config", help=argparse.SUPPRESS)
     run = parser.add_argument_group("run folder")
     run.add_argument("--name", help="run folder below --save-dir (default: config name and time)")
     run.add_argument("--save-dir", type=Path, help="folder of all runs (default: runs)")
@@ -65,9 +72,27 @@ def _positive(text: str) -> int:
     return value
 
 
+def _ini_flags(path: Path) -> list[str]:
+    """Flags from the host's kind of INI file; empty values are left out."""
+    ini = configparser.ConfigParser()
+    try:
+        with path.open(encoding="utf-8") as file:
+            ini.read_file(file)
+        items = dict(ini.items("DEFAULTS"))
+    except (OSError, configparser.Error) as error:
+        raise UserError(f"cannot read {path} as an INI file with a [DEFAULTS] section: {error}") from None
+    values = {key: value.strip().strip("\"'") for key, value in items.items()}
+    return [f"--{key.replace('_', '-')}={value}" for key, value in values.items() if value and key != "recover"]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the flags and trains."""
-    arguments = vars(get_parser().parse_args(argv))
+    parser = get_parser()
+    arguments = vars(parser.parse_args(argv))
+    if "config_file" in arguments:
+        arguments = {**vars(parser.parse_args(_ini_flags(arguments.pop("config_file")))), **arguments}
+    if "wandb_config" in arguments:
+        raise UserError("--wandb-config is not supported; download the run's settings and pass them with --config-file")
     if arguments.pop("recover", False):
         print("--recover does nothing here, as in the host; use --resume RUN")
     from ..host.training_run import TrainOptions, train

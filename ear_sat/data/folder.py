@@ -132,7 +132,9 @@ class FolderDataset(CropDataset):
         if len(self.files) < 2:
             raise UserError('one usable audio file cannot be split; set split to "all" or add music')
         names = [os.path.relpath(f.path, self._roots[r][0]) for f, r in zip(self.files, self._root_of, strict=True)]
-        order = sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i].encode(errors="surrogateescape")).digest())
+        order = sorted(
+            range(len(names)), key=lambda i: hashlib.sha256(names[i].encode(errors="surrogateescape")).digest()
+        )
         count = min(len(names) - 1, math.ceil(share * len(names)))
         kept = sorted(order[:count] if split == "held_out" else order[count:])
         self.files = [self.files[i] for i in kept]

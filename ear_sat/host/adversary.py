@@ -20,9 +20,9 @@ def adversarial_pass(
 ) -> AdversarialLosses:
     """Evaluates the three adversarial losses and, if ``train``, adds the discriminator's gradients.
 
-    The discriminator's loss reaches its own parameters only, the returned generator losses are meant to be differentiated
-    with respect to ``fakes`` only, so both share one pass over the reconstruction. The discriminator is not stepped
-    here: both players' gradients belong to the same weights.
+    The discriminator's loss reaches its own parameters only, the returned generator losses are meant to be
+    differentiated with respect to ``fakes`` only, so both share one pass over the reconstruction. The discriminator is
+    not stepped here: both players' gradients belong to the same weights.
 
     Args:
         discriminator: ours, or one of the host's with ``loss(reals, fakes)``.

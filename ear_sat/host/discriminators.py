@@ -34,6 +34,8 @@ def create_discriminator(config: Mapping[str, Any], sample_rate: int, channels: 
         UserError: an unknown type or key.
     """
     where = "loss_configs.discriminator"
+    if not isinstance(config, Mapping):
+        raise UserError(f"{where} must be an object with type, config and weights")
     check_keys(where, config, ("type", "config", "weights"))
     check_weights("discriminator", config.get("weights"), WEIGHT_KEYS)
     kind = config.get("type")

@@ -16,7 +16,7 @@ from ..errors import UserError
 def export_state(model: nn.Module) -> dict[str, Tensor]:
     """The model's tensors as independent contiguous copies on the CPU.
 
-    Both activations of a residual unit share their parameters. safetensors refuses shared storage and its ``save_model``
+    Both activations of a residual unit share their parameters. safetensors refuses shared storage, its ``save_model``
     drops one of the two keys, after which strict loads fail; copies keep both.
     """
     return {key: value.detach().cpu().clone().contiguous() for key, value in model.state_dict().items()}

@@ -61,6 +61,6 @@ class FaultCounter:
         if self.in_a_row >= self.limit:
             what = ", ".join(names) if names else "a value on another rank"
             raise UserError(
-                f"stopped at round {step}: {self.in_a_row} batches in a row were not finite, first bad: {what}. The last "
-                "good checkpoint is kept; check the data, lower the learning rate or set training.clip_grad_norm"
+                f"stopped at round {step}: {self.in_a_row} batches in a row were not finite, first bad: {what}. The "
+                "last good checkpoint is kept; check the data, lower the learning rate or set training.clip_grad_norm"
             )

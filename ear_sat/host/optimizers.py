@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..config import check_keys
+from ..config import check_keys, choice_error, parameter_names
 from ..errors import UserError
 from .phases import Phase, Schedule
 
@@ -48,13 +48,18 @@ class Optimizers:
             configs = {"autoencoder": {"optimizer": adamw}, "discriminator": {"optimizer": adamw}}
         check_keys("training.optimizer_configs", configs, CONFIG_NAMES.values())
         for name, config in configs.items():
+            if not isinstance(config, Mapping):
+                raise UserError(f"training.optimizer_configs.{name} must be an object with an optimizer")
             check_keys(f"training.optimizer_configs.{name}", config, ("optimizer", "scheduler"))
         self.configs = configs
         if isinstance(clip_grad_norm, Mapping):
             check_keys("training.clip_grad_norm", clip_grad_norm, PLAYERS)
-            self.clip_norms = {player: float(clip_grad_norm.get(player, 0.0)) for player in PLAYERS}
+            self.clip_norms = {player: clip_grad_norm.get(player, 0.0) for player in PLAYERS}
         else:
-            self.clip_norms = dict.fromkeys(PLAYERS, float(clip_grad_norm))
+            self.clip_norms = dict.fromkeys(PLAYERS, clip_grad_norm)
+        for norm in self.clip_norms.values():
+            if isinstance(norm, bool) or not isinstance(norm, int | float) or not norm >= 0:
+                raise UserError(f"training.clip_grad_norm must be a number, 0 or more (0: no clipping), not {norm!r}")
         self._phase_rates = False
         self._base: dict[str, float] = {}
 
@@ -74,19 +79,24 @@ class Optimizers:
             parameters = [p for p in module.parameters() if p.requires_grad]
             if not parameters:
                 raise UserError(f"the {player} has no trainable parameter; set requires_grad to true somewhere")
-            try:
-                optimizer = create_optimizer_from_config(config["optimizer"], parameters)
-            except (TypeError, AttributeError, KeyError) as error:
-                raise UserError(f"training.optimizer_configs.{CONFIG_NAMES[player]}.optimizer: {error}") from error
+            where = f"training.optimizer_configs.{CONFIG_NAMES[player]}"
+            optimizer = _create(
+                f"{where}.optimizer", _optimizer_types(), create_optimizer_from_config, config["optimizer"], parameters
+            )
             self._base[player] = optimizer.param_groups[0]["lr"]
             optimizers.append(optimizer)
             if "scheduler" in config:
                 if self._phase_rates:
-                    raise UserError(
-                        f"training.optimizer_configs.{CONFIG_NAMES[player]} has a scheduler and training.phases set rates; "
-                        "drop one of the two"
+                    raise UserError(f"{where} has a scheduler and training.phases set rates; drop one of the two")
+                schedulers.append(
+                    _create(
+                        f"{where}.scheduler",
+                        _scheduler_types(),
+                        create_scheduler_from_config,
+                        config["scheduler"],
+                        optimizer,
                     )
-                schedulers.append(create_scheduler_from_config(config["scheduler"], optimizer))
+                )
         if schedulers and len(schedulers) != len(optimizers):
             raise UserError("give both optimizers a scheduler or neither")
         return (optimizers, schedulers) if schedulers else optimizers
@@ -137,3 +147,37 @@ class Optimizers:
             norm = torch.nn.utils.clip_grad_norm_(gradients, limit * scale)
             norms[f"grad_norm/{player}"] = norm / scale
         return norms
+
+
+def _subclasses(module: Any, base: type) -> dict[str, Callable[..., Any]]:
+    found = {name: getattr(module, name) for name in dir(module) if not name.startswith("_")}
+    return {n: cls for n, cls in found.items() if isinstance(cls, type) and issubclass(cls, base) and cls is not base}
+
+
+def _optimizer_types() -> dict[str, Callable[..., Any]]:
+    return {**_subclasses(torch.optim, torch.optim.Optimizer), "FusedAdam": lambda params, **_: None}
+
+
+def _scheduler_types() -> dict[str, Callable[..., Any]]:
+    from stable_audio_tools.training import utils
+
+    schedulers = _subclasses(torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler)
+    return {**schedulers, "InverseLR": utils.InverseLR}
+
+
+def _create(
+    where: str, types: Mapping[str, Callable[..., Any]], create: Callable[[Any, Any], Any], config: Any, subject: Any
+) -> Any:
+    """``create``, one of the host's factories, after checking type and keys of ``config``."""
+    if not isinstance(config, Mapping):
+        raise UserError(f"{where} must be an object with type and config")
+    check_keys(where, config, ("type", "config"))
+    kind, settings = config.get("type"), config.get("config") or {}
+    if kind not in types:
+        raise choice_error(f"type in {where}", kind, types)
+    if kind != "FusedAdam":
+        check_keys(f"{where}.config", settings, parameter_names(types[kind], without=("params", "optimizer")))
+    try:
+        return create({"type": kind, "config": settings}, subject)
+    except (TypeError, ValueError, ImportError) as error:
+        raise UserError(f"{where}: {error}") from error

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..config import choice_error
+from ..errors import UserError
 from ..metrics import METRICS, evaluate_pair
 
 #: Keys that the host's own wrapper understands.
@@ -46,12 +47,20 @@ class Validation:
         for name in self.names:
             if name not in METRICS and name not in HOST_KEYS:
                 raise choice_error("metric in training.eval_loss_configs", name, [*METRICS, *HOST_KEYS])
+            if name in METRICS and configs[name]:
+                raise UserError(f"training.eval_loss_configs.{name} takes no config; write {{}}")
         self._ours = [name for name in self.names if name in METRICS]
         self._host = {
-            name: _host_metric(name, configs[name] or {}, sample_rate) for name in self.names if name in HOST_KEYS
+            name: self._build_host_metric(name, configs[name] or {}) for name in self.names if name in HOST_KEYS
         }
         self._sums = dict.fromkeys(self.names, 0.0)
         self._counts = dict.fromkeys(self.names, 0)
+
+    def _build_host_metric(self, name: str, config: Mapping[str, Any]) -> Callable[[Tensor, Tensor], Any]:
+        try:
+            return _host_metric(name, config, self.sample_rate)
+        except TypeError as error:
+            raise UserError(f"training.eval_loss_configs.{name} does not fit the host's metric: {error}") from error
 
     def add(self, preds: Tensor, target: Tensor) -> None:
         """Measures a batch (batch, channels, time)."""

@@ -1,9 +1,9 @@
 """The training wrapper: rounds of generator and discriminator updates over the phases of a schedule.
 
-One round on one batch: one generator forward; the losses' gradient with respect to the decoded audio, cut off from the
-generator; the discriminator's gradients from the same passes (see :mod:`.adversary`); one backward through the generator
-with that gradient. So the discriminator's graphs are gone before the generator's backward begins, no loss reaches a
-player it is not meant for, and under DDP each player's gradients are reduced in calls of their own.
+One round on one batch: one generator forward; the losses' gradient with respect to the decoded audio, cut off from
+the generator; the discriminator's gradients from the same passes (see :mod:`.adversary`); one backward through the
+generator with that gradient. So the discriminator's graphs are gone before the generator's backward begins, no loss
+reaches a player it is not meant for, and under DDP each player's gradients are reduced in calls of their own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from ema_pytorch import EMA
 from torch import Tensor, nn
 
-from ..config import check_choice
+from ..config import build, check_choice, choice_error
 from ..losses import LossBundle, gradient_norms
 from .adversary import adversarial_pass
 from .export import save_autoencoder
@@ -94,7 +94,8 @@ class EarTrainingWrapper(pl.LightningModule):
         self.autoencoder_ema: EMA | None = None
         if ema_copy is not None:
             settings = {"beta": 0.9999, "power": 3 / 4, "update_every": 1, "update_after_step": 1, **(ema_config or {})}
-            self.autoencoder_ema = EMA(autoencoder, ema_model=ema_copy, include_online_model=False, **settings)
+            injected = {"model": autoencoder, "ema_model": ema_copy, "include_online_model": False}
+            self.autoencoder_ema = build("training.ema", EMA, settings, **injected)
         self.faults = FaultCounter(max_bad_batches)
         self.accumulate = 1
         self.rounds = 0
@@ -241,6 +242,10 @@ class EarTrainingWrapper(pl.LightningModule):
     def _bottleneck_terms(self, info: Mapping[str, Any], phase: Phase) -> dict[str, Tensor]:
         if phase.losses is not None and "bottleneck" not in phase.losses:
             return {}
+        for key in self.bottleneck_weights:
+            if key not in info:
+                scalars = [k for k, v in info.items() if isinstance(v, Tensor) and v.ndim == 0]
+                raise choice_error("key in loss_configs.bottleneck.weights", key, scalars)
         return {f"bottleneck/{key}": info[key] for key in self.bottleneck_weights}
 
     def _keeps_term_graphs(self) -> bool:

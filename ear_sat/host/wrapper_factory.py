@@ -44,7 +44,7 @@ _PASSED_ON = ("update", "force_input_mono", "latent_mask_ratio", "max_bad_batche
 def is_ear_loss_config(loss_configs: Any) -> bool:
     """Whether ``loss_configs`` is ours: the host's wrapper cannot do without its ``spectral`` entry of type mrstft.
 
-    >>> is_ear_loss_config({"magnitude": {"type": "ear_magnitude"}}), is_ear_loss_config({"spectral": {"type": "mrstft"}})
+    >>> is_ear_loss_config({"a": {"type": "ear_magnitude"}}), is_ear_loss_config({"spectral": {"type": "mrstft"}})
     (True, False)
     """
     if not isinstance(loss_configs, Mapping):
@@ -73,6 +73,7 @@ def create_wrapper(
     loss_configs = training.get("loss_configs")
     if not isinstance(loss_configs, Mapping) or not loss_configs:
         raise UserError("training.loss_configs is missing; name at least one loss term")
+    _check_values(training)
     channels = autoencoder.out_channels
     bundle = LossBundle.from_config(loss_configs, sample_rate)
     discriminator = None
@@ -80,7 +81,7 @@ def create_wrapper(
         discriminator = create_discriminator(loss_configs["discriminator"], sample_rate, channels)
     if training.get("use_ema", False) and ema_copy is None:
         ema_copy = copy.deepcopy(autoencoder)
-    return EarTrainingWrapper(
+    wrapper = EarTrainingWrapper(
         autoencoder,
         bundle,
         Optimizers(
@@ -95,11 +96,28 @@ def create_wrapper(
         ema_config=training.get("ema"),
         **{key: training[key] for key in _PASSED_ON if key in training},
     )
+    wrapper.configure_optimizers()  # Lightning asks for them later; what is wrong with them is said now.
+    return wrapper
+
+
+def _check_values(training: Mapping[str, Any]) -> None:
+    for key in ("use_ema", "force_input_mono"):
+        if not isinstance(training.get(key, False), bool):
+            raise UserError(f"training.{key} must be true or false, not {training[key]!r}")
+    for key, least in (("max_bad_batches", 1), ("log_every", 1), ("gradient_log_every", 0)):
+        value = training.get(key, least)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise UserError(f"training.{key} must be a whole number of at least {least}, not {value!r}")
+    ratio = training.get("latent_mask_ratio", 0)
+    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 <= ratio <= 1:
+        raise UserError(f"training.latent_mask_ratio must be a number from 0 to 1, not {ratio!r}")
 
 
 def _bottleneck_weights(autoencoder: Any, entry: Any) -> dict[str, float]:
     if entry is None:
         return {}
+    if not isinstance(entry, Mapping):
+        raise UserError("loss_configs.bottleneck must be an object with type and weights")
     check_keys("loss_configs.bottleneck", entry, ("type", "config", "weights"))
     if entry.get("type", "kl") not in ("kl", "bottleneck"):
         raise choice_error("loss type in loss_configs.bottleneck", entry["type"], ["kl"])

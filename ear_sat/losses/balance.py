@@ -12,8 +12,8 @@ def gradient_norms(terms: Mapping[str, Tensor], preds: Tensor) -> dict[str, floa
     """‖∂term/∂preds‖ × √(batch · time) for each scalar of ``terms``; graphs are kept.
 
     The factor makes the figure independent of the length and of the batch: the mean absolute error of a stereo waveform
-    reads 0.71, of a mono one 1. ``preds`` is (batch, channels, time) and requires grad; a term that does not depend on it
-    reads 0.
+    reads 0.71, of a mono one 1. ``preds`` is (batch, channels, time) and requires grad; a term that does not depend on
+    it reads 0.
 
     >>> x = torch.zeros(2, 1, 8, requires_grad=True)
     >>> gradient_norms({"l1": (x - 1).abs().mean()}, x)

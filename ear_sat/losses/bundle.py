@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..config import build, check_keys, choice_error
 from ..errors import UserError
 from .registry import LOSS_TYPES
-from .spectra import STFT, Resolution, Spectra, SpectraPair
+from .spectra import STFT, Spectra, SpectraPair
 from .term import SpectralTerm
 
 #: Entries of ``loss_configs`` that are not reconstruction terms.
@@ -63,7 +63,8 @@ class LossBundle(nn.Module):
     def __init__(self, entries: Mapping[str, Entry]) -> None:
         super().__init__()
         self.entries = dict(entries)
-        self.terms = nn.ModuleDict({name: entry.module for name, entry in self.entries.items()})
+        # A list: the names are the user's, and a ModuleDict refuses "train", "type" and those with a dot.
+        self.terms = nn.ModuleList(entry.module for entry in self.entries.values())
         spectral = [e.module for e in self.entries.values() if isinstance(e.module, SpectralTerm)]
         used = sorted({resolution for term in spectral for resolution in term.resolutions}, reverse=True)
         self.stfts = nn.ModuleList(STFT(resolution) for resolution in used)
@@ -83,6 +84,8 @@ class LossBundle(nn.Module):
         for name, config in loss_configs.items():
             if name in OTHER_ENTRIES:
                 continue
+            if not name or "/" in name:
+                raise UserError(f"name an entry of loss_configs without '/', which is kept for its parts; got '{name}'")
             if not isinstance(config, Mapping):
                 raise UserError(f"loss_configs.{name} must be an object with type, config and weights")
             check_keys(f"loss_configs.{name}", config, ("type", "config", "weights", "start_step"))
@@ -114,7 +117,8 @@ class LossBundle(nn.Module):
         """
         if preds.shape != target.shape or preds.ndim != 3 or preds.shape[1] not in (1, 2):
             raise ValueError(
-                f"preds and target must both be (batch, 1 or 2, time), got {tuple(preds.shape)} and {tuple(target.shape)}"
+                "preds and target must both be (batch, 1 or 2, time), "
+                f"got {tuple(preds.shape)} and {tuple(target.shape)}"
             )
         active = {
             name: entry
@@ -136,17 +140,18 @@ class LossBundle(nn.Module):
                 value = entry.module(preds, target)
                 for part, scalar in _as_parts(name, value, entry.weights).items():
                     collected[f"{name}/{part}"].append(scalar)
-        spectral = {name: e for name, e in active.items() if isinstance(e.module, SpectralTerm)}
+        spectral = {name: e.module for name, e in active.items() if isinstance(e.module, SpectralTerm)}
         for stft in self.stfts:
-            resolution: Resolution = stft.resolution
-            users = {name: e for name, e in spectral.items() if resolution in e.module.resolutions}
+            assert isinstance(stft, STFT)
+            resolution = stft.resolution
+            users = {name: term for name, term in spectral.items() if resolution in term.resolutions}
             if not users:
                 continue
             with torch.no_grad():
                 reference = Spectra(stft(target))
             pair = SpectraPair(Spectra(stft(preds)), reference)
-            for name, entry in users.items():
-                for part, scalar in entry.module.evaluate(pair, resolution, entry.weights.keys()).items():
+            for name, term in users.items():
+                for part, scalar in term.evaluate(pair, resolution, active[name].weights.keys()).items():
                     collected[f"{name}/{part}"].append(scalar)
         return {key: torch.stack(values).mean() for key, values in collected.items()}
 

@@ -12,7 +12,7 @@ from .spectra import FLOOR, Resolution, SpectraPair, parse_components
 from .term import DEFAULT_HOP_FACTOR, DEFAULT_WINDOWS, SpectralTerm
 from .weighting import WEIGHTING_MODES, bin_gain
 
-#: Smallest denominator of the spectral convergence, relative to the loudest component of the same clip and resolution
+#: Smallest denominator of the spectral convergence, relative to the loudest channel of the same clip and resolution
 #: (−20 dB). Ours: without it a Side 60 dB down costs a few hundred, and a silent one explodes.
 CONVERGENCE_GUARD = 0.1
 #: Keeps the square root's gradient finite at 0; −200 dBFS, far below the floor.
@@ -81,7 +81,13 @@ class MagnitudeTerm(SpectralTerm):
             magnitude, reference = (p.clamp_min(TINY_POWER).sqrt() for p in (preds, target))
             error = (magnitude - reference).abs()
             if "convergence" in parts:
-                values["convergence"] = _convergence(error, reference, weight)
+                loudest = target
+                if not {"left", "right"} <= set(self.components) and pair.target.channels.shape[1] == 2:
+                    # Mid and side are never louder than the louder of left and right.
+                    loudest = pair.target.power(("left", "right"))
+                    if gain is not None and weight is None:
+                        loudest = loudest * gain
+                values["convergence"] = _convergence(error, reference, loudest, weight)
             if "linear" in parts:
                 values["linear"] = _weighted_mean(error, weight)
         return values
@@ -91,13 +97,15 @@ def _weighted_mean(error: Tensor, weight: Tensor | None) -> Tensor:
     return error.mean() if weight is None else (error * weight).mean()
 
 
-def _convergence(error: Tensor, reference: Tensor, weight: Tensor | None) -> Tensor:
+def _convergence(error: Tensor, reference: Tensor, loudest: Tensor, weight: Tensor | None) -> Tensor:
+    """``loudest``: powers of the target's components among which the loudest is the guard's reference."""
     if weight is not None:
-        error, reference = error * weight.sqrt(), reference * weight.sqrt()
+        error, reference, loudest = error * weight.sqrt(), reference * weight.sqrt(), loudest * weight
     norm = torch.linalg.vector_norm(reference, dim=(-2, -1))
     bins, frames = reference.shape[-2:]
     # The loudest component of the clip guards the quiet ones; the floor guards silence.
-    guard = (CONVERGENCE_GUARD * norm.amax(dim=1, keepdim=True)).clamp_min(FLOOR * (bins * frames) ** 0.5)
+    loudest_norm = loudest.sum(dim=(-2, -1)).amax(dim=1, keepdim=True).sqrt()
+    guard = (CONVERGENCE_GUARD * loudest_norm).clamp_min(FLOOR * (bins * frames) ** 0.5)
     # The square root's gradient is infinite at 0; the shift keeps the distance of an identical pair at exactly 0.
     distance = error.square().sum(dim=(-2, -1)).clamp_min(TINY_POWER).sqrt() - TINY_POWER**0.5
     return (distance / torch.maximum(norm, guard)).mean()

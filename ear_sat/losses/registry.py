@@ -23,10 +23,10 @@ LOSS_TYPES: dict[str, Callable[..., nn.Module]] = {
 def register_loss(name: str, cls: Callable[..., nn.Module]) -> None:
     """Makes ``cls`` available as the loss type ``name`` in ``loss_configs``.
 
-    The keys of an entry's ``config`` are the constructor's arguments; an argument named ``sample_rate`` is filled in from
-    the model. The module is called as ``module(preds, target)`` with waveforms (batch, channels, time) in float32 and
-    returns a scalar or a dict of scalars, one per key of the entry's ``weights``. To share the bundle's spectra, subclass
-    :class:`ear_sat.losses.SpectralTerm` instead.
+    The keys of an entry's ``config`` are the constructor's arguments; an argument named ``sample_rate`` is filled in
+    from the model. The module is called as ``module(preds, target)`` with waveforms (batch, channels, time) in float32;
+    it returns a scalar or a dict of scalars, one per key of the entry's ``weights``. To share the bundle's spectra,
+    subclass :class:`ear_sat.losses.SpectralTerm` instead.
 
     Raises:
         UserError: the name is taken by another class.

@@ -33,6 +33,8 @@ def parse_components(channels: str | Sequence[str]) -> tuple[str, ...]:
     >>> parse_components("lr"), parse_components(["side"])
     (('left', 'right'), ('side',))
     """
+    if not isinstance(channels, Sequence):
+        raise UserError(f'channels must be "mslr" or a list of component names, not {channels!r}')
     names = list(channels)
     if isinstance(channels, str) and channels in COMPONENTS.values():
         names = [channels]
@@ -80,7 +82,7 @@ class STFT(nn.Module):
         spectrum = torch.stft(
             x.reshape(-1, x.shape[-1]), n, hop, window=self.window, center=True, pad_mode="reflect", return_complex=True
         )
-        return spectrum.unflatten(0, batch) if len(batch) != 1 else spectrum
+        return spectrum.reshape(*batch, *spectrum.shape[1:])
 
 
 class Spectra:
@@ -135,8 +137,9 @@ def resolutions(windows: Sequence[int], hop_factor: float) -> list[Resolution]:
     >>> resolutions([512], 0.25)
     [Resolution(window=512, hop_length=128)]
     """
-    if not isinstance(windows, Sequence) or not windows or any(int(w) != w or w < 4 for w in windows):
+    numbers = isinstance(windows, Sequence) and all(isinstance(w, int | float) for w in windows)
+    if not windows or not numbers or any(not 4 <= w < float("inf") or int(w) != w for w in windows):
         raise UserError(f"windows must be a list of whole numbers of samples, 4 or more; got {windows}")
-    if not 0 < hop_factor <= 1:
+    if not isinstance(hop_factor, int | float) or not 0 < hop_factor <= 1:
         raise UserError(f"hop_factor is the hop as a fraction of the window, above 0 and at most 1; got {hop_factor}")
     return [Resolution(int(w), max(1, int(w * hop_factor))) for w in windows]

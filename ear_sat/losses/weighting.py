@@ -1,4 +1,4 @@
-"""Perceptual weighting of spectral bins: the magnitude responses of K-weighting (BS.1770) and A-weighting (IEC 61672)."""
+"""Perceptual weighting of spectral bins: magnitude responses of K-weighting (BS.1770) and A-weighting (IEC 61672)."""
 
 from __future__ import annotations
 

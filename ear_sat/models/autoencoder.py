@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..config import build, check_keys, choice_error
 from ..errors import UserError
 from .bottleneck import VAEBottleneck
-from .oobleck import Decoder, Encoder
+from .oobleck import DEFAULT_STRIDES, Decoder, Encoder
 
 #: JSON type → class, for each part of the model.
 ENCODERS: dict[str, Callable[..., nn.Module]] = {"ear_encoder": Encoder}
@@ -21,7 +22,7 @@ BOTTLENECKS: dict[str, Callable[..., nn.Module]] = {"ear_vae": VAEBottleneck}
 
 def build_part(what: str, types: Mapping[str, Callable[..., nn.Module]], config: Mapping[str, Any]) -> nn.Module:
     """Builds ``{"type", "config", "requires_grad"?}`` from the given types; errors name the close match."""
-    kind = config.get("type")
+    kind = str(config.get("type"))
     if kind not in types:
         raise choice_error(f"{what} type", kind, types)
     check_keys(what, config, ("type", "config", "requires_grad", "soft_clip"))
@@ -38,6 +39,7 @@ class Autoencoder(nn.Module):
         downsampling_ratio: hop length, samples per latent frame.
         sample_rate: Hz.
         io_channels: audio channels.
+        soft_clip: bound the decoded audio by tanh, as the host does where the decoder's JSON says so.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Autoencoder(nn.Module):
         downsampling_ratio: int,
         sample_rate: int,
         io_channels: int = 2,
+        soft_clip: bool = False,
     ) -> None:
         super().__init__()
         self.encoder, self.decoder, self.bottleneck = encoder, decoder, bottleneck
@@ -56,6 +59,7 @@ class Autoencoder(nn.Module):
         self.sample_rate, self.io_channels = sample_rate, io_channels
         self.in_channels = self.out_channels = io_channels
         self.min_length = downsampling_ratio
+        self.soft_clip = soft_clip
 
     @classmethod
     def from_config(cls, model_config: Mapping[str, Any]) -> Autoencoder:
@@ -71,11 +75,12 @@ class Autoencoder(nn.Module):
         return cls(
             encoder=build_part("encoder", ENCODERS, model["encoder"]),
             decoder=build_part("decoder", DECODERS, model["decoder"]),
-            bottleneck=build_part("bottleneck", BOTTLENECKS, model["bottleneck"]),
+            bottleneck=cast(VAEBottleneck, build_part("bottleneck", BOTTLENECKS, model["bottleneck"])),
             latent_dim=model["latent_dim"],
             downsampling_ratio=model["downsampling_ratio"],
             sample_rate=model_config["sample_rate"],
             io_channels=model["io_channels"],
+            soft_clip=model["decoder"].get("soft_clip", False),
         )
 
     def encode(self, audio: Tensor, return_info: bool = False, **kwargs: Any) -> Any:
@@ -85,11 +90,16 @@ class Autoencoder(nn.Module):
 
     def decode(self, latents: Tensor) -> Tensor:
         """(batch, latent_dim, frames) → audio (batch, channels, frames · downsampling_ratio)."""
-        return self.decoder(self.bottleneck.decode(latents))
+        audio = self.decoder(self.bottleneck.decode(latents))
+        return audio.tanh() if self.soft_clip else audio
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Reconstruction of ``audio``, cut to its length where the hop length does not divide it."""
-        return self.decode(self.encode(audio))[..., : audio.shape[-1]]
+        """Reconstruction of ``audio``, as long; padded with zeros on the way where the hop length does not divide it.
+
+        Odd strides give a little less: see :class:`Decoder`.
+        """
+        padded = F.pad(audio, (0, -audio.shape[-1] % self.downsampling_ratio))
+        return self.decode(self.encode(padded))[..., : audio.shape[-1]]
 
 
 def check_model_sizes(model: Mapping[str, Any]) -> None:
@@ -99,12 +109,22 @@ def check_model_sizes(model: Mapping[str, Any]) -> None:
             raise UserError(f'the model config needs the key "{part}" inside "model"')
     ear_encoder = model["encoder"].get("type") in ENCODERS
     ear_decoder = model["decoder"].get("type") in DECODERS
-    encoder, decoder = model["encoder"].get("config", {}), model["decoder"].get("config", {})
+    encoder, decoder = model["encoder"].get("config") or {}, model["decoder"].get("config") or {}
     latent, ratio = model["latent_dim"], model["downsampling_ratio"]
     for name, config, ours in (("encoder", encoder, ear_encoder), ("decoder", decoder, ear_decoder)):
-        if ours and "strides" in config and math.prod(config["strides"]) != ratio:
+        product = math.prod(config.get("strides", DEFAULT_STRIDES))
+        if ours and product != ratio:
+            raise UserError(f"the {name}'s strides multiply to {product}, downsampling_ratio says {ratio}")
+    # Inside a host pretransform the parts see its latents, not the audio.
+    for name, config, key, ours in (
+        ("encoder", encoder, "in_channels", ear_encoder),
+        ("decoder", decoder, "out_channels", ear_decoder),
+    ):
+        expected_channels = model.get(key, model["io_channels"])
+        if ours and "pretransform" not in model and config.get(key, 2) != expected_channels:
             raise UserError(
-                f"the {name}'s strides multiply to {math.prod(config['strides'])}, downsampling_ratio says {ratio}"
+                f"the {name}'s {key} is {config.get(key, 2)}, the model's "
+                f"{key if key in model else 'io_channels'} is {expected_channels}"
             )
     if ear_decoder and decoder.get("latent_dim", 64) != latent:
         raise UserError(f"the decoder's latent_dim is {decoder.get('latent_dim', 64)}, the model's is {latent}")

@@ -13,7 +13,7 @@ from .snake import SnakeBeta
 
 
 class _WeightNorm(nn.Module):
-    """Parameters ``weight_g`` and ``weight_v`` of a convolution, named and shaped as ``torch.nn.utils.weight_norm`` does.
+    """Parameters ``weight_g`` and ``weight_v`` of a convolution, named as by ``torch.nn.utils.weight_norm``.
 
     The weight is g·v/‖v‖, the norm taken over every axis but the first (Salimans & Kingma, 2016). It is recomputed in
     ``forward`` rather than kept as an attribute, so that the module can be deep-copied and holds no second copy.
@@ -28,7 +28,9 @@ class _WeightNorm(nn.Module):
             torch.linalg.vector_norm(weight.flatten(1), dim=1).view(-1, *[1] * (weight.ndim - 1))
         )
         self.weight_v = nn.Parameter(weight)
-        self.stride, self.padding, self.dilation = conv.stride, conv.padding, conv.dilation
+        self.stride: Any = conv.stride
+        self.padding: Any = conv.padding
+        self.dilation: Any = conv.dilation
 
     def normed_weight(self) -> Tensor:
         return torch._weight_norm(self.weight_v, self.weight_g, 0)
@@ -85,7 +87,7 @@ def _plain(conv: WNConv1d | WNConvTranspose1d) -> nn.Module:
     transposed = isinstance(conv, WNConvTranspose1d)
     kind = nn.ConvTranspose1d if transposed else nn.Conv1d
     channels = (weight.shape[0], weight.shape[1]) if transposed else (weight.shape[1], weight.shape[0])
-    keys = {} if transposed else {"dilation": conv.dilation}
+    options: dict[str, Any] = {} if transposed else {"dilation": conv.dilation}
     plain = kind(
         *channels,
         weight.shape[2],
@@ -93,7 +95,7 @@ def _plain(conv: WNConv1d | WNConvTranspose1d) -> nn.Module:
         padding=conv.padding,
         bias=conv.bias is not None,
         device="meta",
-        **keys,
+        **options,
     )
     plain.weight = nn.Parameter(weight, requires_grad=conv.weight_v.requires_grad)
     if conv.bias is not None:
@@ -142,7 +144,7 @@ def downsampling(in_channels: int, out_channels: int, stride: int, *, bias: bool
 
 
 def upsampling(in_channels: int, out_channels: int, stride: int, *, nearest: bool, bias: bool) -> nn.Module:
-    """Transposed convolution, kernel twice the stride; or nearest-neighbour repetition and a convolution without bias."""
+    """Transposed convolution, kernel twice the stride; or nearest-neighbour repetition and a biasless convolution."""
     if nearest:
         return nn.Sequential(
             nn.Upsample(scale_factor=stride, mode="nearest"),

@@ -14,6 +14,9 @@ from ..errors import UserError
 from .layers import WNConv1d, activation, downsampling, residual_units, upsampling
 from .transformer import Transformer
 
+#: The 44.1 kHz release's downsampling per block: 1024 samples per latent frame.
+DEFAULT_STRIDES = (2, 4, 4, 4, 8)
+
 
 def _check_shape(c_mults: Sequence[int], strides: Sequence[int]) -> None:
     if not c_mults or len(c_mults) != len(strides):
@@ -61,7 +64,7 @@ class Encoder(_Blocks):
         bias: convolutions have a bias.
         gradient_checkpointing: recompute each block in the backward pass: less memory, about a third more time.
 
-    Shapes: (batch, in_channels, time) → (batch, latent_dim, time / hop).
+    Shapes: (batch, in_channels, time) → (batch, latent_dim, ⌊time / hop⌋).
 
     >>> Encoder(2, 8, [1, 2], [3, 5], latent_dim=16)(torch.zeros(1, 2, 60)).shape
     torch.Size([1, 16, 4])
@@ -72,7 +75,7 @@ class Encoder(_Blocks):
         in_channels: int = 2,
         channels: int = 128,
         c_mults: Sequence[int] = (1, 2, 4, 8, 16),
-        strides: Sequence[int] = (2, 4, 4, 4, 8),
+        strides: Sequence[int] = DEFAULT_STRIDES,
         latent_dim: int = 128,
         use_snake: bool = True,
         antialias_activation: bool = False,
@@ -118,7 +121,8 @@ class Decoder(_Blocks):
         bias: convolutions have a bias (the last one never has).
         gradient_checkpointing: recompute each block in the backward pass.
 
-    Shapes: (batch, latent_dim, frames) → (batch, out_channels, frames · hop).
+    Shapes: (batch, latent_dim, frames) → (batch, out_channels, frames · hop); a transposed convolution of odd stride
+    gives one sample less at its own rate.
 
     >>> Decoder(2, 8, [1, 2], [2, 4], latent_dim=32, transformer={"depth": 1})(torch.zeros(1, 32, 5)).shape
     torch.Size([1, 2, 40])
@@ -129,7 +133,7 @@ class Decoder(_Blocks):
         out_channels: int = 2,
         channels: int = 128,
         c_mults: Sequence[int] = (1, 2, 4, 8, 16),
-        strides: Sequence[int] = (2, 4, 4, 4, 8),
+        strides: Sequence[int] = DEFAULT_STRIDES,
         latent_dim: int = 64,
         use_snake: bool = True,
         antialias_activation: bool = False,

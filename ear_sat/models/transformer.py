@@ -85,9 +85,10 @@ class FeedForward(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         # Position 1 is an identity so that the keys are the release's: ff.0.proj and ff.2.
-        self.ff = nn.Sequential(SwiGLU(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim))
-        nn.init.zeros_(self.ff[2].weight)
-        nn.init.zeros_(self.ff[2].bias)
+        out = nn.Linear(4 * dim, dim)
+        nn.init.zeros_(out.weight)
+        nn.init.zeros_(out.bias)
+        self.ff = nn.Sequential(SwiGLU(dim, 4 * dim), nn.Identity(), out)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.ff(x)

@@ -1,4 +1,4 @@
-"""InverseLR of stable-audio-tools 0.0.19 passes ``verbose`` to torch's LRScheduler, which refuses it since torch 2.7."""
+"""InverseLR of stable-audio-tools 0.0.19 passes ``verbose`` to torch's LRScheduler, which torch ≥ 2.7 refuses."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The host's uncond wrapper leaves the pretransform in train mode, so an autoencoder with dropout or sampling drifts.
 
-Lightning calls ``train()`` on the whole module when fitting starts; a pretransform is never trained by any host wrapper.
+Lightning calls ``train()`` on the whole module when fitting starts; no host wrapper ever trains a pretransform.
 """
 
 from __future__ import annotations

@@ -1,0 +1,142 @@
+"""LSGAN and feature matching in closed form, and the gradient norm at the output."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from ear_sat.losses import (
+    discriminator_loss,
+    fake_loss,
+    feature_matching,
+    generator_loss,
+    gradient_norms,
+    real_loss,
+)
+
+# Logits of two resolutions of different size: each counts the same.
+SHAPES = ((2, 1, 4, 5), (2, 1, 9, 3))
+
+
+def constant(value: float, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    return [torch.full(shape, value, dtype=dtype) for shape in SHAPES]
+
+
+@pytest.mark.parametrize(("real", "fake"), [(1.0, 0.0), (0.0, 1.0), (0.5, 0.5), (-1.0, 3.0)])
+def test_least_squares(real: float, fake: float) -> None:
+    assert real_loss(constant(real)).item() == pytest.approx((1 - real) ** 2)
+    assert fake_loss(constant(fake)).item() == pytest.approx(fake**2)
+    assert discriminator_loss(constant(real), constant(fake)).item() == pytest.approx((1 - real) ** 2 + fake**2)
+    assert generator_loss(constant(fake)).item() == pytest.approx((1 - fake) ** 2)
+
+
+def test_resolutions_count_the_same() -> None:
+    logits = [torch.full(SHAPES[0], 1.0), torch.full(SHAPES[1], 3.0)]
+    assert fake_loss(logits).item() == pytest.approx((1 + 9) / 2)
+    assert real_loss(logits).item() == pytest.approx((0 + 4) / 2)
+
+
+def test_least_squares_gradients() -> None:
+    # d/dD of mean (1 − D)² is −2(1 − D)/n, divided by the two resolutions.
+    logits = [x.requires_grad_() for x in constant(0.25)]
+    generator_loss(logits).backward()
+    for x in logits:
+        assert torch.allclose(x.grad, torch.full_like(x, -2 * 0.75 / x.numel() / 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_logits_are_summed_in_float32(dtype: torch.dtype) -> None:
+    # 300² is above float16's largest number.
+    assert fake_loss(constant(300.0, dtype)).item() == pytest.approx(90_000, rel=0.01)
+
+
+def features(scale: float = 1.0) -> list[list[Tensor]]:
+    rng = torch.Generator().manual_seed(0)
+    return [[scale * torch.randn(2, 3, 4, n, generator=rng) for n in sizes] for sizes in ((8, 4), (6, 5, 3))]
+
+
+def test_feature_matching_of_equals_is_zero() -> None:
+    assert feature_matching(preds=features(), target=features()).item() == 0
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.5, 3.0])
+def test_feature_matching_of_a_gain(gain: float) -> None:
+    # |g − 1|·m/(m + 1e-3) with m = mean |f|: layers, then resolutions, are averaged.
+    target = features()
+    levels = [[f.abs().mean().item() for f in layers] for layers in target]
+    share = sum(sum(m / (m + 1e-3) for m in layers) / len(layers) for layers in levels) / len(levels)
+    value = feature_matching(preds=[[gain * f for f in layers] for layers in target], target=target)
+    assert value.item() == pytest.approx(abs(gain - 1) * share, rel=1e-5)
+
+
+def test_feature_matching_does_not_depend_on_the_scale_of_features() -> None:
+    # Beside the guard of 1e-3, which moves it by a per mille.
+    a, b = features(), [[f.roll(1, 0) for f in layers] for layers in features()]
+    small = feature_matching(preds=b, target=a).item()
+    large = feature_matching(*([[100 * f for f in layers] for layers in x] for x in (b, a))).item()
+    assert large == pytest.approx(small, rel=2e-3)
+
+
+def test_silent_features_are_finite() -> None:
+    preds = [[f.requires_grad_() for f in layers] for layers in features()]
+    value = feature_matching(preds=preds, target=features(0.0))
+    value.backward()
+    assert value.isfinite() and all(f.grad.isfinite().all() for layers in preds for f in layers)
+
+
+def test_real_features_are_detached() -> None:
+    preds, target = features(2.0), features()
+    for layers in (*preds, *target):
+        for f in layers:
+            f.requires_grad_()
+    feature_matching(preds=preds, target=target).backward()
+    assert all(f.grad is None for layers in target for f in layers)
+    assert all(f.grad.abs().max() > 0 for layers in preds for f in layers)
+
+
+def test_layers_must_pair_up() -> None:
+    with pytest.raises(ValueError, match=r"argument 2 is (shorter|longer)"):
+        feature_matching(preds=features()[:1], target=features())
+
+
+# --- gradient norms --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 8), (2, 2, 100), (3, 2, 64)])
+def test_gradient_norms_closed_form(shape: tuple[int, ...]) -> None:
+    batch, channels, time = shape
+    target = torch.randn(shape)
+    preds = (target + 1).requires_grad_()
+    error = preds - target
+    terms = {
+        # Each of the n = batch·channels·time samples has a gradient of 1/n: norm 1/√n, times √(batch·time).
+        "l1": error.abs().mean(),
+        # 2e/n with e = 1.
+        "l2": error.square().mean(),
+        "scaled l1": 10 * error.abs().mean(),
+        "sum": error.sum(),
+        "constant": torch.tensor(3.0),
+        "of another": torch.ones(1, requires_grad=True).sum(),
+    }
+    norms = gradient_norms(terms, preds)
+    unit = 1 / math.sqrt(channels)
+    expected = {
+        "l1": unit,
+        "l2": 2 * unit,
+        "scaled l1": 10 * unit,
+        "sum": math.sqrt(channels) * batch * time,
+        "constant": 0.0,
+        "of another": 0.0,
+    }
+    assert norms == pytest.approx(expected, rel=1e-5)
+    # The graphs are kept, and nothing was accumulated.
+    assert preds.grad is None
+    terms["l1"].backward()
+    assert preds.grad.abs().max() > 0
+
+
+def test_gradient_norms_of_half_types() -> None:
+    preds = torch.zeros(1, 2, 4096, dtype=torch.bfloat16, requires_grad=True)
+    # 1/8192 squared, 8192 times: summed in float32.
+    assert gradient_norms({"l1": (preds.float() - 1).abs().mean()}, preds)["l1"] == pytest.approx(2**-0.5, rel=1e-3)

@@ -1,0 +1,85 @@
+"""SnakeBeta: the fused form against the plain one, in value, gradient, type and memory of the graph."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd import gradcheck
+
+from ear_sat.models import SnakeBeta, snake_beta
+from ear_sat.models.snake import snake_beta_reference
+
+
+@pytest.fixture
+def inputs() -> tuple[Tensor, Tensor, Tensor]:
+    """x (3, 5, 40), alpha and beta (5,), all leaves; e^α from about 0.4 to 2.7 and beyond."""
+    return torch.randn(3, 5, 40).requires_grad_(), torch.randn(5).requires_grad_(), torch.randn(5).requires_grad_()
+
+
+def test_fused_equals_reference(inputs: tuple[Tensor, ...], gradients: Callable[..., list[Tensor]]) -> None:
+    fused, plain = snake_beta(*inputs), snake_beta_reference(*inputs)
+    # 1e-6 of the largest value: eight float32 roundings; the sums over 120 elements add in another order.
+    assert (fused - plain).abs().max() <= 1e-6 * plain.abs().max()
+    for ours, theirs in zip(gradients(fused, list(inputs)), gradients(plain, list(inputs)), strict=True):
+        assert (ours - theirs).abs().max() <= 1e-6 * theirs.abs().max()
+
+
+def test_gradcheck() -> None:
+    leaves = [torch.randn(shape, dtype=torch.float64).requires_grad_() for shape in ((2, 3, 7), (3,), (3,))]
+    assert gradcheck(snake_beta, leaves)
+
+
+@pytest.mark.parametrize("wanted", [(True, False, False), (False, True, False), (False, False, True)])
+def test_each_gradient_alone(
+    wanted: tuple[bool, ...], inputs: tuple[Tensor, ...], gradients: Callable[..., list[Tensor]]
+) -> None:
+    leaves = [x.detach().requires_grad_(need) for x, need in zip(inputs, wanted, strict=True)]
+    needed = [x for x in leaves if x.requires_grad]
+    (ours,), (theirs,) = (gradients(f(*leaves), needed) for f in (snake_beta, snake_beta_reference))
+    assert (ours - theirs).abs().max() <= 1e-6 * theirs.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("grad", [True, False])
+def test_half_types_are_evaluated_in_float32(dtype: torch.dtype, grad: bool, inputs: tuple[Tensor, ...]) -> None:
+    x, alpha, beta = inputs
+    half = x.detach().to(dtype).requires_grad_(grad)
+    with torch.set_grad_enabled(grad):
+        y = snake_beta(half, alpha, beta)
+    assert y.dtype == dtype
+    # Exactly the float32 value, rounded once.
+    assert torch.equal(y, snake_beta(half.float(), alpha, beta).to(dtype))
+    if grad:
+        y.float().sum().backward()
+        assert half.grad.dtype == dtype
+        assert alpha.grad.dtype == beta.grad.dtype == torch.float32
+
+
+def test_no_grad_path_is_the_same(inputs: tuple[Tensor, ...]) -> None:
+    expected, before = snake_beta(*inputs), inputs[0].detach().clone()
+    with torch.no_grad():
+        silent = snake_beta(*inputs)
+    assert torch.equal(silent, expected) and not silent.requires_grad
+    assert torch.equal(inputs[0], before)  # the in-place steps work on a copy
+
+
+def test_odd_multiples_of_the_quarter_period_are_peaks() -> None:
+    # α = e^0.5, β = e^-1: at αx = (n + ½)π the sine is ±1, so that the function is x + 1/β; at αx = nπ it is x.
+    alpha, beta = torch.tensor([0.5]), torch.tensor([-1.0])
+    n = torch.arange(-4.0, 5.0).view(1, 1, -1)
+    zeros, peaks = n * torch.pi / alpha.exp(), (n + 0.5) * torch.pi / alpha.exp()
+    assert torch.allclose(snake_beta(zeros, alpha, beta), zeros, atol=1e-6)
+    assert torch.allclose(snake_beta(peaks, alpha, beta), peaks + beta.neg().exp(), atol=1e-5)
+
+
+def test_deep_copy_is_independent() -> None:
+    module = SnakeBeta(3)
+    module(torch.randn(1, 3, 8)).sum().backward()
+    twin = copy.deepcopy(module)
+    with torch.no_grad():
+        twin.alpha.fill_(1)
+    x = torch.randn(1, 3, 8)
+    assert torch.equal(module(x), snake_beta(x, torch.zeros(3), torch.zeros(3)))
+    assert torch.equal(twin(x), snake_beta(x, torch.ones(3), torch.zeros(3)))
