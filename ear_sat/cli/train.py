@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import configparser
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -95,6 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError("--wandb-config is not supported; download the run's settings and pass them with --config-file")
     if arguments.pop("recover", False):
         print("--recover does nothing here, as in the host; use --resume RUN")
+    if not arguments.get("compile"):
+        # The host prepares torch.compile on import, which starts idle compiler processes of 0.6 GB each.
+        os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     from ..host.training_run import TrainOptions, train
 
     train(TrainOptions(**arguments))

@@ -153,6 +153,11 @@ def _load(path: Path, map_location: Any, mmap: bool = False) -> dict[str, Any]:
     return checkpoint
 
 
+def check_readable(path: str | Path) -> None:
+    """Raises :class:`UserError` unless the checkpoint at ``path`` loads. Quick: the tensors are mapped, not read."""
+    _load(Path(path), "cpu", mmap=True)
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 

@@ -172,7 +172,7 @@ def _create(
     if not isinstance(config, Mapping):
         raise UserError(f"{where} must be an object with type and config")
     check_keys(where, config, ("type", "config"))
-    kind, settings = config.get("type"), config.get("config") or {}
+    kind, settings = str(config.get("type")), config.get("config") or {}
     if kind not in types:
         raise choice_error(f"type in {where}", kind, types)
     if kind != "FusedAdam":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import time
 import warnings
 from collections.abc import Mapping
@@ -15,13 +16,13 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from ..config import load_json
-from ..data import create_dataset, held_out_config
+from ..config import choice_error, load_json
+from ..data import DATASET_TYPES, create_dataset, held_out_config
 from ..errors import UserError
 from ..report.plots import save_curves
 from ..report.tables import print_table
 from .callbacks import LeftOutFiles, Progress, RunCheckpoint
-from .checkpoint_io import AtomicCheckpointIO, newest_readable
+from .checkpoint_io import AtomicCheckpointIO, check_readable, newest_readable
 from .demo_callback import EarDemoCallback
 from .export import save_autoencoder
 from .held_out import SECONDS, HeldOutClip, table_rows
@@ -36,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 #: How child processes of a multi-process run on one machine learn the folder that the first one chose.
 RUN_FOLDER_VARIABLE = "EAR_SAT_RUN_FOLDER"
+#: Types that the host's own ``create_dataloader_from_config`` knows; for any other it returns None.
+HOST_DATASET_TYPES = ("audio_dir", "pre_encoded", "s3", "wds")
 
 
 @dataclass
@@ -91,9 +94,14 @@ def train(options: TrainOptions) -> RunFolder:
     wrapper = _create_wrapper(model_config, options)
     sizes = {key: _required(model_config, key) for key in ("sample_size", "sample_rate")}
     channels = model_config.get("audio_channels", 2)
-    loader = create_dataloader_from_config(
-        dataset_config, options.batch_size, **sizes, audio_channels=channels, num_workers=options.num_workers
-    )
+    try:
+        loader = create_dataloader_from_config(
+            dataset_config, options.batch_size, **sizes, audio_channels=channels, num_workers=options.num_workers
+        )
+    except (AssertionError, KeyError) as error:
+        raise UserError(f"the dataset config does not fit the host: {_words(error)}") from error
+    if loader is None:  # the host's answer to a type it does not know
+        raise choice_error("dataset_type", dataset_config["dataset_type"], [*DATASET_TYPES, *HOST_DATASET_TYPES])
     held_out = load_json(options.val_dataset_config) if options.val_dataset_config else held_out_config(dataset_config)
     val_loader = None
     if held_out is not None and options.val_every > 0:
@@ -105,15 +113,17 @@ def train(options: TrainOptions) -> RunFolder:
     max_rounds = options.max_steps
     if max_rounds is None and ours:
         max_rounds = wrapper.schedule.total_steps
-    run = _run_folder(options, model_config, dataset_config)
+    demo = create_demo_callback_from_config(model_config, demo_dl=val_loader or loader)
     checkpoint = options.ckpt_path
+    if checkpoint is not None:
+        check_readable(checkpoint)
+    run = _run_folder(options, model_config, dataset_config)
     if options.resume:
         checkpoint, notes = newest_readable(run.checkpoints)
         for note in notes:
             logger.warning(note)
         _trim_metrics(run, checkpoint)
 
-    demo = create_demo_callback_from_config(model_config, demo_dl=val_loader or loader)
     if isinstance(demo, EarDemoCallback):
         demo.folder = run.demos
     progress, checkpoints, left_out = (
@@ -121,12 +131,17 @@ def train(options: TrainOptions) -> RunFolder:
         RunCheckpoint(run, options.checkpoint_every, options.save_top_k),
         LeftOutFiles(),
     )
-    trainer = _trainer(options, run, [progress, checkpoints, demo, left_out], ours, val_loader is not None)
     clip = None
-    if ours and trainer.is_global_zero:
-        batch = f"{options.batch_size} × {options.accum_batches} × {trainer.world_size} process(es)"
-        print_summary(wrapper, model_config, dataset_line(loader, dataset_config, **sizes), batch, max_rounds)
-        clip = _held_out_clip(held_out, wrapper, sizes["sample_rate"], channels)
+    try:
+        trainer = _trainer(options, run, [progress, checkpoints, demo, left_out], ours, val_loader is not None)
+        if ours and trainer.is_global_zero:
+            batch = f"{options.batch_size} × {options.accum_batches} × {trainer.world_size} process(es)"
+            print_summary(wrapper, model_config, dataset_line(loader, dataset_config, **sizes), batch, max_rounds)
+            clip = _held_out_clip(held_out, wrapper, sizes["sample_rate"], channels)
+    except UserError:
+        if not options.resume and rank_zero_only.rank == 0:
+            shutil.rmtree(run.root, ignore_errors=True)  # so that the same command works once its cause is mended
+        raise
     table = [("before", clip.measure(clip.reconstruct(wrapper)))] if clip else []
 
     began = time.monotonic()
@@ -171,7 +186,12 @@ def _create_wrapper(model_config: dict[str, Any], options: TrainOptions) -> Any:
     _required(model_config, "sample_rate")
     if "training" not in model_config:
         raise UserError('the model config needs a "training" section')
-    model = create_model_from_config(model_config)
+    try:
+        model = create_model_from_config(model_config)
+    except (AssertionError, KeyError, NotImplementedError, TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"the host cannot build this model config: {_words(error)}") from error
     if options.pretrained_ckpt_path:
         load_strictly(model, options.pretrained_ckpt_path)
     if options.remove_pretransform_weight_norm or options.pretransform_ckpt_path:
@@ -190,6 +210,13 @@ def _create_wrapper(model_config: dict[str, Any], options: TrainOptions) -> Any:
     elif options.compile:
         wrapper.compile()
     return wrapper
+
+
+def _words(error: Exception) -> str:
+    """The error in words: a KeyError's own text is the bare key."""
+    if isinstance(error, KeyError):
+        return f'it lacks the key "{error.args[0]}"'
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _prepare_pretransform(model: Any, options: TrainOptions) -> None:
@@ -287,7 +314,7 @@ def _trainer(options: TrainOptions, run: RunFolder, callbacks: list[Any], ours: 
             log_every_n_steps=1,
             **extra,
         )
-    except (ValueError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
+    except (TypeError, ValueError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
         raise UserError(f"Lightning refuses these flags: {error}") from error
 
 

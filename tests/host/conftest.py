@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 
-import pytest
-import torch
-
 if importlib.util.find_spec("stable_audio_tools") is None:
     collect_ignore_glob = ["test_*.py"]
+else:
+    import torch
 
-
-@pytest.fixture(autouse=True, scope="session")
-def registered():
-    """Our types are known to the host in every test here."""
     import ear_sat
 
     torch.set_num_threads(1)

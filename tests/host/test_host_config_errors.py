@@ -78,8 +78,7 @@ L = "training.loss_configs."
     ],
 )
 def test_a_wrong_word_stops_with_the_close_match(path, value, message):
-    config = model_config()
-    config = changed(config, path, value)
+    config = changed(changed(model_config(), "training.use_ema", True), path, value)
     before = copy.deepcopy(config)
     with pytest.raises(UserError) as caught:
         make_wrapper(config)

@@ -12,6 +12,10 @@ from ear_sat.losses import LOSS_TYPES, STFT, LossBundle, Resolution, Spectra, Sp
 Noise = Callable[..., Tensor]
 
 
+# --doctest-modules would collect this file as a module named "conftest", of which there is one per folder.
+collect_ignore = ["conftest.py"]
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)

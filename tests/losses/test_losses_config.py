@@ -34,6 +34,14 @@ class Levels(nn.Module):
         return {"left": error[:, 0].abs().mean(), "right": error[:, 1].abs().mean()}
 
 
+class Filtered(nn.Module):
+    """A convolution, which autocast would run in a half type."""
+
+    def forward(self, preds: Tensor, target: Tensor) -> Tensor:
+        kernel = torch.full((2, 1, 5), 0.2)
+        return nn.functional.conv1d(preds - target, kernel, groups=2).abs().mean()
+
+
 class Energy(SpectralTerm):
     """A term on the shared spectra."""
 
@@ -77,6 +85,15 @@ class TestOwnTerms:
         bundle = LossBundle.from_config({"mine": {"type": "levels", "weights": {"rigth": 1}}}, 44100)
         with pytest.raises(UserError, match="did you mean 'right'"):
             bundle(noise(), noise())
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_autocast_does_not_reach_the_terms(self, dtype: torch.dtype, noise: Noise) -> None:
+        register_loss("filtered", Filtered)
+        bundle = LossBundle.from_config({"mine": {"type": "filtered", "weights": {"value": 1}}}, 44100)
+        preds, target = noise(), noise()
+        with torch.autocast("cpu", dtype=dtype):
+            inside = bundle(preds, target).total
+        assert torch.equal(inside, bundle(preds, target).total)
 
     def test_spectral_term(self, noise: Noise) -> None:
         register_loss("energy", Energy)

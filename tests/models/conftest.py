@@ -8,6 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+# --doctest-modules would collect this file as a module named "conftest", of which there is one per folder.
+collect_ignore = ["conftest.py"]
+
 
 @pytest.fixture(scope="session")
 def golden_folder() -> Path:

@@ -31,6 +31,14 @@ def test_gradcheck() -> None:
     assert gradcheck(snake_beta, leaves)
 
 
+def test_gradients_where_the_guard_of_beta_matters(gradients: Callable[..., list[Tensor]]) -> None:
+    # e^−20.7 is about the 1e-9 that keeps 1/β finite; a hundred times less, it takes over.
+    beta = torch.tensor([-20.7, -25.0], dtype=torch.float64).requires_grad_()
+    leaves = [torch.randn(2, 2, 9, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)]
+    (ours,), (theirs,) = (gradients(f(*leaves, beta), [beta]) for f in (snake_beta, snake_beta_reference))
+    assert torch.allclose(ours, theirs, rtol=1e-9)
+
+
 @pytest.mark.parametrize("wanted", [(True, False, False), (False, True, False), (False, False, True)])
 def test_each_gradient_alone(
     wanted: tuple[bool, ...], inputs: tuple[Tensor, ...], gradients: Callable[..., list[Tensor]]

@@ -1,0 +1,112 @@
+"""The host's own models keep working with our package registered, and better where the host is broken."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from host_test_configs import Snapshots, audio, changed, fit, make_wrapper, model_config
+from stable_audio_tools.data.dataset import create_dataloader_from_config
+from stable_audio_tools.training import create_demo_callback_from_config
+from stable_audio_tools.training.autoencoders import AutoencoderTrainingWrapper
+
+from ear_sat.host.register import ORIGINAL
+
+STOCK = Path(__file__).parents[1] / "data" / "host_stock_vae.json"
+
+
+@pytest.fixture
+def stock():
+    """The host's 44.1 kHz VAE with its stock training values, a few channels wide."""
+    return json.loads(STOCK.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for i, clip in enumerate(audio(2, size=12000)):
+        soundfile.write(tmp_path / f"{i}.wav", clip.T.numpy(), 44100)
+    return {"dataset_type": "audio_dir", "datasets": [{"id": "x", "path": str(tmp_path)}], "random_crop": True}
+
+
+def test_the_stock_model_trains_with_its_scheduler_and_no_workers(stock, folder):
+    wrapper, snapshots = make_wrapper(stock), Snapshots()
+    assert isinstance(wrapper, getattr(AutoencoderTrainingWrapper, ORIGINAL))
+    loader = create_dataloader_from_config(folder, 1, stock["sample_size"], stock["sample_rate"], num_workers=0)
+    fit(wrapper, loader, snapshots)
+    assert snapshots.differs(0, 1, "autoencoder.encoder.") and snapshots.differs(1, 2, "discriminator.")
+    # InverseLR: lr · (1 − warmup^(n+1)) · (1 + n/γ)^−½
+    expected = [1.5e-4 * (1 - 0.999 ** (n + 1)) * (1 + n / 200000) ** -0.5 for n in (0, 1)]
+    assert [snapshots.rates[0][0], snapshots.rates[1][0]] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("workers", [0, "positional"])
+def test_no_workers_for_every_way_of_calling(folder, workers):
+    if workers == "positional":
+        loader = create_dataloader_from_config(folder, 1, 2048, 44100, 2, 0)
+    else:
+        loader = create_dataloader_from_config(folder, 1, 2048, 44100, num_workers=0)
+    assert next(iter(loader))[0].shape == (1, 2, 2048)
+    assert (loader.num_workers, loader.persistent_workers) == (0, False)
+
+
+def test_workers_persist_as_in_the_host(folder):
+    loader = create_dataloader_from_config(folder, 1, 2048, 44100, num_workers=1)
+    assert (loader.num_workers, loader.persistent_workers) == (1, True)
+    assert torch.utils.data.DataLoader.__module__ == "torch.utils.data.dataloader"
+
+
+def test_our_data_sets_come_through_the_hosts_function():
+    config = {"dataset_type": "ear_demo", "tracks": 1, "seconds": 1.0}
+    loader = create_dataloader_from_config(config, 2, 2048, 8000, audio_channels=1, num_workers=0)
+    assert next(iter(loader))[0].shape == (2, 1, 2048)
+
+
+def test_demo_callbacks_are_the_hosts_for_the_hosts_models(stock, folder):
+    loader = create_dataloader_from_config(folder, 1, 2048, 44100, num_workers=0)
+    theirs = create_demo_callback_from_config(stock, demo_dl=loader)
+    ours = create_demo_callback_from_config(model_config(), demo_dl=loader)
+    assert (type(theirs).__name__, type(ours).__name__) == ("AutoencoderDemoCallback", "EarDemoCallback")
+
+
+def diffusion_config():
+    """An unconditional diffusion model over the latents of our autoencoder."""
+    autoencoder = model_config(sample="training")
+    return {
+        "model_type": "diffusion_uncond",
+        "sample_size": 4096,
+        "sample_rate": 8000,
+        "audio_channels": 2,
+        "model": {
+            "type": "dit",
+            "pretransform": {"type": "autoencoder", "config": autoencoder["model"]},
+            "config": {"io_channels": 32, "embed_dim": 64, "depth": 1, "num_heads": 1},
+        },
+        "training": {"learning_rate": 1e-4, "demo": {"demo_every": 1000, "demo_steps": 2}},
+    }
+
+
+def test_a_pretransform_stays_in_eval_mode():
+    """The host's uncond wrapper would leave it in train mode, where our bottleneck draws noise."""
+    wrapper = make_wrapper(diffusion_config())
+    pretransform = wrapper.diffusion.pretransform
+    wrapper.train()
+    assert wrapper.diffusion.model.training
+    assert not any(module.training for module in pretransform.modules())
+    clip = audio(1)
+    assert torch.equal(pretransform.encode(clip), pretransform.encode(clip))
+
+
+def test_a_pretransform_stays_in_eval_mode_while_lightning_trains():
+    wrapper, modes = make_wrapper(diffusion_config()), []
+    wrapper.diffusion.pretransform.model.encoder.register_forward_hook(lambda m, *_: modes.append(m.training))
+    fit(wrapper, [(audio(1), [{}])])
+    assert modes == [False]
+
+
+def test_changed_is_a_copy():
+    """The helper of these tests must not leak one test's config into the next."""
+    config = model_config()
+    assert changed(config, "training.use_ema", True) != config
