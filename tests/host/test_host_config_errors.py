@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import pytest
-from host_test_configs import changed, make_wrapper, model_config
+from host_test_configs import Recorder, batches, changed, fit, make_wrapper, model_config
 
 from ear_sat import UserError
 
@@ -36,7 +36,11 @@ L = "training.loss_configs."
         (T + "optimizer_configs.autoencoder.optimizer.config.beta", [0.5, 0.9], "'beta'; did you mean 'betas'"),
         (T + "optimizer_configs.autoencoder.optimizer", {}, "type"),
         (T + "optimizer_configs.autoencoder", {}, 'needs "autoencoder" with an "optimizer"'),
-        (T + "optimizer_configs.autoencoder.scheduler", {"type": "InverseLr", "config": {}}, "did you mean 'InverseLR'"),
+        (
+            T + "optimizer_configs.autoencoder.scheduler",
+            {"type": "InverseLr", "config": {}},
+            "did you mean 'InverseLR'",
+        ),
         (
             T + "optimizer_configs.autoencoder.scheduler",
             {"type": "InverseLR", "config": {"inv_gama": 1}},
@@ -71,7 +75,11 @@ L = "training.loss_configs."
             {"type": "encodec", "config": {"filters": 4, "n_fft": 1}, "weights": {"adversarial": 1}},
             "n_fft",
         ),
-        (L + "discriminator", {"type": "big_vgan", "weights": {"adversarial": 1}}, "cannot build its own type 'big_vgan'"),
+        (
+            L + "discriminator",
+            {"type": "big_vgan", "weights": {"adversarial": 1}},
+            "cannot build its own type 'big_vgan'",
+        ),
         (L + "bottleneck.type", "klm", "'klm'; did you mean 'kl'"),
         (L + "bottleneck.weights", {"kll": 1}, "'kll'; did you mean 'kl'"),
         (L + "bottleneck", 3, "bottleneck"),
@@ -122,8 +130,6 @@ def test_wrong_models_are_refused(path, value, message):
 
 def test_a_weight_the_hosts_bottleneck_does_not_have_is_named():
     """What the host's bottlenecks report is known only when they run."""
-    from host_test_configs import batches, fit
-
     config = changed(model_config(), "model.bottleneck", {"type": "vae"})
     wrapper = make_wrapper(changed(config, L + "bottleneck.weights", {"kll": 1.0}))
     with pytest.raises(UserError, match="'kll'; did you mean 'kl'"):
@@ -131,8 +137,6 @@ def test_a_weight_the_hosts_bottleneck_does_not_have_is_named():
 
 
 def test_the_hosts_bottleneck_trains():
-    from host_test_configs import Recorder, batches, fit
-
     log = Recorder()
     fit(make_wrapper(changed(model_config(), "model.bottleneck", {"type": "vae"})), batches(1), logger=log)
     assert log.rows[0][1]["train/raw/bottleneck/kl"] > 0

@@ -1,4 +1,4 @@
-"""Batches that are not finite: skipped as if they had never come, counted, and the end of the run if there are only such."""
+"""Batches that are not finite are skipped as if they had never come, and counted; too many in a row end the run."""
 
 from __future__ import annotations
 

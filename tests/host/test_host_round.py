@@ -50,10 +50,12 @@ def reference_gradients(wrapper, reals):
 
 
 def assert_close(got, expected):
-    """Relative to each tensor 1e-3: the gradients of α and β are sums over time that nearly cancel; to the whole 1e-4."""
+    """To 1e-3 of each tensor (the gradients of α and β are sums over time that nearly cancel), 1e-4 of the whole."""
     assert got.keys() == expected.keys()
     for name in expected:
-        torch.testing.assert_close(got[name], expected[name], rtol=0, atol=1e-3 * expected[name].abs().max().item() + 1e-9)
+        torch.testing.assert_close(
+            got[name], expected[name], rtol=0, atol=1e-3 * expected[name].abs().max().item() + 1e-9
+        )
     error = sum((got[name] - expected[name]).square().sum() for name in expected)
     assert error.sqrt() <= 1e-4 * sum(g.square().sum() for g in expected.values()).sqrt()
 
@@ -182,8 +184,10 @@ def test_clipping_bounds_each_players_step():
 
 
 def test_accumulating_two_half_batches_is_one_whole():
-    """Feature matching is a ratio of means over the batch, so it is left out; every other value is a mean over clips."""
-    config = changed(plain_sgd(model_config(sample="never")), "training.loss_configs.discriminator.weights", {"adversarial": 0.1})
+    """All but feature matching, which is a ratio of means over the batch, are means over clips."""
+    config = changed(
+        plain_sgd(model_config(sample="never")), "training.loss_configs.discriminator.weights", {"adversarial": 0.1}
+    )
     whole, halves = Gradients(), Gradients()
     log_whole, log_halves = Recorder(), Recorder()
     reals = audio(4)
@@ -327,7 +331,9 @@ def test_the_hosts_discriminators_train(kind, settings):
     fit(wrapper, [(audio(1), ())], snapshots, logger=log)
     assert snapshots.differs(0, 1, "autoencoder.") and snapshots.differs(0, 1, "discriminator.")
     row = log.rows[0][1]
-    assert row["train/weighted/discriminator/adversarial"] == pytest.approx(0.1 * row["train/raw/discriminator/adversarial"])
+    assert row["train/weighted/discriminator/adversarial"] == pytest.approx(
+        0.1 * row["train/raw/discriminator/adversarial"]
+    )
     assert row["train/raw/discriminator/feature_matching"] > 0
 
 
@@ -347,6 +353,4 @@ def test_the_hosts_discriminator_has_the_gradients_of_plain_autograd():
     gradients = Gradients()
     fit(wrapper, data, gradients)
     assert_close(gradients.discriminator[0], of_discriminator)
-    assert_close(
-        gradients.generator[0], {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-    )
+    assert_close(gradients.generator[0], {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})

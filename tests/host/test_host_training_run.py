@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -113,6 +112,7 @@ def plain_only(value):
     return value is None or type(value) in (torch.Tensor, str, int, float, bool)
 
 
+@pytest.mark.slow
 def test_the_script_trains_and_leaves_a_complete_folder(folder):
     validation = ["--val-every", "2", "--checkpoint-every", "2", "--max-steps", "4"]
     command = [sys.executable, str(SCRIPT), *flags(folder, *validation)]
@@ -251,6 +251,7 @@ def one_line(capsys):
     return lines[0]
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes(folder):
     config = run_config()
     config["training"]["phases"][1]["steps"] = 100000
@@ -364,7 +365,7 @@ def test_a_wrong_dataset_config_is_one_line_and_leaves_no_folder(folder, capsys,
         (["--pretrained-ckpt-path", "none.ckpt"], "no such file: none.ckpt"),
         (["--ckpt-path", "none.ckpt"], "no such checkpoint: none.ckpt"),
         (["--ckpt-path", "tiny.json"], "truncated or not a checkpoint"),
-        (["--val-dataset-config", "tiny.json"], "dataset config"),
+        (["--val-dataset-config", "wrong.json"], "did you mean 'tracks'"),
         (["--val-dataset-config", "none.json"], "no such file: none.json"),
         (["--model-config", "none.json"], "no such file: none.json"),
         (["--dataset-config", "none.json"], "no such file: none.json"),
@@ -377,6 +378,7 @@ def test_a_wrong_dataset_config_is_one_line_and_leaves_no_folder(folder, capsys,
 def test_flags_that_cannot_work_are_one_line_and_leave_no_folder(folder, capsys, more, message):
     if "gpu" in more and torch.cuda.is_available():
         pytest.skip("there is a GPU")
+    (folder / "wrong.json").write_text(json.dumps({"dataset_type": "ear_demo", "track": 2}), encoding="utf-8")
     assert call(*flags(folder), *more) == 1
     assert message in one_line(capsys)
     assert not list(folder.glob("runs/*"))
@@ -434,9 +436,3 @@ def test_bad_batches_stop_the_script_with_one_line(run, monkeypatch, capsys):
     assert call(*resume_flags(run)) == 1
     assert "3 batches in a row were not finite, first bad: input/peak" in one_line(capsys)
     assert (run / "checkpoints" / "last.ckpt").read_bytes() == before
-
-
-def test_copies_of_the_run_are_independent(run):
-    """The fixture's promise: last.ckpt is still one file with the newest step."""
-    assert (run / "checkpoints" / "last.ckpt").samefile(run / "checkpoints" / "step-4.ckpt")
-    shutil.rmtree(run)

@@ -1,0 +1,60 @@
+"""Two processes train one model: the same weights on both, from both ones' data."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from host_test_configs import fit, make_wrapper, same
+from host_test_two_ranks import BAD, ROUNDS, config, rank_batches
+
+SCRIPT = Path(__file__).with_name("host_test_two_ranks.py")
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    out = tmp_path_factory.mktemp("ranks")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for name in ("PYTEST_CURRENT_TEST", "PYTEST_XDIST_WORKER"):
+        environment.pop(name, None)
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), str(out)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [torch.load(out / f"rank-{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+def test_two_processes_train_one_model(ranks):
+    """One test, so that two test workers do not both train."""
+    one, other = ranks
+    # The same weights, moving average included, bit for bit.
+    assert one["state"].keys() == other["state"].keys()
+    assert same(one["state"], other["state"])
+    # The bad batch of rank 1 was skipped on both.
+    expected = [*range(1, BAD + 1), *range(BAD, ROUNDS + 1)]
+    assert (one["rounds"], other["rounds"]) == (expected, expected)
+    assert (one["faults"], other["faults"]) == (1, 1)
+    # Gradients are means over ranks: a single process with both ranks' clips in each batch does the same steps.
+    start = {key: value.clone() for key, value in make_wrapper(config()).state_dict().items()}
+    together = [(torch.cat((a, b)), ()) for (a, _), (b, _) in zip(rank_batches(0), rank_batches(1), strict=True)]
+    single, alone = make_wrapper(config()), make_wrapper(config())
+    fit(single, together)
+    fit(alone, rank_batches(0))
+    for prefix in ("autoencoder.", "discriminator.", "autoencoder_ema.ema_model."):
+        keys = [key for key in start if key.startswith(prefix)]
+        to_single = distance(one["state"], single.state_dict(), keys)
+        assert to_single < 1e-3 * distance(single.state_dict(), start, keys)
+        assert to_single < 0.1 * distance(one["state"], alone.state_dict(), keys)
+
+
+def distance(one, other, keys):
+    return sum((one[key] - other[key]).square().sum() for key in keys).sqrt().item()
