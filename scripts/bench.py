@@ -130,17 +130,11 @@ def run_step(side: str, args: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(0)
     config = model_config(side, args)
     wrapper = factory.create_training_wrapper_from_config(config, models.create_model_from_config(config))
-    batch = (0.1 * torch.randn(args.batch, 2, args.samples), [{}] * args.batch)
+    batch: Any = (0.1 * torch.randn(args.batch, 2, args.samples), [{}] * args.batch)
     data: Any = [batch] * ((warm_up + PAIRS) * batches_per_pair)
-    quiet: dict[str, Any] = {f"enable_{name}": False for name in ("checkpointing", "progress_bar", "model_summary")}
-    settings: dict[str, Any] = {
-        "accelerator": args.device,
-        "devices": 1,
-        "precision": args.precision,
-        "max_epochs": 1,
-        "logger": False,
-    }
-    trainer = pl.Trainer(**settings, **quiet, callbacks=[Stamp()])
+    settings: dict[str, Any] = {"accelerator": args.device, "devices": 1, "precision": args.precision, "max_epochs": 1}
+    settings |= dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    trainer = pl.Trainer(**settings, callbacks=[Stamp()])
     trainer.fit(wrapper, torch.utils.data.DataLoader(data, batch_size=None))
     peak = torch.cuda.max_memory_allocated() / MIB if args.device == "cuda" else _max_rss()
     return {
