@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from ..data import DATASET_TYPES, create_dataset
 from ..losses import LossBundle
 from ..metrics import evaluate_pair
 
@@ -65,11 +67,36 @@ class HeldOutClip:
         return self.measure(spectral_noise(self.clip))
 
 
-def table_rows(rows: Sequence[tuple[str, Sequence[float]]]) -> list[list[Any]]:
-    """Rows for :func:`ear_sat.report.tables.print_table`."""
-    return [[name, *values] for name, values in rows]
-
-
 def parameter_count(module: nn.Module) -> int:
     """Parameters, shared ones counted once."""
     return sum(p.numel() for p in module.parameters())
+
+
+class HeldOutTable(pl.Callback):
+    """Measures the clip when training starts and again on :meth:`rows`; a resumed run starts from its checkpoint."""
+
+    def __init__(self, clip: HeldOutClip) -> None:
+        self.clip = clip
+        self._start: list[Any] = []
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.is_global_zero:
+            self._start = self._row(pl_module)
+
+    def rows(self, module: Any) -> list[list[Any]]:
+        """The row of the start and the row of now."""
+        return [self._start, self._row(module)]
+
+    def _row(self, module: Any) -> list[Any]:
+        return [f"round {module.rounds}", *self.clip.measure(self.clip.reconstruct(module))]
+
+
+def held_out_clip(
+    held_out: Mapping[str, Any] | None, hop_length: int, sample_rate: int, channels: int, bundle: LossBundle
+) -> HeldOutClip | None:
+    """The first clip of the held-out set; None where the data set is a stream or sets nothing aside."""
+    if held_out is None or held_out.get("dataset_type") not in DATASET_TYPES:
+        return None
+    size = int(SECONDS * sample_rate) // hop_length * hop_length
+    audio, _ = create_dataset(held_out, size, sample_rate, channels)[0]
+    return HeldOutClip(audio, sample_rate, bundle)

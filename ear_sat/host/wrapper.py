@@ -23,6 +23,7 @@ from .export import save_autoencoder
 from .faults import FaultCounter, all_ranks_agree, not_finite
 from .optimizers import Optimizers
 from .phases import Phase, Schedule
+from .round_log import latent_statistics, round_log
 from .validation import Validation
 
 UPDATES = ("both", "alternate")
@@ -209,7 +210,7 @@ class EarTrainingWrapper(pl.LightningModule):
             length = min(decoded.shape[-1], reals.shape[-1])
             decoded, reals = decoded[..., :length], reals[..., :length].float()
         output = decoded.detach().float().requires_grad_(generator)
-        values = {"input/peak": reals.abs().max(), **_statistics(latents, info)}
+        values = {"input/peak": reals.abs().max(), **latent_statistics(latents, info)}
         weighted: dict[str, Tensor] = {}
         raw: dict[str, Tensor] = {}
         if generator:
@@ -303,38 +304,17 @@ class EarTrainingWrapper(pl.LightningModule):
         self.optimizer_configs.step_schedulers(self.lr_schedulers(), generator, discriminator)
         self.rounds += 1
         if self.rounds % self.log_every == 0 or self.rounds == 1:
-            self._write_round(window, norms, phase)
+            index = self.schedule.phases.index(phase)
+            rates = self.optimizer_configs.rates(self.optimizers())
+            log = round_log(window, norms, rates, self.last_output_gradients)
+            self._write({**log, "train/phase": float(index), "train/bad_batches": float(self.faults.total)})
 
     def _zero_gradients(self) -> None:
         for optimizer in self.optimizer_configs.pair(self.optimizers()):
             if optimizer is not None:
                 optimizer.zero_grad(set_to_none=True)
 
-    def _write_round(self, window: Mapping[str, Tensor], norms: Mapping[str, Tensor], phase: Phase) -> None:
-        log = {
-            f"train/{key}": value
-            for key, value in zip(window, torch.stack([v.float().cpu() for v in window.values()]).tolist(), strict=True)
-        }
-        weighted = {key: abs(value) for key, value in log.items() if key.startswith("train/weighted/")}
-        whole = sum(weighted.values())
-        if whole > 0:
-            log |= {key.replace("/weighted/", "/share/"): value / whole for key, value in weighted.items()}
-        log |= {f"train/{key}": float(value) for key, value in norms.items()}
-        log |= {f"train/lr/{key}": rate for key, rate in self.optimizer_configs.rates(self.optimizers()).items()}
-        log |= {f"train/output_gradient/{key}": value for key, value in self.last_output_gradients.items()}
-        log["train/phase"] = float(self.schedule.phases.index(phase))
-        log["train/bad_batches"] = float(self.faults.total)
-        self._write(log)
-
     def _write(self, log: Mapping[str, float]) -> None:
         self.last_log.update(log)
         for logger in self.loggers:
             logger.log_metrics(dict(log), step=self.rounds)
-
-
-def _statistics(latents: Tensor, info: Mapping[str, Any]) -> dict[str, Tensor]:
-    latents = latents.detach().float()
-    values = {"latent/mean": latents.mean(), "latent/std": latents.std()}
-    if isinstance(info.get("std"), Tensor):
-        values["latent/posterior_std"] = info["std"].detach().float().mean()
-    return values

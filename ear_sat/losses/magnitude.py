@@ -15,6 +15,9 @@ from .weighting import WEIGHTING_MODES, bin_gain
 #: Smallest denominator of the spectral convergence, relative to the loudest channel of the same clip and resolution
 #: (−20 dB). Ours: without it a Side 60 dB down costs a few hundred, and a silent one explodes.
 CONVERGENCE_GUARD = 0.1
+#: Smallest denominator in absolute terms: root mean square over bins, −60 dBFS. Ours: a clip that is all but silent,
+#: such as the end of a fade, would otherwise cost as much as a hundred loud ones.
+CONVERGENCE_FLOOR = 1e-3
 #: Keeps the square root's gradient finite at 0; −200 dBFS, far below the floor.
 TINY_POWER = 1e-20
 
@@ -42,7 +45,8 @@ class MagnitudeTerm(SpectralTerm):
 
     Each part is a mean over clips, components and resolutions:
         log: mean |ln max(|Ŷ|, floor) − ln max(|Y|, floor)|, floor −100 dBFS.
-        convergence: ‖|Ŷ|−|Y|‖ / max(‖Y‖, guard) per clip and component, Frobenius norms over bins and frames.
+        convergence: ‖|Ŷ|−|Y|‖ / max(‖Y‖, guard) per clip and component, Frobenius norms over bins and frames; the guard
+            is −20 dB of the clip's loudest channel, and −60 dBFS at least.
         linear: mean ||Ŷ|−|Y||.
     """
 
@@ -105,7 +109,7 @@ def _convergence(error: Tensor, reference: Tensor, loudest: Tensor, weight: Tens
     bins, frames = reference.shape[-2:]
     # The loudest component of the clip guards the quiet ones; the floor guards silence.
     loudest_norm = loudest.sum(dim=(-2, -1)).amax(dim=1, keepdim=True).sqrt()
-    guard = (CONVERGENCE_GUARD * loudest_norm).clamp_min(FLOOR * (bins * frames) ** 0.5)
+    guard = (CONVERGENCE_GUARD * loudest_norm).clamp_min(CONVERGENCE_FLOOR * (bins * frames) ** 0.5)
     # The square root's gradient is infinite at 0; the shift keeps the distance of an identical pair at exactly 0.
     distance = error.square().sum(dim=(-2, -1)).clamp_min(TINY_POWER).sqrt() - TINY_POWER**0.5
     return (distance / torch.maximum(norm, guard)).mean()

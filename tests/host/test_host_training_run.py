@@ -22,7 +22,7 @@ from stable_audio_tools.models import create_model_from_config
 from stable_audio_tools.models.utils import load_ckpt_state_dict
 
 from ear_sat.cli import errors, train
-from ear_sat.host import demo_callback, training_run
+from ear_sat.host import demo_callback, finish, training_run
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 DATA = {"dataset_type": "ear_demo", "tracks": 2, "seconds": 2.0, "crops_per_track": 4}
@@ -62,7 +62,7 @@ def call(*arguments):
     """The script's exit code, in this process and without pictures, which take most of the time."""
     with (
         mock.patch.object(demo_callback, "save_spectrograms"),
-        mock.patch.object(training_run, "save_curves"),
+        mock.patch.object(finish, "save_curves"),
     ):
         return errors.run(lambda: train.main([str(argument) for argument in arguments]))
 

@@ -1,0 +1,106 @@
+"""Builds what a run needs from its configs, with the host's errors in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ..config import choice_error
+from ..data import DATASET_TYPES
+from ..errors import UserError
+from .options import TrainOptions
+from .pretrained import load_strictly
+from .wrapper import EarTrainingWrapper
+
+#: Types that the host's own ``create_dataloader_from_config`` knows; for any other it returns None.
+HOST_DATASET_TYPES = ("audio_dir", "pre_encoded", "s3", "wds")
+
+
+def required(config: Mapping[str, Any], key: str) -> int:
+    value = config.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f'the model config needs "{key}", a whole number of at least 1; got {value!r}')
+    return value
+
+
+def create_training_wrapper(model_config: dict[str, Any], options: TrainOptions) -> Any:
+    from stable_audio_tools.models.factory import create_model_from_config
+    from stable_audio_tools.training import create_training_wrapper_from_config
+
+    required(model_config, "sample_rate")
+    if "training" not in model_config:
+        raise UserError('the model config needs a "training" section')
+    try:
+        model = create_model_from_config(model_config)
+    except (AssertionError, KeyError, NotImplementedError, TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"the host cannot build this model config: {_words(error)}") from error
+    if options.pretrained_ckpt_path:
+        load_strictly(model, options.pretrained_ckpt_path)
+    if options.remove_pretransform_weight_norm or options.pretransform_ckpt_path:
+        _prepare_pretransform(model, options)
+    wrapper = create_training_wrapper_from_config(model_config, model)
+    if isinstance(wrapper, EarTrainingWrapper):
+        wrapper.accumulate = options.accum_batches
+        if options.gradient_clip_val:
+            wrapper.optimizer_configs.clip_norms = dict.fromkeys(
+                wrapper.optimizer_configs.clip_norms, options.gradient_clip_val
+            )
+        if options.compile:
+            for module in (wrapper.autoencoder.encoder, wrapper.autoencoder.decoder, wrapper.discriminator):
+                if module is not None:
+                    module.compile()
+    elif options.compile:
+        wrapper.compile()
+    return wrapper
+
+
+def create_loader(
+    dataset_config: dict[str, Any], model_config: Mapping[str, Any], batch_size: int, **options: Any
+) -> Any:
+    """The host's data loader (or ours) for crops of the model's size, rate and channels."""
+    from stable_audio_tools.data.dataset import create_dataloader_from_config
+
+    sizes = {key: required(model_config, key) for key in ("sample_size", "sample_rate")}
+    channels = model_config.get("audio_channels", 2)
+    try:
+        loader = create_dataloader_from_config(dataset_config, batch_size, **sizes, audio_channels=channels, **options)
+    except (AssertionError, KeyError) as error:
+        raise UserError(f"the dataset config does not fit the host: {_words(error)}") from error
+    if loader is None:  # the host's answer to a type it does not know
+        raise choice_error("dataset_type", dataset_config["dataset_type"], [*DATASET_TYPES, *HOST_DATASET_TYPES])
+    return loader
+
+
+def _words(error: Exception) -> str:
+    """The error in words: a KeyError's own text is the bare key."""
+    if isinstance(error, KeyError):
+        return f'it lacks the key "{error.args[0]}"'
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _prepare_pretransform(model: Any, options: TrainOptions) -> None:
+    from stable_audio_tools.models.utils import remove_weight_norm_from_model
+
+    from ..models import fold_weight_norm
+
+    pretransform = getattr(model, "pretransform", None)
+    if pretransform is None:
+        raise UserError("this model has no pretransform; drop the --…pretransform… flags")
+
+    def fold() -> None:
+        fold_weight_norm(pretransform)
+        # torch's own form, which is what the host's function removes; it raises on modules that have none.
+        for module in pretransform.modules():
+            if hasattr(module, "weight_g"):
+                remove_weight_norm_from_model(torch.nn.ModuleList([module]))
+
+    if options.remove_pretransform_weight_norm == "pre_load":
+        fold()
+    if options.pretransform_ckpt_path:
+        load_strictly(pretransform.model, options.pretransform_ckpt_path, "the pretransform")
+    if options.remove_pretransform_weight_norm == "post_load":
+        fold()

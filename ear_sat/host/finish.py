@@ -1,0 +1,48 @@
+"""The end of a run: export, curves, the table of the held-out clip, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..report.plots import save_curves
+from ..report.tables import print_table
+from .export import save_autoencoder
+from .held_out import HeldOutTable
+from .metrics_csv import MetricsCsv
+from .run_folder import RunFolder, write_text_atomic
+from .wrapper import EarTrainingWrapper
+
+
+def finish(
+    run: RunFolder, wrapper: EarTrainingWrapper, seconds: float, table: HeldOutTable | None, left_out: Sequence[str]
+) -> None:
+    """Writes ``export/`` and ``curves.png``, then prints the results."""
+    write_curves(run, wrapper)
+    save_autoencoder(wrapper.exported_autoencoder, run.export / "model.ckpt")
+    save_autoencoder(wrapper.exported_autoencoder, run.export / "model.safetensors", use_safetensors=True)
+    write_text_atomic(run.export / "model_config.json", run.model_config.read_text(encoding="utf-8"))
+    done = f"{wrapper.rounds} rounds, {seconds:.0f} s of training; folder: {run.root}"
+    if table is None:
+        print(done)
+    else:
+        clip = table.clip
+        noise = ", ".join(f"{name} {value:.4g}" for name, value in zip(clip.columns, clip.noise(), strict=True))
+        columns = ["held-out clip", *(name.replace("/", "\n") for name in clip.columns)]
+        notes = [f"noise with the clip's own long-term spectrum per channel scores: {noise}", done]
+        print_table("Before and after", columns, table.rows(wrapper), notes=notes)
+    if wrapper.last_output_gradients:
+        title = "Gradient of each weighted term at the decoder's output (last measurement)"
+        print_table(title, ["term", "norm × √samples"], [[*item] for item in wrapper.last_output_gradients.items()])
+    if wrapper.faults.total:
+        print(f"{wrapper.faults.total} batches were skipped because they were not finite")
+    if left_out:
+        print(f"{len(left_out)} audio files were left out:", *left_out, sep="\n  ")
+
+
+def write_curves(run: RunFolder, wrapper: EarTrainingWrapper) -> None:
+    """Draws ``metrics.csv`` with the starts of the phases."""
+    series: dict[str, Any] = MetricsCsv.read(run.metrics_csv) if run.metrics_csv.exists() else {}
+    phases = zip(wrapper.schedule.starts, wrapper.schedule.phases, strict=True)
+    marks = {start: phase.name for start, phase in phases if start <= wrapper.rounds}
+    save_curves(run.root / "curves.png", series, run.root.name, marks=marks)

@@ -1,0 +1,38 @@
+"""The options of a training run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass
+class TrainOptions:
+    """Flags of ``scripts/train.py``; see its ``--help``."""
+
+    model_config: Path | None = None
+    dataset_config: Path | None = None
+    val_dataset_config: Path | None = None
+    name: str | None = None
+    save_dir: Path | None = None
+    resume: Path | None = None
+    ckpt_path: Path | None = None
+    pretrained_ckpt_path: Path | None = None
+    pretransform_ckpt_path: Path | None = None
+    remove_pretransform_weight_norm: str = ""
+    batch_size: int = 8
+    num_workers: int = 8
+    seed: int = 42
+    max_steps: int | None = None
+    accum_batches: int = 1
+    gradient_clip_val: float = 0.0
+    checkpoint_every: int = 10000
+    save_top_k: int = -1
+    val_every: int = -1
+    accelerator: str = "auto"
+    devices: str = "auto"
+    num_nodes: int = 1
+    strategy: str = ""
+    precision: str | None = None
+    logger: str = "csv"
+    compile: bool = False

@@ -1,0 +1,77 @@
+"""The Lightning trainer of a run."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from ..errors import UserError
+from .checkpoint_io import AtomicCheckpointIO
+from .loggers import create_loggers
+from .options import TrainOptions
+from .run_folder import RunFolder
+
+
+def quiet() -> None:
+    """Silences advice that does not apply: we split data among ranks, count rounds and save by ourselves."""
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*you have no `val_dataloader`.*|.*but have no `val_dataloader`.*")
+    warnings.filterwarnings("ignore", message=".*`torch.nn.utils.weight_norm` is deprecated.*")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.*")
+    warnings.filterwarnings("ignore", category=FutureWarning, module=".*stable_audio_tools.*")
+    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def create_trainer(options: TrainOptions, run: RunFolder, callbacks: list[Any], ours: bool, validates: bool) -> Any:
+    if options.strategy == "deepspeed":
+        raise UserError(
+            "deepspeed trains one optimizer only; use --strategy ddp or fsdp for a generator and a discriminator"
+        )
+    on_gpu = options.accelerator in ("gpu", "cuda") or (options.accelerator == "auto" and torch.cuda.is_available())
+    precision = options.precision or (
+        ("bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed") if on_gpu else "32"
+    )
+    devices: Any = int(options.devices) if options.devices.lstrip("-").isdigit() else options.devices
+    if devices == "auto" and not on_gpu:
+        devices = 1
+    several = options.num_nodes > 1 or devices not in (1, "1", "auto")
+    several = several or (devices == "auto" and on_gpu and torch.cuda.device_count() > 1)
+    strategy = options.strategy or ("ddp" if several else "auto")
+    if strategy == "ddp" and ours:
+        # Every backward of a round reaches one player only.
+        strategy = "ddp_find_unused_parameters_true"
+    extra: dict[str, Any] = {}
+    if validates:
+        extra = {"check_val_every_n_epoch": None, "val_check_interval": options.val_every * options.accum_batches}
+    if not ours:  # The host's diffusion wrappers leave these two to Lightning.
+        extra |= {
+            "gradient_clip_val": options.gradient_clip_val or None,
+            "accumulate_grad_batches": options.accum_batches,
+        }
+    try:
+        return pl.Trainer(
+            accelerator=options.accelerator,
+            devices=devices,
+            num_nodes=options.num_nodes,
+            strategy=strategy,
+            precision=precision,
+            callbacks=callbacks,
+            logger=create_loggers(options.logger, run, options.name or "ear_sat"),
+            plugins=[AtomicCheckpointIO()],
+            max_epochs=-1,
+            default_root_dir=str(run.root),
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            log_every_n_steps=1,
+            **extra,
+        )
+    except (TypeError, ValueError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
+        raise UserError(f"Lightning refuses these flags: {error}") from error
