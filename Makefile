@@ -25,7 +25,7 @@ train: $(STAMP)
 	$(if $(DATA),$(BIN)/python scripts/dataset_config.py "$(DATA)" --out $(VENV)/dataset.json)
 	$(BIN)/python scripts/train.py --model-config model_configs/ear_vae_demo.json \
 	  --dataset-config $(if $(DATA),$(VENV)/dataset.json,dataset_configs/demo.json) --name "$(NAME)" \
-	  --batch-size 4 --num-workers $(if $(DATA),1,0) --checkpoint-every 100 $(ARGS)
+	  --batch-size 4 --num-workers $(if $(DATA),1,0) --checkpoint-every 200 --val-every 440 $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

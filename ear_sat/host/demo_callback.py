@@ -24,7 +24,7 @@ class EarDemoCallback(pl.Callback):
     """Writes ``demos/step-N/clip-i.{target,estimate}.wav`` and ``clip-i.png`` into the run folder.
 
     Args:
-        demo_dl: data loader; its first items are the clips of the whole run.
+        demo_dl: data loader; its first items are the clips of the whole run, unless :attr:`clips` is set.
         sample_rate: Hz.
         demo_every: rounds between demos; the first is written after the first round.
         max_demos: number of clips.
@@ -41,7 +41,7 @@ class EarDemoCallback(pl.Callback):
     ) -> None:
         self.demo_every, self.max_demos, self.sample_rate, self.folder = demo_every, max_demos, sample_rate, folder
         self._loader = demo_dl
-        self._clips: Tensor | None = None
+        self.clips: Tensor | None = None  # (clips, channels, time)
         self._last = -1
 
     @rank_zero_only
@@ -81,12 +81,12 @@ class EarDemoCallback(pl.Callback):
                 lightning_logger.experiment.log({f"demo/audio-{i}": audio, f"demo/spectrogram-{i}": picture})
 
     def _first_clips(self) -> Tensor:
-        if self._clips is None:
+        if self.clips is None:
             dataset: Any = getattr(self._loader, "dataset", None)
             if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
                 items = [dataset[i][0] for i in range(min(self.max_demos, len(dataset)))]
-                self._clips = torch.stack(items)
+                self.clips = torch.stack(items)
             else:  # A stream: a copy of the loader, because reading from the training loader would take its batches.
                 batch = next(iter(copy.deepcopy(self._loader)))[0]
-                self._clips = (batch[0] if batch.ndim == 4 else batch)[: self.max_demos]
-        return self._clips
+                self.clips = (batch[0] if batch.ndim == 4 else batch)[: self.max_demos]
+        return self.clips

@@ -83,6 +83,8 @@ def train(options: TrainOptions) -> RunFolder:
             hop, rate = wrapper.autoencoder.downsampling_ratio, required(model_config, "sample_rate")
             clip = held_out_clip(held_out, hop, rate, model_config.get("audio_channels", 2), wrapper.bundle)
             table = None if clip is None else HeldOutTable(clip)
+            if clip is not None and isinstance(demo, EarDemoCallback):
+                demo.clips = clip.clip.unsqueeze(0)  # what the table measures is what one hears
         trainer = create_trainer(
             options, run, callbacks + ([table] if table else []), ours, validates=val_loader is not None
         )
