@@ -17,7 +17,7 @@ from unittest import mock
 import pytest
 import soundfile
 import torch
-from host_test_configs import ABSENT, RATE, SIZE, changed, model_config
+from host_test_configs import ABSENT, RATE, changed, model_config
 from stable_audio_tools.models import create_model_from_config
 from stable_audio_tools.models.utils import load_ckpt_state_dict
 
