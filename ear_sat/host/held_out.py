@@ -8,7 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data import DATASET_TYPES, create_dataset
 from ..losses import LossBundle
@@ -65,11 +65,6 @@ class HeldOutClip:
     def noise(self) -> list[float]:
         """Values of the clip against noise of its own long-term spectrum."""
         return self.measure(spectral_noise(self.clip))
-
-
-def parameter_count(module: nn.Module) -> int:
-    """Parameters, shared ones counted once."""
-    return sum(p.numel() for p in module.parameters())
 
 
 class HeldOutTable(pl.Callback):

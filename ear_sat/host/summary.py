@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from torch import nn
+
 from ..report.tables import print_table
-from .held_out import parameter_count
 from .wrapper import EarTrainingWrapper
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Parameters, shared ones counted once."""
+    return sum(p.numel() for p in module.parameters())
 
 
 def dataset_line(loader: Any, dataset_config: Mapping[str, Any], sample_size: int, sample_rate: int) -> str:
