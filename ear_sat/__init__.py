@@ -7,12 +7,15 @@ Importing this package is cheap and changes nothing. :func:`register` makes the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import UserError
 
+if TYPE_CHECKING:
+    from .weights import load_autoencoder
+
 __version__ = "0.1.0"
-__all__ = ["UserError", "__version__", "register", "register_loss"]
+__all__ = ["UserError", "__version__", "load_autoencoder", "register", "register_loss"]
 
 
 def register() -> None:
@@ -31,3 +34,11 @@ def register_loss(name: str, cls: Callable[..., Any]) -> None:
     from .losses import register_loss as add
 
     add(name, cls)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load_autoencoder":  # imported, and torch with it, when it is asked for
+        from .weights import load_autoencoder
+
+        return load_autoencoder
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import soundfile
-import soxr
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ..config import choice_error, load_json
-from ..data import find_audio_files
 from ..errors import UserError
-from ..losses import LossBundle, gradient_norms
-from ..report.tables import print_table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+COLUMNS = ("term", "value", "weighted", "gradient of the weighted term", "share")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Measures and prints."""
+    import numpy as np
+
+    from ..losses import LossBundle, gradient_norms
+    from ..report.tables import print_table
+
     config = load_json(arguments.model_config)
     losses = config.get("training", {}).get("loss_configs")
     if not losses:
@@ -69,10 +70,12 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-COLUMNS = ("term", "value", "weighted", "gradient of the weighted term", "share")
-
-
 def _read(path: Path, sample_rate: int, channels: int) -> Tensor:
+    import numpy as np
+    import soundfile
+    import soxr
+    import torch
+
     try:
         audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
@@ -84,6 +87,8 @@ def _read(path: Path, sample_rate: int, channels: int) -> Tensor:
 
 
 def _pairs(reference: Path, estimate: Path) -> list[tuple[Path, Path]]:
+    from ..data import find_audio_files
+
     if reference.is_file() and estimate.is_file():
         return [(reference, estimate)]
     if not (reference.is_dir() and estimate.is_dir()):

@@ -2,7 +2,8 @@
 
 Variants are plain JSON, so that the host's scripts read them as well. ``ear-sat config model_configs/ear_vae.json --set
 training.loss_configs.magnitude.config.weighting='"a"' --out mine.json`` writes one; ``--unset training.loss_configs.
-correlation`` removes an entry; ``--diff`` lists the differences of two files.
+correlation`` removes an entry; ``--model-from ear_vae_44k.pyt`` takes the model from a file of weights, and ``--diff``
+lists the differences of two files.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ _ABSENT = object()
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("base", type=Path, help="JSON config to start from")
+    parser.add_argument("--model-from", type=Path, metavar="FILE", help="describe the model of this file of weights")
     parser.add_argument("--set", action="append", default=[], metavar="PATH=JSON", help="set a value; lists by index")
     parser.add_argument("--unset", action="append", default=[], metavar="PATH", help="remove a key")
     parser.add_argument("--diff", type=Path, metavar="OTHER", help="list the differences to another config")
@@ -32,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Writes, prints or compares."""
     config = copy.deepcopy(load_json(arguments.base))
+    if arguments.model_from:
+        _take_model(config, arguments.model_from)
     for assignment in arguments.set:
         path, separator, text = assignment.partition("=")
         if not separator:
@@ -59,6 +64,17 @@ def main(arguments: argparse.Namespace) -> int:
     else:
         arguments.out.write_text(text, encoding="utf-8")
     return 0
+
+
+def _take_model(config: dict[str, Any], weights: Path) -> None:
+    from ..weights import fit_checkpoint, read_checkpoint
+
+    fitted = fit_checkpoint(read_checkpoint(weights))
+    found, hop = fitted.config, fitted.config["model"]["downsampling_ratio"]
+    size = max(1, round(config.get("sample_size", found["sample_size"]) / hop)) * hop
+    config |= {key: found[key] for key in ("sample_rate", "audio_channels", "model")} | {"sample_size": size}
+    if fitted.assumed:
+        print(f"not in {weights} and assumed: {', '.join(fitted.assumed)}", file=sys.stderr)
 
 
 def differences(ours: Any, theirs: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

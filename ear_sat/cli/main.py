@@ -6,10 +6,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import balance, config, errors, run
+from . import balance, config, convert, download, errors, export, inspect, latent_stats, pre_encode, run
 
 #: name → module with ``add_arguments(parser)`` and ``main(arguments) -> int``.
-COMMANDS = {"run": run, "balance": balance, "config": config}
+COMMANDS = {
+    "run": run,
+    "balance": balance,
+    "config": config,
+    "download": download,
+    "inspect": inspect,
+    "convert": convert,
+    "export": export,
+    "latent-stats": latent_stats,
+    "pre-encode": pre_encode,
+}
 
 
 def get_parser() -> argparse.ArgumentParser:

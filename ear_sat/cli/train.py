@@ -26,7 +26,17 @@ def get_parser() -> argparse.ArgumentParser:
     inputs.add_argument(
         "--val-dataset-config", type=Path, help="JSON of the validation data (default: what is held out)"
     )
-    inputs.add_argument("--pretrained-ckpt-path", type=Path, help="weights to start a new run from")
+    inputs.add_argument(
+        "--pretrained-ckpt-path",
+        type=Path,
+        help="weights to start a new run from: released .pyt, .ckpt, .safetensors, or a training checkpoint",
+    )
+    inputs.add_argument(
+        "--allow-partial", action="store_true", help="load what fits of --pretrained-ckpt-path and print the coverage"
+    )
+    inputs.add_argument(
+        "--reuse-discriminator", action="store_true", help="take the discriminator of that training checkpoint as well"
+    )
     inputs.add_argument("--pretransform-ckpt-path", type=Path, help="weights of the pretransform of a diffusion model")
     inputs.add_argument("--remove-pretransform-weight-norm", choices=("", "pre_load", "post_load"))
     inputs.add_argument(
@@ -94,6 +104,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = {**vars(parser.parse_args(_ini_flags(arguments.pop("config_file")))), **arguments}
     if "wandb_config" in arguments:
         raise UserError("--wandb-config is not supported; download the run's settings and pass them with --config-file")
+    needs = [flag for flag in ("allow_partial", "reuse_discriminator") if arguments.get(flag)]
+    if needs and "pretrained_ckpt_path" not in arguments:
+        raise UserError(f"--{needs[0].replace('_', '-')} goes with --pretrained-ckpt-path; give that too")
     if arguments.pop("recover", False):
         print("--recover does nothing here, as in the host; use --resume RUN")
     if not arguments.get("compile"):

@@ -11,7 +11,8 @@ from ..config import choice_error
 from ..data import DATASET_TYPES
 from ..errors import UserError
 from .options import TrainOptions
-from .pretrained import load_strictly
+from .pretrained import load_partly, load_strictly, start_discriminator
+from .pretransform_weights import check_pretransform_weights
 from .wrapper import EarTrainingWrapper
 
 #: Types that the host's own ``create_dataloader_from_config`` knows; for any other it returns None.
@@ -38,12 +39,17 @@ def create_training_wrapper(model_config: dict[str, Any], options: TrainOptions)
         if isinstance(error, UserError):
             raise
         raise UserError(f"the host cannot build this model config: {_words(error)}") from error
-    if options.pretrained_ckpt_path:
+    if options.pretrained_ckpt_path and options.allow_partial:
+        load_partly(model, options.pretrained_ckpt_path)
+    elif options.pretrained_ckpt_path:
         load_strictly(model, options.pretrained_ckpt_path)
     if options.remove_pretransform_weight_norm or options.pretransform_ckpt_path:
         _prepare_pretransform(model, options)
+    if not (options.resume or options.ckpt_path):  # whose checkpoints bring the weights
+        check_pretransform_weights(model)
     wrapper = create_training_wrapper_from_config(model_config, model)
     if isinstance(wrapper, EarTrainingWrapper):
+        start_discriminator(wrapper, options.pretrained_ckpt_path, options.reuse_discriminator)
         wrapper.accumulate = options.accum_batches
         if options.gradient_clip_val:
             wrapper.optimizer_configs.clip_norms = dict.fromkeys(
@@ -70,6 +76,10 @@ def create_loader(
         loader = create_dataloader_from_config(dataset_config, batch_size, **sizes, audio_channels=channels, **options)
     except (AssertionError, KeyError) as error:
         raise UserError(f"the dataset config does not fit the host: {_words(error)}") from error
+    except ValueError as error:
+        if "num_samples" not in str(error):  # torch's word for an empty data set
+            raise
+        raise UserError("the data set is empty: its folders hold no file of the type it reads") from error
     if loader is None:  # the host's answer to a type it does not know
         raise choice_error("dataset_type", dataset_config["dataset_type"], [*DATASET_TYPES, *HOST_DATASET_TYPES])
     return loader

@@ -34,9 +34,8 @@ class Progress(pl.Callback):
         if self._bar is not None:
             finished = rounds_of(trainer, pl_module) - self._bar.n
             self._bar.update(finished)
-            total = getattr(pl_module, "last_log", {}).get("train/loss/total")
-            if total is not None and finished:
-                self._bar.set_postfix_str(f"loss {total:.4g}", refresh=False)
+            if finished:
+                self._bar.set_postfix_str(_loss(trainer, pl_module), refresh=False)
         self._stop_if_done(trainer, pl_module)
 
     def _stop_if_done(self, trainer: Any, pl_module: Any) -> None:
@@ -49,6 +48,14 @@ class Progress(pl.Callback):
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         self.on_train_end(trainer, pl_module)
+
+
+def _loss(trainer: Any, pl_module: Any) -> str:
+    if hasattr(pl_module, "last_log"):
+        value = pl_module.last_log.get("train/loss/total")
+    else:
+        value = trainer.callback_metrics.get("train/loss")  # the host's wrappers log through Lightning
+    return "" if value is None else f"loss {float(value):.4g}"
 
 
 class RunCheckpoint(pl.Callback):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..report.plots import save_curves
 from ..report.tables import print_table
-from .export import save_autoencoder
+from ..weights import write_weights
 from .held_out import HeldOutTable
+from .host_export import exported_state
 from .metrics_csv import MetricsCsv
 from .run_folder import RunFolder, write_text_atomic
 from .wrapper import EarTrainingWrapper
@@ -19,8 +20,8 @@ def finish(
 ) -> None:
     """Writes ``export/`` and ``curves.png``, then prints the results."""
     write_curves(run, wrapper)
-    save_autoencoder(wrapper.exported_autoencoder, run.export / "model.ckpt")
-    save_autoencoder(wrapper.exported_autoencoder, run.export / "model.safetensors", use_safetensors=True)
+    wrapper.export_model(str(run.export / "model.ckpt"))
+    wrapper.export_model(str(run.export / "model.safetensors"), use_safetensors=True)
     write_text_atomic(run.export / "model_config.json", run.model_config.read_text(encoding="utf-8"))
     done = f"{wrapper.rounds} rounds, {seconds:.0f} s of training; folder: {run.root}"
     if table is None:
@@ -36,13 +37,31 @@ def finish(
         print_table(title, ["term", "norm × √samples"], [[*item] for item in wrapper.last_output_gradients.items()])
     if wrapper.faults.total:
         print(f"{wrapper.faults.total} batches were skipped because they were not finite")
-    if left_out:
-        print(f"{len(left_out)} audio files were left out:", *left_out, sep="\n  ")
+    _print_left_out(left_out)
+
+
+def finish_host(run: RunFolder, wrapper: Any, rounds: int, seconds: float, left_out: Sequence[str]) -> None:
+    """The same for one of the host's wrappers: export, curves, what was left out."""
+    _draw(run, {})
+    for name in ("model.ckpt", "model.safetensors"):
+        write_weights(exported_state(wrapper), run.export / name, overwrite=True)
+    write_text_atomic(run.export / "model_config.json", run.model_config.read_text(encoding="utf-8"))
+    print(f"{rounds} rounds, {seconds:.0f} s of training; folder: {run.root}")
+    _print_left_out(left_out)
+
+
+def _print_left_out(lines: Sequence[str]) -> None:
+    if lines:
+        print(f"{len(lines)} audio files were left out:", *lines, sep="\n  ")
 
 
 def write_curves(run: RunFolder, wrapper: EarTrainingWrapper) -> None:
     """Draws ``metrics.csv`` with the starts of the phases."""
-    series: dict[str, Any] = MetricsCsv.read(run.metrics_csv) if run.metrics_csv.exists() else {}
     phases = zip(wrapper.schedule.starts, wrapper.schedule.phases, strict=True)
     marks = {start: phase.name for start, phase in phases if start <= wrapper.rounds}
+    _draw(run, marks)
+
+
+def _draw(run: RunFolder, marks: Mapping[int, str]) -> None:
+    series: dict[str, Any] = MetricsCsv.read(run.metrics_csv) if run.metrics_csv.exists() else {}
     save_curves(run.root / "curves.png", series, run.root.name, marks=marks)

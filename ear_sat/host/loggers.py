@@ -16,9 +16,10 @@ CHOICES = ("csv", "tensorboard", "wandb", "comet", "none")
 
 
 def create_loggers(kind: str, run: RunFolder, project: str) -> list[Any]:
-    """The run folder's logger, and the one called ``kind`` unless that is "csv" or "none".
+    """The run folder's logger, and before it the one called ``kind`` unless that is "csv" or "none".
 
-    wandb runs offline by itself when nobody is logged in.
+    Before it, because the host's demos go to the first logger only. wandb runs offline by itself when nobody is logged
+    in.
 
     Raises:
         UserError: the package behind ``kind`` is not installed.
@@ -29,14 +30,15 @@ def create_loggers(kind: str, run: RunFolder, project: str) -> list[Any]:
     package = {"wandb": "wandb", "comet": "comet_ml", "tensorboard": "tensorboard"}[kind]
     if importlib.util.find_spec(package) is None:
         raise UserError(f"--logger {kind} needs the package {package}; run: pip install {package}")
+    folder = str(run.root.resolve())  # the working directory is another while a demo of the host is written
     if kind == "tensorboard":
-        loggers.append(pl.loggers.TensorBoardLogger(str(run.root), name="tensorboard", version=""))
+        loggers.insert(0, pl.loggers.TensorBoardLogger(folder, name="tensorboard", version=""))
     elif kind == "comet":
-        loggers.append(pl.loggers.CometLogger(project_name=project))
+        loggers.insert(0, pl.loggers.CometLogger(project_name=project))
     else:
         if not (_wandb_logged_in() or os.environ.get("WANDB_MODE")):
             os.environ["WANDB_MODE"] = "offline"
-        loggers.append(pl.loggers.WandbLogger(project=project, name=run.root.name, save_dir=str(run.root)))
+        loggers.insert(0, pl.loggers.WandbLogger(project=project, name=run.root.name, save_dir=folder))
     return loggers
 
 

@@ -18,6 +18,8 @@ class TrainOptions:
     resume: Path | None = None
     ckpt_path: Path | None = None
     pretrained_ckpt_path: Path | None = None
+    allow_partial: bool = False
+    reuse_discriminator: bool = False
     pretransform_ckpt_path: Path | None = None
     remove_pretransform_weight_norm: str = ""
     batch_size: int = 8

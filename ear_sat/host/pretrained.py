@@ -1,65 +1,67 @@
-"""Starts a model from existing weights, strictly: a key that does not fit is an error, never skipped in silence."""
+"""Starts a model of the host from existing weights; a key that does not fit is never skipped in silence."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..report.tables import print_table
+from ..weights import fit_partly, fit_strictly, read_checkpoint, read_tensors, resolve
 
-
-def read_state(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint as keys of an unwrapped model.
-
-    Understands the released ``.pyt`` (a bare tensor dictionary), the host's ``{"state_dict": …}``, a Lightning
-    checkpoint of an autoencoder wrapper (its moving average where there is one) and safetensors.
-
-    Raises:
-        UserError: the file is missing, is none of these, or wants to run code when it is loaded.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"no such file: {path}; give the path of a checkpoint")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise UserError(f"{path} is not a readable safetensors file: {error}") from None
-    except Exception as error:  # torch raises many types for files that are not its own
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path} is not a checkpoint of plain tensors ({first}); get it again or convert it") from None
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else {}
-    state = {key: value for key, value in state.items() if isinstance(value, Tensor)}
-    for prefix in ("autoencoder_ema.ema_model.", "autoencoder."):
-        wrapped = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-        if wrapped:
-            return wrapped
-    # The release keeps the transformer beside the decoder.
-    return {(f"decoder.{key}" if key.startswith("transformers.") else key): value for key, value in state.items()}
+logger = logging.getLogger(__name__)
 
 
 def load_strictly(model: nn.Module, path: str | Path, what: str = "the model") -> None:
-    """Loads :func:`read_state` of ``path`` into ``model``.
+    """Loads the autoencoder, or the diffusion model, in ``path`` into ``model``; every key must fit.
 
     Raises:
-        UserError: missing, unexpected or mis-shaped keys, counted and with examples.
+        UserError: the file cannot be used, or keys are missing, unexpected or mis-shaped.
     """
-    state, own = read_state(path), model.state_dict()
-    problems = []
-    for word, keys in (
-        ("missing", sorted(own.keys() - state.keys())),
-        ("unexpected", sorted(state.keys() - own.keys())),
-        ("of another shape", sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)),
-    ):
-        if keys:
-            problems.append(f"{len(keys)} {word} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})")
-    if problems:
-        raise UserError(f"{path} does not fit {what}: {'; '.join(problems)}; use the model config it was made with")
-    model.load_state_dict(state)
+    fit_strictly(model, _state_for(model, path), str(path), what)
+
+
+def load_partly(model: nn.Module, path: str | Path) -> None:
+    """Loads what fits and prints the coverage of every module."""
+    rows = fit_partly(model, _state_for(model, path), str(path))
+    table = [
+        [c.module, f"{c.loaded_tensors} of {c.tensors}", f"{100 * c.loaded_values / c.values:.1f} %"] for c in rows
+    ]
+    share = 100 * sum(c.loaded_values for c in rows) / sum(c.values for c in rows)
+    note = f"{share:.1f} % of all values are loaded, the others keep their random start"
+    print_table(f"Loaded from {path}", ["module", "tensors", "values"], table, notes=[note])
+
+
+def start_discriminator(wrapper: Any, path: Path | None, reuse: bool) -> None:
+    """Loads the discriminator of a training checkpoint if ``reuse``, and says what the discriminator starts from.
+
+    Raises:
+        UserError: the file has no discriminator, or one that does not fit.
+    """
+    if wrapper.discriminator is None or path is None:
+        return
+    if reuse:
+        checkpoint = read_checkpoint(path)
+        if not checkpoint.discriminator:
+            raise UserError(
+                f"{path} holds no discriminator: only checkpoints of a training do, none was released; "
+                "drop --reuse-discriminator and let a first phase train a fresh one"
+            )
+        fit_strictly(wrapper.discriminator, checkpoint.discriminator, str(path), "the discriminator")
+        logger.warning("the discriminator continues with the weights of %s", path)
+    else:
+        logger.warning("the discriminator starts from random weights: none was loaded from %s", path)
+
+
+def _state_for(model: nn.Module, path: str | Path) -> dict[str, Tensor]:
+    if not hasattr(model, "pretransform") or hasattr(model, "encoder"):
+        return read_checkpoint(path).state
+    every, _, _ = read_tensors(resolve(path))
+    prefix, averaged = "diffusion.", "diffusion_ema.ema_model."
+    wrapped = {key[len(prefix) :]: value for key, value in every.items() if key.startswith(prefix)}
+    if not wrapped:
+        return every
+    return wrapped | {f"model.{k[len(averaged) :]}": v for k, v in every.items() if k.startswith(averaged)}

@@ -18,6 +18,7 @@ from ..data import DATASET_TYPES, create_dataloader
 from ..errors import UserError
 from ..models import BOTTLENECKS, DECODERS, ENCODERS, build_part, check_model_sizes
 from . import compat
+from .pretransform_weights import watch
 
 HOST = "stable_audio_tools"
 #: Attribute that marks a replaced factory and keeps the host's.
@@ -50,6 +51,7 @@ def _autoencoder_factory(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _wrapper_factory(original: Callable[..., Any]) -> Callable[..., Any]:
     def create_training_wrapper_from_config(model_config: Any, model: Any) -> Any:
+        from .diffusion_guard import attach_guard
         from .wrapper_factory import create_wrapper, is_ear_loss_config
 
         training = model_config.get("training") or {}
@@ -57,7 +59,7 @@ def _wrapper_factory(original: Callable[..., Any]) -> Callable[..., Any]:
         if model_config.get("model_type") != "autoencoder" or (
             kind is None and not is_ear_loss_config(training.get("loss_configs"))
         ):
-            return original(model_config, model)
+            return attach_guard(original(model_config, model), model)
         if kind != "ear":
             if kind is None:
                 raise UserError('these loss_configs need "type": "ear" in the training section')
@@ -73,6 +75,13 @@ def _wrapper_factory(original: Callable[..., Any]) -> Callable[..., Any]:
         return wrapper
 
     return create_training_wrapper_from_config
+
+
+def _pretransform_factory(original: Callable[..., Any]) -> Callable[..., Any]:
+    def create_pretransform_from_config(pretransform_config: Any, sample_rate: Any) -> Any:
+        return watch(original(pretransform_config, sample_rate))
+
+    return create_pretransform_from_config
 
 
 def _demo_factory(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -124,6 +133,7 @@ TARGETS: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("models.autoencoders", "create_encoder_from_config"): _part_factory("encoder", ENCODERS),
     ("models.autoencoders", "create_decoder_from_config"): _part_factory("decoder", DECODERS),
     ("models.factory", "create_bottleneck_from_config"): _part_factory("bottleneck", BOTTLENECKS),
+    ("models.factory", "create_pretransform_from_config"): _pretransform_factory,
     ("models.autoencoders", "create_autoencoder_from_config"): _autoencoder_factory,
     ("training.factory", "create_training_wrapper_from_config"): _wrapper_factory,
     ("training.factory", "create_demo_callback_from_config"): _demo_factory,

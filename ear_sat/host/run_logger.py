@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
@@ -13,10 +13,16 @@ from .run_folder import RunFolder
 
 
 class RunLogger(Logger):
-    """One row per call; the step is the round."""
+    """One row per call; the step is the round.
+
+    Attributes:
+        rounds: tells the round where the caller does not know it: what Lightning logs by itself carries a number that
+            is one behind and comes twice after a resume.
+    """
 
     def __init__(self, run: RunFolder) -> None:
         super().__init__()
+        self.rounds: Callable[[], int] | None = None
         self._run = run
         self._csv: MetricsCsv | None = None
 
@@ -41,7 +47,8 @@ class RunLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self.csv.append({"step": int(step or 0), **{k: float(v) for k, v in metrics.items() if k != "epoch"}})
+        step = self.rounds() if self.rounds is not None else int(step or 0)
+        self.csv.append({"step": step, **{k: float(v) for k, v in metrics.items() if k != "epoch"}})
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:

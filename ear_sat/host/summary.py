@@ -35,9 +35,14 @@ def dataset_line(loader: Any, dataset_config: Mapping[str, Any], sample_size: in
 
 
 def print_summary(
-    wrapper: EarTrainingWrapper, model_config: Mapping[str, Any], data: str, batch: str, max_rounds: int | None
+    wrapper: EarTrainingWrapper,
+    model_config: Mapping[str, Any],
+    data: str,
+    batch: str,
+    max_rounds: int | None,
+    origin: str = "random weights",
 ) -> None:
-    """Prints model, latents, phases, every loss term with weight and weighting, and the data set."""
+    """Prints model, what it starts from, phases, every loss term with weight and weighting, and the data set."""
     model = wrapper.autoencoder
     rate = model.sample_rate / model.downsampling_ratio
     rows: list[list[Any]] = [
@@ -45,8 +50,12 @@ def print_summary(
             "model",
             f"{parameter_count(model) / 1e6:.2f} M parameters, {model.sample_rate} Hz, {model.out_channels} channel(s)",
         ],
+        ["starts from", origin],
         ["latents", f"{model.latent_dim} channels at {rate:.2f} Hz (one per {model.downsampling_ratio} samples)"],
     ]
+    frozen = [name for name in ("encoder", "decoder") if _frozen(getattr(model, name))]
+    if frozen:
+        rows.append(["frozen", " and ".join(frozen)])
     if wrapper.discriminator is not None:
         kind = type(wrapper.discriminator).__name__
         rows.append(["discriminator", f"{kind}, {parameter_count(wrapper.discriminator) / 1e6:.2f} M parameters"])
@@ -65,6 +74,10 @@ def print_summary(
         rows.append([f"loss bottleneck/{key}", f"× {weight:g}"])
     rows += [["data", data], ["batch", batch], ["rounds", "until stopped" if max_rounds is None else max_rounds]]
     print_table(f"Training {model_config.get('model_type')}", ["", ""], rows)
+
+
+def _frozen(module: nn.Module) -> bool:
+    return not any(p.requires_grad for p in module.parameters())
 
 
 def _details(kind: str, term: Any) -> str:

@@ -23,11 +23,29 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*`torch.nn.utils.weight_norm` is deprecated.*")
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.*")
     warnings.filterwarnings("ignore", category=FutureWarning, module=".*stable_audio_tools.*")
+    # The host's diffusion wrappers ask for CUDA autocast everywhere, and its demos call torchaudio's older interface.
+    warnings.filterwarnings("ignore", message="User provided device_type of 'cuda'.*")
+    warnings.filterwarnings("ignore", category=UserWarning, module="torchaudio.*")
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def create_trainer(options: TrainOptions, run: RunFolder, callbacks: list[Any], ours: bool, validates: bool) -> Any:
+def create_trainer(
+    options: TrainOptions, run: RunFolder, callbacks: list[Any], ours: bool, validates: bool, splits_data: bool = True
+) -> Any:
+    """The trainer.
+
+    Args:
+        options: flags.
+        run: the run folder.
+        callbacks: callbacks.
+        ours: the wrapper is ours; it optimises by itself.
+        validates: there is a validation set.
+        splits_data: the training set's sampler splits it among ranks; else Lightning's does.
+
+    Raises:
+        UserError: flags that cannot work.
+    """
     if options.strategy == "deepspeed":
         raise UserError(
             "deepspeed trains one optimizer only; use --strategy ddp or fsdp for a generator and a discriminator"
@@ -53,15 +71,16 @@ def create_trainer(options: TrainOptions, run: RunFolder, callbacks: list[Any], 
             "gradient_clip_val": options.gradient_clip_val or None,
             "accumulate_grad_batches": options.accum_batches,
         }
+    loggers = create_loggers(options.logger, run, options.name or "ear_sat")
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             accelerator=options.accelerator,
             devices=devices,
             num_nodes=options.num_nodes,
             strategy=strategy,
             precision=precision,
             callbacks=callbacks,
-            logger=create_loggers(options.logger, run, options.name or "ear_sat"),
+            logger=loggers,
             plugins=[AtomicCheckpointIO()],
             max_epochs=-1,
             default_root_dir=str(run.root),
@@ -69,9 +88,12 @@ def create_trainer(options: TrainOptions, run: RunFolder, callbacks: list[Any], 
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            use_distributed_sampler=False,
+            use_distributed_sampler=not splits_data,
             log_every_n_steps=1,
             **extra,
         )
     except (TypeError, ValueError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
         raise UserError(f"Lightning refuses these flags: {error}") from error
+    if not ours:  # whose metrics Lightning logs
+        loggers[-1].rounds = lambda: trainer.global_step
+    return trainer

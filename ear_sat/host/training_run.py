@@ -14,15 +14,20 @@ import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from ..config import load_json
-from ..data import held_out_config
+from ..data import EpochSampler, held_out_config
 from ..errors import UserError
 from .building import create_loader, create_training_wrapper, required
 from .callbacks import LeftOutFiles, Progress, RunCheckpoint
 from .checkpoint_io import check_readable, newest_readable
 from .demo_callback import EarDemoCallback
-from .finish import finish
+from .diffusion_data import check_loader
+from .finish import finish, finish_host
 from .held_out import HeldOutTable, held_out_clip
+from .host_demo import create_demo
+from .host_export import trained_model
+from .host_summary import print_host_summary
 from .metrics_csv import MetricsCsv
+from .noise_seed import NoiseSeed
 from .options import TrainOptions
 from .run_folder import RunFolder
 from .summary import dataset_line, print_summary
@@ -44,8 +49,6 @@ def train(options: TrainOptions) -> RunFolder:
     from .register import register
 
     register()
-    from stable_audio_tools.training import create_demo_callback_from_config
-
     quiet()
     resumed = RunFolder(options.resume) if options.resume else None
     model_config = _config(options.model_config, resumed.model_config if resumed else None, "--model-config")
@@ -58,7 +61,11 @@ def train(options: TrainOptions) -> RunFolder:
     val_loader = None
     if held_out is not None and options.val_every > 0:
         val_loader = create_loader(held_out, model_config, options.batch_size, num_workers=0, shuffle=False)
-    demo = create_demo_callback_from_config(model_config, demo_dl=val_loader or loader)
+    ours = isinstance(wrapper, EarTrainingWrapper)
+    if not ours:
+        for one in filter(None, (loader, val_loader)):
+            check_loader(wrapper, trained_model(wrapper), one)
+    demo = create_demo(model_config, val_loader or loader)
     checkpoint = options.ckpt_path
     if checkpoint is not None:
         check_readable(checkpoint)
@@ -69,9 +76,7 @@ def train(options: TrainOptions) -> RunFolder:
         for note in notes:
             logger.warning(note)
         _trim_metrics(run, checkpoint)
-    if isinstance(demo, EarDemoCallback):
-        demo.folder = run.demos
-    ours = isinstance(wrapper, EarTrainingWrapper)
+    demo.folder = run.demos
     max_rounds = options.max_steps
     if max_rounds is None and ours:
         max_rounds = wrapper.schedule.total_steps
@@ -85,24 +90,30 @@ def train(options: TrainOptions) -> RunFolder:
             table = None if clip is None else HeldOutTable(clip)
             if clip is not None and isinstance(demo, EarDemoCallback):
                 demo.clips = clip.clip.unsqueeze(0)  # what the table measures is what one hears
-        trainer = create_trainer(
-            options, run, callbacks + ([table] if table else []), ours, validates=val_loader is not None
-        )
+        callbacks += [table] if table else []
+        callbacks += [] if ours else [NoiseSeed()]
+        splits = isinstance(getattr(loader, "sampler", None), EpochSampler)
+        trainer = create_trainer(options, run, callbacks, ours, val_loader is not None, splits)
     except UserError:
         if not options.resume and rank_zero_only.rank == 0:
             shutil.rmtree(run.root, ignore_errors=True)  # so that the same command works once its cause is mended
         raise
-    if ours and trainer.is_global_zero:
+    if trainer.is_global_zero:
         batch = f"{options.batch_size} × {options.accum_batches} × {trainer.world_size} process(es)"
         sizes = (required(model_config, "sample_size"), required(model_config, "sample_rate"))
-        print_summary(wrapper, model_config, dataset_line(loader, dataset_config, *sizes), batch, max_rounds)
+        data, start = dataset_line(loader, dataset_config, *sizes), _start(options, checkpoint, ours)
+        (print_summary if ours else print_host_summary)(wrapper, model_config, data, batch, max_rounds, start)
 
     began = time.monotonic()
     trainer.fit(wrapper, loader, val_loader, ckpt_path=None if checkpoint is None else str(checkpoint))
-    if ours and trainer.is_global_zero:
+    if trainer.is_global_zero:
         known = getattr(getattr(loader, "dataset", None), "left_out", {})
         lines = sorted({*(f"{path}: {reason}" for path, reason in known.items()), *left_out.lines})
-        finish(run, wrapper, time.monotonic() - began, table, lines)
+        seconds = time.monotonic() - began
+        if ours:
+            finish(run, wrapper, seconds, table, lines)
+        else:
+            finish_host(run, wrapper, trainer.global_step, seconds, lines)
     return run
 
 
@@ -111,6 +122,15 @@ def _config(given: Path | None, resumed: Path | None, flag: str) -> dict[str, An
     if path is None:
         raise UserError(f"{flag} is missing; give a JSON file, or --resume with a run folder")
     return load_json(path)
+
+
+def _start(options: TrainOptions, checkpoint: Path | None, ours: bool) -> str:
+    if checkpoint is not None:
+        return f"the state in {checkpoint}"
+    if options.pretrained_ckpt_path is None:
+        return "random weights"
+    kept = "with its discriminator" if options.reuse_discriminator else "with a fresh discriminator"
+    return f"the weights in {options.pretrained_ckpt_path}{f', {kept}' if ours else ''}"
 
 
 def _run_folder(options: TrainOptions, model_config: dict[str, Any], dataset_config: dict[str, Any]) -> RunFolder:

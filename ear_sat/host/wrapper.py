@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from ..config import build, check_choice, choice_error
 from ..losses import LossBundle, gradient_norms
+from ..weights import config_metadata, write_weights
 from .adversary import adversarial_pass
-from .export import save_autoencoder
 from .faults import FaultCounter, all_ranks_agree, not_finite
 from .optimizers import Optimizers
 from .phases import Phase, Schedule
@@ -156,8 +156,15 @@ class EarTrainingWrapper(pl.LightningModule):
         self._micro = 0
 
     def export_model(self, path: str, use_safetensors: bool = False) -> None:
-        """Writes the autoencoder (its moving average where there is one) as the host loads it."""
-        save_autoencoder(self.exported_autoencoder, path, use_safetensors=use_safetensors)
+        """Writes the autoencoder (its moving average where there is one) as the host loads it, with its config."""
+        config = self.embedded_config
+        write_weights(
+            self.exported_autoencoder.state_dict(),
+            path,
+            metadata=None if config is None else config_metadata(config, self.rounds),
+            file_format="safetensors" if use_safetensors else "host",
+            overwrite=True,
+        )
 
     @property
     def exported_autoencoder(self) -> Any:

@@ -23,7 +23,7 @@ from ear_sat.host.wrapper_factory import create_wrapper
 from ear_sat.models import Autoencoder
 
 ROOT = Path(__file__).parents[2]
-MODELS = sorted((ROOT / "model_configs").glob("*.json"))
+MODELS = sorted((ROOT / "model_configs").glob("ear_vae*.json"))
 DATASETS = sorted((ROOT / "dataset_configs").glob("*.json"))
 
 #: What the host's own script does, which is not in its wheel.
@@ -286,6 +286,17 @@ VARIANTS = {
         "training.log_every",
         "training.gradient_log_every",
         "training.ema",
+    },
+    "ear_vae_finetune": {
+        "training.optimizer_configs.autoencoder.optimizer.config.lr",
+        "training.optimizer_configs.discriminator.optimizer.config.lr",
+        "training.phases",
+    },
+    "ear_vae_finetune_decoder": {
+        "model.encoder.requires_grad",
+        "training.optimizer_configs.autoencoder.optimizer.config.lr",
+        "training.optimizer_configs.discriminator.optimizer.config.lr",
+        "training.phases",
     },
 }
 

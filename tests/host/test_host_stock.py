@@ -100,7 +100,8 @@ def test_a_pretransform_stays_in_eval_mode():
 
 
 def test_a_pretransform_stays_in_eval_mode_while_lightning_trains():
-    wrapper, modes = make_wrapper(diffusion_config()), []
+    wrapper, other, modes = make_wrapper(diffusion_config()), make_wrapper(diffusion_config()), []
+    wrapper.diffusion.load_state_dict(other.diffusion.state_dict())
     wrapper.diffusion.pretransform.model.encoder.register_forward_hook(lambda m, *_: modes.append(m.training))
     fit(wrapper, [(audio(1), [{}])])
     assert modes == [False]

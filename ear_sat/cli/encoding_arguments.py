@@ -1,0 +1,29 @@
+"""Arguments that ``latent-stats`` and ``pre-encode`` share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+    """Weights, data, windows and device."""
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="released, exported or training weights, or their folder"
+    )
+    data = parser.add_mutually_exclusive_group(required=True)
+    data.add_argument("--data", type=Path, metavar="DIR", help="folder of audio files, with its subfolders")
+    data.add_argument(
+        "--dataset-config", type=Path, metavar="JSON", help="dataset config of type ear_audio, ear_demo or audio_dir"
+    )
+    parser.add_argument(
+        "--sample-size",
+        type=int,
+        metavar="N",
+        help="samples per window, a multiple of the model's hop (default: about 30 s, which take 6 GB of memory)",
+    )
+    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="windows at a time (default: 1)")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--sample-rate", type=int, metavar="HZ", help="of the weights, where their file does not say it"
+    )

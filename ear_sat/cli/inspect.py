@@ -1,0 +1,26 @@
+"""ear-sat inspect: says what a file of weights is: kind, architecture, parameters, rates, rounds, checksum."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("file", type=Path, help="any file of weights, or a folder of an export or run")
+    parser.add_argument("--json", action="store_true", help="print JSON, with the model config")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Inspects."""
+    from ..report.tables import print_table
+    from ..weights.inspection import inspect
+
+    found = inspect(arguments.file)
+    if arguments.json:
+        print(json.dumps(found.to_json(), indent=2))
+    else:
+        print_table("", ["file", found.path], found.rows())
+    return 0

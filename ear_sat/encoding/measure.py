@@ -1,0 +1,194 @@
+"""What an autoencoder's latents are like on a data set, and the ``scale`` that the host's pretransform needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ..data.base import require_whole
+from ..data.windows import WindowSet, open_windows
+from ..errors import UserError
+from ..models import Autoencoder
+from .details import versions
+from .model_file import open_model
+from .posterior import check_sample_size, choose_device
+from .statistics import Moments, kl_per_channel
+from .stream import Encoded, encode_windows
+
+DEAD_BELOW = 0.01  # Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders" (2016): active units
+
+
+@dataclass
+class LatentStats:
+    """Statistics of the posterior over all frames that begin inside a file; arrays are (latent_dim).
+
+    Attributes:
+        mean, std: of the posterior mean.
+        posterior_std: mean of the posterior's standard deviation.
+        kl: as in training (without ½); their sum is the KL term.
+        overall_mean, overall_std: of the posterior mean, over all channels.
+        frames, windows, seconds: how much was looked at.
+        dead_below: a channel whose posterior mean varies by no more than this (variance over frames) is dead.
+        rejected: windows refused by custom metadata.
+        bad_files: path → reason.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    posterior_std: np.ndarray
+    kl: np.ndarray
+    overall_mean: float
+    overall_std: float
+    frames: int
+    windows: int
+    seconds: float
+    dead_below: float = DEAD_BELOW
+    rejected: int = 0
+    bad_files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def scale(self) -> float:
+        """For the pretransform config. The host divides latents by it, which brings their standard deviation to 1."""
+        return self.overall_std
+
+    @property
+    def dead(self) -> np.ndarray:
+        """Whether each channel is dead."""
+        return np.square(self.std) <= self.dead_below
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures with their names; "channels" is a list in the order of the latents."""
+        columns = {"mean": self.mean, "std": self.std, "posterior_std": self.posterior_std, "kl": self.kl}
+        channels = [
+            {"channel": index, **{name: float(values[index]) for name, values in columns.items()}, "dead": bool(dead)}
+            for index, dead in enumerate(self.dead)
+        ]
+        return {
+            "scale": self.scale,
+            "mean": self.overall_mean,
+            "std": self.overall_std,
+            "kl": float(self.kl.sum()),
+            "dead_channels": int(self.dead.sum()),
+            "dead_share": float(self.dead.mean()),
+            "dead_below": self.dead_below,
+            "frames": self.frames,
+            "windows": self.windows,
+            "hours": self.seconds / 3600,
+            "windows_rejected": self.rejected,
+            "bad_files": self.bad_files,
+            "channels": channels,
+        }
+
+
+def measure_latents(
+    model: Autoencoder,
+    windows: WindowSet,
+    *,
+    batch_size: int = 1,
+    dead_below: float = DEAD_BELOW,
+    progress: bool = False,
+) -> LatentStats:
+    """Statistics of what ``model`` makes of ``windows``.
+
+    Raises:
+        UserError: no window could be encoded.
+    """
+    means, stds, kls = (Moments(model.latent_dim) for _ in range(3))
+    count, seconds, rejected, bad_files = 0, 0.0, 0, dict(windows.left_out)
+    results = encode_windows(model, windows, batch_size)
+    for result in tqdm(results, total=len(windows), unit="window", disable=None if progress else True):
+        if isinstance(result, Encoded):
+            inside = result.mask.bool()
+            mean, std = result.mean[:, inside], result.std[:, inside]
+            means.update(mean)
+            stds.update(std)
+            kls.update(kl_per_channel(mean, std))
+            count += 1
+            seconds += windows.seconds(result.window)
+        elif result.reason:
+            bad_files.setdefault(result.window.source.path, result.reason)
+        else:
+            rejected += result.rejected
+    if count == 0:
+        path, reason = next(iter(bad_files.items()), ("all windows", "rejected by get_custom_metadata"))
+        raise UserError(f"no window could be encoded: {path}: {reason}")
+    return LatentStats(
+        mean=means.mean,
+        std=np.sqrt(means.variance),
+        posterior_std=stds.mean,
+        kl=kls.mean,
+        overall_mean=means.overall()[0],
+        overall_std=means.overall()[1],
+        frames=means.count,
+        windows=count,
+        seconds=seconds,
+        dead_below=dead_below,
+        rejected=rejected,
+        bad_files=bad_files,
+    )
+
+
+def latent_stats(
+    weights: str | Path,
+    dataset_config: Mapping[str, Any],
+    *,
+    sample_size: int | None = None,
+    batch_size: int = 1,
+    limit: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    dead_below: float = DEAD_BELOW,
+    sample_rate: int | None = None,
+    progress: bool = True,
+) -> tuple[LatentStats, dict[str, Any]]:
+    """Statistics of the latents of a data set.
+
+    Args:
+        weights: any file of weights.
+        dataset_config: see :func:`ear_sat.data.windows.open_windows`.
+        sample_size: samples per window, whole latent frames; None is about 30 s.
+        batch_size: windows at a time.
+        limit: look at this many windows, chosen at random.
+        seed: of that choice.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        dead_below: see :class:`LatentStats`.
+        sample_rate: of the weights, in Hz, where the file does not say it.
+        progress: show a bar on a terminal.
+
+    Returns:
+        the statistics, and a JSON object with them and with what they were measured on.
+
+    Raises:
+        UserError: a value out of range, unusable weights, or no usable audio.
+    """
+    require_whole("--batch-size", batch_size, at_least=1)
+    require_whole("--seed", seed, at_least=0)
+    if not 0 <= dead_below < float("inf"):
+        raise UserError(f"--dead-below must be a number of at least 0, not {dead_below}")
+    chosen_device = choose_device(device)
+    file, model = open_model(weights, sample_rate)
+    sample_size = check_sample_size(sample_size, file.sample_rate, file.hop)
+    windows = open_windows(dataset_config, sample_size, file.sample_rate, file.channels)
+    if limit is not None and require_whole("--limit", limit, at_least=1) < len(windows):
+        chosen = np.random.default_rng(seed).choice(len(windows), limit, replace=False)
+        windows = windows.select(windows.windows[index] for index in sorted(chosen))
+    stats = measure_latents(
+        model.to(chosen_device), windows, batch_size=batch_size, dead_below=dead_below, progress=progress
+    )
+    record = {
+        **stats.to_json(),
+        "weights": file.to_json(),
+        "sample_size": sample_size,
+        "sample_rate": file.sample_rate,
+        "hop_length": file.hop,
+        "limit": limit,
+        "seed": seed,
+        "dataset_config": dict(dataset_config),
+        "versions": versions(),
+    }
+    return stats, record

@@ -1,0 +1,81 @@
+"""The weights that encode: what names them, and the sizes that follow from them."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..models import Autoencoder
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A file of weights.
+
+    Attributes:
+        path: the file.
+        sha256: its checksum.
+        config: the model config that its tensors have.
+    """
+
+    path: Path
+    sha256: str
+    config: dict[str, Any]
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+        return self.config["sample_rate"]
+
+    @property
+    def hop(self) -> int:
+        """Samples per latent frame."""
+        return self.config["model"]["downsampling_ratio"]
+
+    @property
+    def latent_dim(self) -> int:
+        """Channels of the latents."""
+        return self.config["model"]["latent_dim"]
+
+    @property
+    def channels(self) -> int:
+        """Channels of the audio."""
+        return self.config["model"]["io_channels"]
+
+    def to_json(self) -> dict[str, str]:
+        """Name and checksum, for the records of a run."""
+        return {"file": self.path.name, "sha256": self.sha256}
+
+
+def open_model(path: str | Path, sample_rate: int | None = None) -> tuple[ModelFile, Autoencoder]:
+    """Reads a file of weights; the model is on the CPU, in eval mode and without gradients.
+
+    Args:
+        path: anything that :func:`ear_sat.weights.load_autoencoder` takes.
+        sample_rate: in Hz, where the file does not say it.
+
+    Raises:
+        UserError: the file cannot be read or is not an εar-VAE.
+    """
+    from ..weights import build_autoencoder, read_architecture, read_checkpoint, sha256
+
+    if sample_rate is not None and sample_rate < 1:
+        raise UserError(f"the sample rate must be at least 1 Hz, not {sample_rate}")
+    checkpoint = read_checkpoint(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # most of what may have to be assumed concerns the decoder
+        model = build_autoencoder(checkpoint, sample_rate=sample_rate)
+    config, assumed = read_architecture(checkpoint.state, sample_rate=sample_rate, stored=checkpoint.model_config)
+    if any(value.startswith("sample_rate") for value in assumed):
+        logger.warning(
+            "%s does not say its sample rate; assumed %d Hz, as of the released model (--sample-rate changes it)",
+            checkpoint.path.name,
+            config["sample_rate"],
+        )
+    return ModelFile(checkpoint.path, sha256(checkpoint.path), config), model.requires_grad_(False)

@@ -1,0 +1,204 @@
+"""Whole data sets to latents, in the format that the host's ``"dataset_type": "pre_encoded"`` reads."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ..data.base import require_whole
+from ..data.windows import Window, WindowSet, open_windows
+from ..errors import UserError
+from ..models import Autoencoder
+from .details import agree, versions
+from .latent_files import finished_windows, make_folder, remove_remnants, write_file
+from .model_file import ModelFile, open_model
+from .posterior import check_precision, check_sample_size, choose_device
+from .ranks import Place, find_place, run_in_processes
+from .worker import Event, Job, encode_job
+
+CONFIG_NAME = "dataset_config.json"
+
+
+@dataclass
+class PreEncodeResult:
+    """What a run did; counts are of this process and those it started.
+
+    Attributes:
+        out: the folder of latents.
+        sample_size, frames: length of a window in samples and in latent frames.
+        windows: in the data set, after ``limit``.
+        place: this process among those of a launcher.
+        written, present, rejected: windows encoded now, found from an earlier run, refused by custom metadata.
+        seconds: of audio written, without padding.
+        elapsed: seconds that encoding took.
+        bad_files: path → reason.
+    """
+
+    out: Path
+    sample_size: int
+    frames: int
+    windows: int
+    place: Place
+    written: int = 0
+    present: int = 0
+    rejected: int = 0
+    seconds: float = 0.0
+    elapsed: float = 0.0
+    bad_files: dict[str, str] = field(default_factory=dict)
+
+    def dataset_config(self) -> dict[str, Any]:
+        """The host's dataset config for these latents."""
+        path = self.out.absolute()
+        return {"dataset_type": "pre_encoded", "datasets": [{"id": path.name, "path": str(path)}]}
+
+
+def pre_encode(
+    weights: str | Path,
+    dataset_config: Mapping[str, Any],
+    out: str | Path,
+    *,
+    sample_size: int | None = None,
+    batch_size: int = 1,
+    processes: int = 1,
+    device: str = "auto",
+    precision: str = "32",
+    sample: bool = False,
+    seed: int = 0,
+    limit: int | None = None,
+    sample_rate: int | None = None,
+    progress: bool = True,
+) -> PreEncodeResult:
+    """Encodes every window of a data set to ``<out>/<rank>/<name>.npy`` and ``.json``.
+
+    Windows that exist are left alone, so a run that was stopped in any way continues with the same call. Under torchrun
+    or SLURM each process takes its share of the files.
+
+    Args:
+        weights: any file of weights.
+        dataset_config: see :func:`ear_sat.data.windows.open_windows`; a folder's is made by ``data_config``.
+        out: folder of latents; made.
+        sample_size: samples per window, whole latent frames; None is about 30 s.
+        batch_size: windows at a time and process. Beyond 1, a window's last bits may depend on its company.
+        processes: number of processes that share the files.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: "32", "bf16" or "16".
+        sample: draw from the posterior instead of taking its mean.
+        seed: of the draw; the noise of a window depends on it and on the window's name alone.
+        limit: encode the first ``limit`` windows only.
+        sample_rate: of the weights, in Hz, where the file does not say it.
+        progress: show a bar on a terminal.
+
+    Raises:
+        UserError: settings that cannot be or that differ from those of the latents in ``out``, no usable audio, a full
+            disk, too little memory.
+    """
+    out = Path(out).expanduser()
+    for name, value in (("--batch-size", batch_size), ("--processes", processes), ("--limit", limit or 1)):
+        require_whole(name, value, at_least=1)
+    require_whole("--seed", seed, at_least=0)
+    if limit == 0:
+        raise UserError("--limit must be a whole number of at least 1, not 0")
+    check_precision(precision, choose_device(device))
+    place = find_place()
+    file, model = open_model(weights, sample_rate)
+    sample_size = check_sample_size(sample_size, file.sample_rate, file.hop)
+    every = open_windows(dataset_config, sample_size, file.sample_rate, file.channels)
+    windows = every.select(every.windows[:limit])
+    _check_name(out)
+    make_folder(out)
+    agree(out, _details(file, dataset_config, sample_size, sample, seed, precision))
+    ranks = range(place.rank * processes, (place.rank + 1) * processes)
+    remove_remnants(out, ranks if place.size > 1 else None)
+
+    result = PreEncodeResult(out, sample_size, sample_size // file.hop, len(windows), place)
+    result.bad_files.update(windows.left_out)
+    done = finished_windows(out)
+    jobs = []
+    for turn, (rank, share) in enumerate(zip(ranks, _shares(windows, ranks, place.size * processes), strict=True)):
+        waiting = share.select(window for window in share.windows if window.name not in done)
+        result.present += len(share) - len(waiting)
+        if waiting.windows:
+            local = place.local_rank * processes + turn
+            chosen = seed if sample else None
+            job = Job(file.path, sample_rate, waiting, out / str(rank), device, local, precision, batch_size, chosen)
+            jobs.append(job)
+    only_model = model if len(jobs) == 1 else None
+    del model  # spawned processes read their own
+    _run(jobs, only_model, result, progress)
+    if result.written + result.present == 0 and place.size == 1:
+        raise _nothing_encoded(result)
+    write_file(out / CONFIG_NAME, (json.dumps(result.dataset_config(), indent=2) + "\n").encode())
+    return result
+
+
+def _details(
+    file: ModelFile, dataset_config: Mapping[str, Any], sample_size: int, sample: bool, seed: int, precision: str
+) -> dict[str, Any]:
+    return {
+        "sample_size": sample_size,
+        "sample_rate": file.sample_rate,
+        "hop_length": file.hop,
+        "latent_dim": file.latent_dim,
+        "latents": "sample" if sample else "mean",
+        "seed": seed if sample else None,
+        "precision": precision,
+        "weights": file.to_json(),
+        "dataset_config": dict(dataset_config),
+        "model_config": file.config,
+        "versions": versions(),
+    }
+
+
+def _check_name(out: Path) -> None:
+    if ".npy" in str(out.absolute()):
+        raise UserError(
+            f"{out.absolute()} contains '.npy', which the host would take for a file's ending; choose another --out"
+        )
+
+
+def _shares(windows: WindowSet, ranks: range, size: int) -> list[WindowSet]:
+    """What each of ``ranks``, of ``size`` in all, encodes: whole sources, dealt in turn."""
+    turns: dict[int, int] = {}
+    shares: dict[int, list[Window]] = {rank: [] for rank in range(size)}
+    for window in windows.windows:
+        shares[turns.setdefault(id(window.source), len(turns)) % size].append(window)
+    return [windows.select(shares[rank]) for rank in ranks]
+
+
+def _run(jobs: list[Job], model: Autoencoder | None, result: PreEncodeResult, progress: bool) -> None:
+    """Encodes and counts."""
+    for job in jobs:
+        job.folder.mkdir(exist_ok=True)
+    began = time.perf_counter()
+    if len(jobs) == 1:
+        events: Iterator[Event] = encode_job(jobs[0], model)
+    else:
+        threads = max(1, torch.get_num_threads() // max(1, len(jobs)))
+        events = run_in_processes(encode_job, [replace(job, threads=threads) for job in jobs])
+    total = result.present + sum(len(job.windows) for job in jobs)
+    hidden = None if progress else True  # None: hidden where there is no terminal
+    with tqdm(total=total, initial=result.present, unit="window", disable=hidden) as bar:
+        for event in events:
+            bar.update()
+            if event.written:
+                result.written += 1
+                result.seconds += event.written
+            elif event.reason:
+                result.bad_files.setdefault(event.path, event.reason)
+            elif event.rejected:
+                result.rejected += 1
+    result.elapsed = time.perf_counter() - began
+
+
+def _nothing_encoded(result: PreEncodeResult) -> UserError:
+    if result.bad_files:
+        path, reason = next(iter(result.bad_files.items()))
+        return UserError(f"nothing could be encoded; the first of {len(result.bad_files)} bad files: {path}: {reason}")
+    return UserError(f"get_custom_metadata rejects all of the {result.rejected} windows")

@@ -1,0 +1,128 @@
+"""Windows of audio to posteriors, one after the other; files are read ahead in threads."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..data.base import Sample
+from ..data.reading import UnusableFileError
+from ..data.windows import Window, WindowSet
+from ..errors import UserError
+from ..models import Autoencoder
+from .posterior import encode_posterior
+
+READERS = min(4, os.cpu_count() or 1)  # threads; decoding and resampling run outside Python's lock
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A window's posterior.
+
+    Attributes:
+        window: which.
+        info: the host's keys and the custom metadata, without "padding_mask".
+        mean, std: (latent_dim, frames), float32.
+        mask: (frames), 1 where a frame begins inside the file, else 0.
+    """
+
+    window: Window
+    info: dict[str, Any]
+    mean: Tensor
+    std: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A window without a posterior: ``reason`` says what is wrong with its file; empty: rejected or absent."""
+
+    window: Window
+    reason: str = ""
+    rejected: bool = False
+
+
+def encode_windows(
+    model: Autoencoder, windows: WindowSet, batch_size: int = 1, precision: str = "32"
+) -> Iterator[Encoded | LeftOut]:
+    """Yields every window of ``windows`` once, nearly in order.
+
+    Args:
+        model: in eval mode.
+        windows: what to encode.
+        batch_size: windows at a time. Results of different batch sizes may differ in their last bits.
+        precision: see :data:`ear_sat.encoding.posterior.PRECISIONS`.
+
+    Raises:
+        UserError: a custom metadata function fails, or the memory does not suffice.
+    """
+    batch: list[tuple[Window, Sample]] = []
+    for window, sample in _read_ahead(windows, READERS + batch_size):
+        if isinstance(sample, LeftOut):
+            yield sample
+        elif _add_metadata(window, sample):
+            batch.append((window, sample))
+        else:
+            yield LeftOut(window, rejected=True)
+        if len(batch) == batch_size:
+            yield from _encode(model, batch, precision)
+            batch = []
+    if batch:
+        yield from _encode(model, batch, precision)
+
+
+def _read_ahead(windows: WindowSet, ahead: int) -> Iterator[tuple[Window, Sample | LeftOut]]:
+    def read(window: Window) -> Sample | LeftOut:
+        try:
+            return windows.read(window) or LeftOut(window)
+        except UnusableFileError as error:
+            return LeftOut(window, str(error))
+
+    executor = ThreadPoolExecutor(READERS)
+    waiting: deque[tuple[Window, Future[Sample | LeftOut]]] = deque()
+    try:
+        for window in windows.windows:
+            waiting.append((window, executor.submit(read, window)))
+            if len(waiting) >= ahead:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _add_metadata(window: Window, sample: Sample) -> bool:
+    """Whether the data set's own function accepts the window; its keys are added."""
+    audio, info = sample
+    if window.source.metadata is not None:
+        info.update(window.source.metadata(info, audio))
+        if "__audio__" in info:
+            raise UserError(
+                f"get_custom_metadata of {window.source.metadata.path} returns __audio__, which a file of latents "
+                "cannot hold; leave it out for pre-encoding"
+            )
+    for key in ("load_time", "left_out"):
+        info.pop(key, None)
+    return not info.pop("__reject__", False)
+
+
+def _encode(model: Autoencoder, batch: list[tuple[Window, Sample]], precision: str) -> Iterable[Encoded | LeftOut]:
+    audio = torch.stack([audio for _, (audio, _) in batch])
+    means, stds = encode_posterior(model, audio, precision)
+    for (window, (_, info)), mean, std in zip(batch, means, stds, strict=True):
+        if not (mean.isfinite().all() and std.isfinite().all()):
+            yield LeftOut(window, f"NaN or infinite latents in window {window.number} at precision {precision}")
+            continue
+        mask = info.pop("padding_mask")
+        mask = F.interpolate(mask[None, None].float(), size=mean.shape[-1], mode="nearest")[0, 0].int()
+        yield Encoded(window, info, mean, std, mask)

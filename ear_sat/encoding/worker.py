@@ -1,0 +1,83 @@
+"""One rank's share of pre-encoding: windows to files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from ..data.windows import WindowSet
+from ..models import Autoencoder
+from .latent_files import write_window
+from .model_file import open_model
+from .posterior import check_precision, choose_device, draw
+from .stream import LeftOut, encode_windows
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process encodes, and how.
+
+    Attributes:
+        weights: file of weights.
+        sample_rate: of the weights, in Hz, where the file does not say it.
+        windows: those still to be encoded.
+        folder: where they go.
+        device, turn: see :func:`choose_device`.
+        precision, batch_size: see :func:`encode_windows`.
+        seed: of the posterior samples; None for the mean.
+        threads: of the arithmetic on the CPU; None leaves torch's number.
+    """
+
+    weights: Path
+    sample_rate: int | None
+    windows: WindowSet
+    folder: Path
+    device: str
+    turn: int
+    precision: str
+    batch_size: int
+    seed: int | None
+    threads: int | None = None
+
+
+class Event(NamedTuple):
+    """A window that is done: ``written`` seconds of audio, or the ``reason`` why its file cannot be used."""
+
+    path: str
+    written: float = 0.0
+    reason: str = ""
+    rejected: bool = False
+
+
+def encode_job(job: Job, model: Autoencoder | None = None) -> Iterator[Event]:
+    """Encodes and writes; yields one event per window when its files are on the disk.
+
+    Args:
+        job: the share.
+        model: on the CPU; read from ``job.weights`` if None.
+
+    Raises:
+        UserError: see :func:`encode_windows` and :func:`write_window`.
+    """
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    device = choose_device(job.device, job.turn)
+    check_precision(job.precision, device)
+    if not job.windows.windows:
+        return
+    if model is None:
+        _, model = open_model(job.weights, job.sample_rate)
+    for result in encode_windows(model.to(device), job.windows, job.batch_size, job.precision):
+        window = result.window
+        if isinstance(result, LeftOut):
+            yield Event(window.source.path, reason=result.reason, rejected=result.rejected)
+            continue
+        latents = result.mean
+        if job.seed is not None:
+            latents = draw(result.mean, result.std, job.seed, window.source.key, window.number)
+        write_window(job.folder, window.name, latents, result.mask, result.info)
+        yield Event(window.source.path, written=job.windows.seconds(window))

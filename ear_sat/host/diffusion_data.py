@@ -1,0 +1,69 @@
+"""Whether a data set is what a latent model trains on: audio or latents, and what the model is conditioned on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import UserError
+
+
+def check_data(model: Any, pre_encoded: bool, channels: int, info: Mapping[str, Any]) -> None:
+    """Compares an item of a data set with a model of the host.
+
+    Args:
+        model: the host's model; one without a (continuous) pretransform takes whatever there is.
+        pre_encoded: the wrapper's ``training.pre_encoded``.
+        channels: of the item's audio or latents.
+        info: the item's metadata.
+
+    Raises:
+        UserError: audio where latents are expected or the reverse, another channel count, or a condition is missing.
+    """
+    pretransform = getattr(model, "pretransform", None)
+    if pretransform is not None and not pretransform.is_discrete:
+        _check_channels(pre_encoded, channels, pretransform.io_channels, pretransform.encoded_channels)
+    conditioner = getattr(model, "conditioner", None)
+    if conditioner is not None:
+        defaults = conditioner.default_keys
+        missing = [key for key in conditioner.conditioners if key not in info and defaults.get(key) not in info]
+        if missing:
+            raise UserError(
+                f"the model is conditioned on {', '.join(missing)}, which the data set's items do not have; "
+                "add it with a custom_metadata_module in the dataset config"
+            )
+
+
+def _check_channels(pre_encoded: bool, channels: int, audio: int, latent: int) -> None:
+    if channels == (latent if pre_encoded else audio):
+        return
+    if pre_encoded and channels == audio:
+        raise UserError(
+            f"training.pre_encoded is true, but the data set yields audio ({channels} channels); "
+            "set it to false, or use a dataset config of type pre_encoded"
+        )
+    if not pre_encoded and channels == latent:
+        raise UserError(
+            f"the data set yields latents ({channels} channels), but training.pre_encoded is false; set it to true"
+        )
+    kind, wanted = ("latents", latent) if pre_encoded else ("audio", audio)
+    raise UserError(
+        f"the data set yields {kind} of {channels} channels, but the pretransform's have {wanted}; "
+        f"{'encode the data with this pretransform' if pre_encoded else 'adapt audio_channels in the model config'}"
+    )
+
+
+def check_loader(wrapper: Any, model: Any, loader: Any) -> None:
+    """:func:`check_data` on the first item, where the data set can be asked for it; streams are checked while training.
+
+    Raises:
+        UserError: as above, or no item can be read.
+    """
+    dataset: Any = getattr(loader, "dataset", None)
+    if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+        return
+    try:
+        item, info = dataset[0]
+    except RecursionError:  # the host's data sets try another item for every one that they cannot read
+        raise UserError("no item of the data set can be read; the lines above say why") from None
+    check_data(model, getattr(wrapper, "pre_encoded", False), item.shape[0], info)

@@ -1,0 +1,85 @@
+"""The host's demo callbacks inside a run: their files land in its ``demos/``, not where the command was called."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import itertools
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from ..errors import UserError
+from .demo_callback import EarDemoCallback
+
+logger = logging.getLogger(__name__)
+
+
+class HostDemo(pl.Callback):
+    """Calls a demo callback of the host with ``folder`` as the working directory.
+
+    The host's callbacks write ``demo_….wav`` into the working directory and hand that name to wandb; only another
+    directory moves both. It is restored whatever happens, and nothing else of the run reads or writes meanwhile.
+
+    Args:
+        callback: the host's.
+        folder: where its files go; None for the working directory.
+    """
+
+    def __init__(self, callback: Any, folder: str | Path | None = None) -> None:
+        self.callback, self.folder = callback, folder
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        if hasattr(self.callback, "demo_dl"):
+            # Read now, because relative paths of the data lead nowhere from the other directory; and once, because
+            # the host's single pass over its loader would end the run at the first demo after it.
+            self.callback.demo_dl = itertools.repeat(next(self.callback.demo_dl))
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        try:
+            with _working_directory(self.folder):
+                self.callback.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        except OSError as error:  # a full disk costs the demo, not the run
+            logger.warning("demo of step %d not written: %s", trainer.global_step, error)
+
+
+def create_demo(model_config: Mapping[str, Any], loader: Any) -> HostDemo | EarDemoCallback:
+    """The demo callback of a model config, with an attribute ``folder`` for where to write.
+
+    Raises:
+        UserError: ``training.demo`` lacks something.
+    """
+    from stable_audio_tools.training import create_demo_callback_from_config
+
+    if (model_config.get("training") or {}).get("type") == "ear":
+        return create_demo_callback_from_config(model_config, demo_dl=loader)
+    try:
+        return HostDemo(create_demo_callback_from_config(model_config, demo_dl=_first_batch(loader)))
+    except KeyError as error:
+        raise UserError(f'training.demo of the model config lacks the key "{error.args[0]}"') from None
+
+
+def _first_batch(loader: Any) -> Iterator[Any]:
+    """One batch, read past the loader where possible: a second pass over a running loader restarts its workers."""
+    dataset: Any = getattr(loader, "dataset", None)
+    if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
+        yield loader.collate_fn([dataset[index] for index in range(min(loader.batch_size, len(dataset)))])
+    else:
+        yield next(iter(copy.deepcopy(loader)))
+
+
+@contextlib.contextmanager
+def _working_directory(folder: str | Path | None) -> Iterator[None]:
+    """contextlib.chdir of Python 3.11; makes the folder."""
+    before = Path.cwd()
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)

@@ -1,0 +1,95 @@
+"""Says what a file of weights is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .checkpoint import Checkpoint, read_checkpoint
+from .loading import fit_checkpoint
+from .released import RELEASES, sha256
+
+
+@dataclass
+class Inspection:
+    """Facts about a file; rates in Hz, ``parameters`` with shared ones counted once.
+
+    ``release`` names the published file with the same checksum; ``assumed`` lists what the file does not say.
+    """
+
+    path: str
+    kind: str
+    sha256: str
+    release: str | None
+    rounds: int | None
+    parameters: int
+    discriminator_parameters: int
+    sample_rate: int
+    latent_rate: float
+    model_config: dict[str, Any]
+    assumed: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    def rows(self) -> list[list[Any]]:
+        """Name and value, for a table."""
+        model = self.model_config["model"]
+        encoder, decoder = model["encoder"]["config"], model["decoder"]["config"]
+        transformer = decoder.get("transformer")
+        heads = f"depth {transformer['depth']}, dim_heads {transformer['dim_heads']}" if transformer else "none"
+        latents = f"{model['latent_dim']} channels at {self.latent_rate:.2f} Hz"
+        discriminator = self.discriminator_parameters
+        match = f"the published {RELEASES[self.release].filename}" if self.release else "of no published file"
+        return [
+            ["kind", self.kind],
+            ["checksum", f"{self.sha256}, {match}"],
+            ["training rounds", "not recorded" if self.rounds is None else self.rounds],
+            ["parameters", f"{self.parameters:,}"],
+            ["discriminator", f"{discriminator:,} parameters" if discriminator else "none"],
+            ["audio", f"channels: {encoder['in_channels']} in, {decoder['out_channels']} out; {self.sample_rate} Hz"],
+            ["latents", f"{latents}, one frame per {model['downsampling_ratio']} samples"],
+            ["encoder", _part(encoder, {})],
+            ["decoder", _part(decoder, model["decoder"])],
+            ["transformer", heads],
+            ["assumed", ", ".join(self.assumed) or "nothing"],
+        ]
+
+
+def _part(config: dict[str, Any], around: dict[str, Any]) -> str:
+    words = [f"channels {config['channels']} × {config['c_mults']}, strides {config['strides']}"]
+    words.append("SnakeBeta" if config["use_snake"] else "ELU")
+    options = ("antialias_activation", "use_nearest_upsample", "final_tanh", "soft_clip")
+    words += [name for name in options if config.get(name) or around.get(name)]
+    return ", ".join(words if config["bias"] else [*words, "no bias"])
+
+
+def inspect(path: str | Path, **known: Any) -> Inspection:
+    """Reads ``path``; ``known`` as in :func:`.loading.load_autoencoder`.
+
+    Raises:
+        UserError: the file cannot be used as weights of an εar-VAE.
+    """
+    checkpoint = read_checkpoint(path)
+    fitted = fit_checkpoint(checkpoint, **known)
+    config = fitted.config
+    digest = sha256(checkpoint.path)
+    return Inspection(
+        path=str(checkpoint.path),
+        kind=checkpoint.kind,
+        sha256=digest,
+        release=next((name for name, release in RELEASES.items() if release.sha256 == digest), None),
+        rounds=checkpoint.rounds,
+        parameters=sum(p.numel() for p in fitted.model.parameters()),
+        discriminator_parameters=_size(checkpoint),
+        sample_rate=config["sample_rate"],
+        latent_rate=config["sample_rate"] / config["model"]["downsampling_ratio"],
+        model_config=config,
+        assumed=fitted.assumed,
+    )
+
+
+def _size(checkpoint: Checkpoint) -> int:
+    return sum(value.numel() for value in checkpoint.discriminator.values())

@@ -1,0 +1,119 @@
+"""Loads an autoencoder from any file of weights, without a config."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from ..errors import UserError
+from ..models import Autoencoder
+from .architecture import read_architecture
+from .checkpoint import Checkpoint, read_checkpoint
+from .fit import fit_strictly
+
+
+def load_autoencoder(
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    *,
+    sample_rate: int | None = None,
+    dim_heads: int | None = None,
+    final_tanh: bool | None = None,
+) -> Autoencoder:
+    """A ready model in eval mode, which needs no stable-audio-tools and no config.
+
+    Args:
+        path: released ``.pyt``, host checkpoint, training checkpoint (its moving average where there is one),
+            ``.safetensors``, or the folder of an export or a run.
+        device: where the model is to be.
+        sample_rate: Hz. This and the next two cannot be read off the tensors; without a value here or in the file's
+            metadata they are the released models', with a warning.
+        dim_heads: channels per attention head of the transformer.
+        final_tanh: the decoder ends in a tanh.
+
+    Raises:
+        UserError: the file cannot be read, is refused, or is not an εar-VAE; missing, unexpected and mis-shaped keys
+            are counted by module.
+    """
+    checkpoint = read_checkpoint(path)
+    return build_autoencoder(checkpoint, device, sample_rate=sample_rate, dim_heads=dim_heads, final_tanh=final_tanh)
+
+
+def build_autoencoder(
+    checkpoint: Checkpoint,
+    device: str | torch.device = "cpu",
+    *,
+    sample_rate: int | None = None,
+    dim_heads: int | None = None,
+    final_tanh: bool | None = None,
+) -> Autoencoder:
+    """The model of a checkpoint that has been read; see :func:`load_autoencoder`. It takes over the tensors."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"the device {device} cannot be used: {_first_line(error)}") from None
+    fitted = fit_checkpoint(checkpoint, sample_rate=sample_rate, dim_heads=dim_heads, final_tanh=final_tanh)
+    if fitted.assumed:
+        warnings.warn(
+            f"{checkpoint.path.name} does not say everything about its model; assumed as in the released ones: "
+            f"{', '.join(fitted.assumed)}",
+            stacklevel=3,
+        )
+    return fitted.model.to(device).eval()
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model with the tensors of a checkpoint, on the CPU; its config; "name = value" of what was assumed in it."""
+
+    model: Autoencoder
+    config: dict[str, Any]
+    assumed: list[str]
+
+
+def fit_checkpoint(checkpoint: Checkpoint, **known: Any) -> Fitted:
+    """Builds the model that the tensors of ``checkpoint`` describe and puts them into it; no tensor is copied.
+
+    Args:
+        checkpoint: what a file holds.
+        known: ``sample_rate``, ``dim_heads``, ``final_tanh`` of :func:`load_autoencoder`.
+
+    Raises:
+        UserError: not an εar-VAE, or keys are missing, unexpected or mis-shaped.
+    """
+    try:
+        config, assumed = read_architecture(checkpoint.state, stored=checkpoint.model_config, **known)
+        with _Unfilled():
+            model = Autoencoder.from_config(config)
+    except UserError as error:
+        raise UserError(f"cannot use {checkpoint.path}: {error}") from None
+    fit_strictly(
+        model,
+        checkpoint.state,
+        str(checkpoint.path),
+        "the architecture read off its tensors",
+        remedy="the file is incomplete or of another model",
+        assign=True,
+    )
+    return Fitted(model, config, assumed)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Skips ``torch.nn.init``: weights that are replaced at once need no time, memory pages or random numbers.
+
+    Building on the meta device would do the same, but imports sympy: seconds, and a hundred megabytes.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return None
+        return func(*args, **(kwargs or {}))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,130 @@
+"""Several processes give the files of one, and what goes wrong in one reaches the user."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from encoding_test_model import SIZE, noise
+from encoding_test_work import work
+
+from ear_sat.data.windows import data_config
+from ear_sat.encoding import pre_encode
+from ear_sat.encoding.ranks import Place, _child, find_place, run_in_processes
+from ear_sat.errors import UserError
+
+
+def files(folder, ending="npy"):
+    return {file.name: file.read_bytes() for file in folder.glob(f"*/*.{ending}")}
+
+
+@pytest.fixture
+def encode(weights, music, tmp_path):
+    def run(out, **keys):
+        return pre_encode(weights, music, tmp_path / out, sample_size=SIZE, device="cpu", progress=False, **keys)
+
+    return run
+
+
+def test_two_processes_give_the_files_of_one(encode):
+    one, two = encode("one", sample=True), encode("two", sample=True, processes=2)
+    assert one.written == two.written == 5 and two.seconds == pytest.approx(one.seconds)
+    assert files(one.out) == files(two.out) and files(one.out, "json") == files(two.out, "json")
+    assert sorted(len(list((two.out / rank).glob("*.npy"))) for rank in "01") == [1, 4]
+    # Another number of processes continues the same folder.
+    sorted(two.out.glob("0/*.npy"))[0].unlink()
+    assert encode("two", sample=True, processes=1).written == 1 and files(one.out) == files(two.out)
+
+
+@pytest.mark.parametrize("names", [("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")])
+def test_launchers_split_the_files(encode, monkeypatch, names):
+    whole, results = files(encode("one").out), []
+    for rank in range(4):  # the fourth has nothing to do
+        monkeypatch.setenv(names[0], str(rank))
+        monkeypatch.setenv(names[1], "4")
+        results.append(encode("many"))
+    assert [result.written for result in results] == [3, 1, 1, 0]
+    assert files(results[0].out) == whole and (results[0].out / "2").is_dir()
+
+
+def test_places(monkeypatch):
+    assert find_place({}) == Place() and find_place({"RANK": "1"}) == Place()
+    both = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "SLURM_PROCID": "0", "SLURM_NTASKS": "9"}
+    assert find_place(both) == Place(1, 2, 1, "torchrun")
+    for rank, size in (("2", "2"), ("-1", "2"), ("x", "2"), ("0", "0")):
+        with pytest.raises(UserError, match=f"RANK={rank} and WORLD_SIZE={size} do not go together"):
+            find_place({"RANK": rank, "WORLD_SIZE": size})
+
+
+class Pipe:
+    """Stands for the connection to the parent."""
+
+    def __init__(self, broken=False):
+        self.sent, self.broken = [], broken
+
+    def send(self, message):
+        if self.broken:
+            raise BrokenPipeError
+        self.sent.append(message)
+
+
+@pytest.mark.parametrize(
+    ("job", "last"),
+    [
+        ("well", ("done", None)),
+        ("user", ("failed", "the disk is full; free some space")),
+        ("bug", ("failed", "a process stopped with ZeroDivisionError: a number")),
+    ],
+)
+def test_a_process_says_how_it_ends(monkeypatch, job, last):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    pipe = Pipe()
+    _child(pipe, work, job)
+    assert pipe.sent == [("result", os.getpid()), last]
+    _child(Pipe(broken=True), work, job)  # its parent was killed: it just ends
+
+
+def test_one_failure_stops_all():
+    found = []
+    with pytest.raises(UserError, match=r"was killed by signal 9.*the same command continues"):
+        for pid in run_in_processes(work, ["slow", "killed"]):
+            found.append(pid)
+    assert list(run_in_processes(work, [])) == [] and found
+    for pid in found:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+@pytest.mark.parametrize(("how", "processes"), [(signal.SIGKILL, 2), (signal.SIGINT, 1)])
+def test_a_stopped_command_continues(weights, write, tmp_path, how, processes):
+    """Stopped while it writes: no part of a file remains, and the same command completes the rest."""
+    for number in range(4):
+        write(f"{number}.wav", noise(100 * SIZE, seed=number))
+    out = tmp_path / "latents"
+    command = [sys.executable, "-m", "ear_sat.cli.main", "pre-encode", "--weights", str(weights), "--device", "cpu"]
+    command += [
+        "--data",
+        str(tmp_path / "music"),
+        "--out",
+        str(out),
+        "--sample-size",
+        str(SIZE),
+        "--processes",
+        str(processes),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while len(list(out.glob("*/*.npy"))) < 2 and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(how)
+    _, errors = process.communicate()  # waits for the orphans too: they end after the window at hand
+    assert "Traceback" not in errors and process.returncode == (-9 if how == signal.SIGKILL else 130)
+    before = len(list(out.glob("*/*.npy")))
+    assert 2 <= before < 400
+    assert all(np.load(file).shape == (32, 128) for file in out.glob("*/*.npy"))
+    config = data_config(tmp_path / "music")
+    result = pre_encode(weights, config, out, sample_size=SIZE, device="cpu", progress=False)
+    assert (result.present, result.written) == (before, 400 - before)
+    assert not [file for file in out.rglob(".*") if file.is_file()] and len(files(out, "json")) == 400

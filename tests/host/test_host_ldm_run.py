@@ -1,0 +1,222 @@
+"""Runs of latent diffusion models: 20 steps from audio and from latents, the run folder, going on, validation."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import random
+from types import SimpleNamespace
+from unittest import mock
+
+import pytest
+import soundfile
+import torch
+from host_test_configs import RATE, audio, changed
+from host_test_ldm import KINDS, autoencoder, ldm_config, write_latents
+from stable_audio_tools.models import create_model_from_config
+from stable_audio_tools.models.utils import load_ckpt_state_dict
+from stable_audio_tools.training import diffusion
+
+import ear_sat
+from ear_sat.cli import errors, train
+from ear_sat.host import finish, training_run
+from ear_sat.host.noise_seed import NoiseSeed
+
+DATA = {"dataset_type": "ear_demo", "tracks": 2, "seconds": 2.0, "crops_per_track": 4}
+
+
+@pytest.fixture(autouse=True)
+def fresh_environment(monkeypatch):
+    monkeypatch.delenv(training_run.RUN_FOLDER_VARIABLE, raising=False)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": autoencoder().state_dict()}, tmp_path / "vae.ckpt")
+    return tmp_path
+
+
+def call(*flags):
+    with mock.patch.object(finish, "save_curves"):  # pictures take most of the time
+        return errors.run(
+            lambda: train.main(["--batch-size", "2", "--num-workers", "0", "--accelerator", "cpu", *flags])
+        )
+
+
+def begin(folder, config, *more, data=None):
+    (folder / "tiny.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "data.json").write_text(json.dumps(data or DATA), encoding="utf-8")
+    inputs = ["--model-config", "tiny.json", "--dataset-config", "data.json", "--pretransform-ckpt-path", "vae.ckpt"]
+    return call(*inputs, "--name", "run", *more)
+
+
+def rows(run):
+    with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def load(path):
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def source(folder, pre_encoded):
+    if not pre_encoded:
+        return DATA
+    # A relative path, which must still lead somewhere while a demo is written.
+    return write_latents(folder / "latents", audio(4), autoencoder()) | {"datasets": [{"id": "x", "path": "latents"}]}
+
+
+@pytest.mark.parametrize("pre_encoded", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "steps"), [("diffusion_cond", 20), ("diffusion_uncond", 4), ("diffusion_cond_inpaint", 4)]
+)
+def test_a_run_leaves_a_complete_folder(folder, capsys, kind, steps, pre_encoded):
+    config = changed(ldm_config(kind, pre_encoded=pre_encoded), "training.demo.demo_every", steps // 2)
+    assert begin(folder, config, "--max-steps", str(steps), data=source(folder, pre_encoded)) == 0
+    run, out = folder / "runs" / "run", capsys.readouterr().out
+    table = rows(run)
+    assert [int(row["step"]) for row in table] == list(range(1, steps + 1))
+    assert all(math.isfinite(float(row["train/loss"])) for row in table)
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"last.ckpt", f"step-{steps}.ckpt"}
+    demos = sorted((run / "demos").iterdir())
+    assert [int(path.stem[-8:]) for path in demos] == [1, 1 + steps // 2]
+    for path in demos:
+        clips, rate = soundfile.read(path)
+        assert rate == RATE and clips.shape[1] == 2
+    assert f"{steps} rounds" in out and "M frozen" in out
+    left = {path.name for path in folder.iterdir()} - {"tiny.json", "data.json", "vae.ckpt", "latents", "runs"}
+    assert not left, "the host writes its demos into the working directory"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_export_is_the_average_and_loads_strictly(folder, kind):
+    assert begin(folder, ldm_config(kind), "--max-steps", "3") == 0
+    run = folder / "runs" / "run"
+    stored = load(run / "checkpoints" / "last.ckpt")["state_dict"]
+    expected = {key.removeprefix("diffusion."): v for key, v in stored.items() if key.startswith("diffusion.")}
+    prefix = "diffusion_ema.ema_model."
+    average = {f"model.{key.removeprefix(prefix)}": v for key, v in stored.items() if key.startswith(prefix)}
+    assert any(not torch.equal(average[key], expected[key]) for key in average)
+    config = json.loads((run / "export" / "model_config.json").read_text())
+    assert config == ldm_config(kind)
+    for name in ("model.ckpt", "model.safetensors"):
+        state = load_ckpt_state_dict(str(run / "export" / name))
+        assert state.keys() == expected.keys()
+        assert all(torch.equal(state[key], (expected | average)[key]) for key in state)
+        create_model_from_config(config).load_state_dict(state, strict=True)
+
+
+def test_without_an_average_the_export_is_the_model(folder):
+    assert begin(folder, ldm_config(use_ema=False), "--max-steps", "2") == 0
+    run = folder / "runs" / "run"
+    stored = load(run / "checkpoints" / "last.ckpt")["state_dict"]
+    state = load_ckpt_state_dict(str(run / "export" / "model.safetensors"))
+    assert all(torch.equal(value, stored[f"diffusion.{key}"]) for key, value in state.items())
+    assert not any(key.startswith("diffusion_ema.") for key in stored)
+
+
+def test_the_pretransform_can_be_taken_out_of_an_export(folder):
+    assert begin(folder, ldm_config(), "--max-steps", "1") == 0
+    with pytest.warns(UserWarning, match="assumed"):
+        alone = ear_sat.load_autoencoder(folder / "runs" / "run" / "export" / "model.safetensors")
+    expected = autoencoder().state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in alone.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_goes_on(folder, kind):
+    """Weights, average, optimizer and the axis; the pretransform comes with the checkpoint."""
+    assert begin(folder, ldm_config(kind), "--max-steps", "4", "--checkpoint-every", "2") == 0
+    run = folder / "runs" / "run"
+    before = load(run / "checkpoints" / "last.ckpt")
+    (folder / "vae.ckpt").unlink()
+    seen = {}
+
+    def remember(self, trainer, module):
+        seen["state"] = {key: value.clone() for key, value in module.state_dict().items()}
+        seen["moments"] = trainer.optimizers[0].state_dict()["state"][0]["exp_avg"].clone()
+
+    with mock.patch.object(training_run.LeftOutFiles, "on_train_start", remember, create=True):
+        assert call("--resume", str(run), "--max-steps", "6") == 0
+    assert all(torch.equal(seen["state"][key], value) for key, value in before["state_dict"].items())
+    assert torch.equal(seen["moments"], before["optimizer_states"][0]["state"][0]["exp_avg"])
+    assert [int(row["step"]) for row in rows(run)] == [1, 2, 3, 4, 5, 6]
+    assert load(run / "checkpoints" / "last.ckpt")["global_step"] == 6
+
+
+@pytest.mark.parametrize(("change", "same"), [({}, True), ({"global_rank": 1}, False), ({"global_step": 4}, False)])
+def test_noise_is_another_on_every_rank_and_after_a_resume(change, same):
+    def drawn(**place):
+        torch.manual_seed(42)
+        module = SimpleNamespace(rng=torch.quasirandom.SobolEngine(1, scramble=True))
+        NoiseSeed().on_train_start(SimpleNamespace(**{"global_rank": 0, "global_step": 0, **place}), module)
+        return [torch.randn(3).tolist(), random.random(), module.rng.draw(3).tolist()]
+
+    pairs = zip(drawn(), drawn(**change), strict=True)
+    assert [one == other for one, other in pairs] == [same] * 3
+
+
+@pytest.mark.parametrize("pre_encoded", [False, True])
+def test_lightning_splits_what_the_data_set_does_not(folder, monkeypatch, pre_encoded):
+    """Two GPUs would otherwise read the same latents in the same order."""
+    seen = []
+    made = training_run.create_trainer
+
+    def keep(*arguments):
+        seen.append(made(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr(training_run, "create_trainer", keep)
+    config = ldm_config(pre_encoded=pre_encoded)
+    assert begin(folder, config, "--max-steps", "1", data=source(folder, pre_encoded)) == 0
+    assert seen[0]._accelerator_connector.use_distributed_sampler is pre_encoded
+
+
+def test_validation_lands_in_the_table(folder):
+    assert begin(folder, ldm_config(), "--max-steps", "4", "--val-every", "2") == 0
+    run = folder / "runs" / "run"
+    values = [row for row in rows(run) if row["val/avg_loss"]]
+    assert [int(row["step"]) for row in values] == [2, 4]
+    for row in values:
+        parts = [float(row[f"val/loss_{t:.1f}"]) for t in (0.1, 0.3, 0.5, 0.7, 0.9)]
+        assert float(row["val/avg_loss"]) == pytest.approx(sum(parts) / 5, rel=1e-5)
+    assert not (run / "checkpoints" / "best.ckpt").exists()  # its metric is the autoencoder's
+
+
+def test_the_uncond_model_has_no_validation_and_goes_on(folder):
+    assert begin(folder, ldm_config("diffusion_uncond"), "--max-steps", "2", "--val-every", "1") == 0
+    assert [int(row["step"]) for row in rows(folder / "runs" / "run")] == [1, 2]
+
+
+def test_accumulated_batches_are_one_round(folder):
+    assert begin(folder, ldm_config(), "--max-steps", "2", "--accum-batches", "2", "--gradient-clip-val", "1") == 0
+    assert load(folder / "runs" / "run" / "checkpoints" / "last.ckpt")["global_step"] == 2
+
+
+def test_a_demo_that_cannot_be_written_costs_the_demo_not_the_run(folder, caplog):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with mock.patch.object(diffusion.torchaudio, "save", full):
+        assert begin(folder, ldm_config(), "--max-steps", "2") == 0
+    assert "demo of step 1 not written" in caplog.text
+    assert (folder / "runs" / "run" / "export" / "model.ckpt").is_file()
+
+
+def test_the_working_directory_comes_back_after_a_failing_demo(folder):
+    with (
+        mock.patch.object(diffusion, "sample", side_effect=ZeroDivisionError),
+        pytest.raises(ZeroDivisionError),
+    ):
+        begin(folder, ldm_config(), "--max-steps", "2")
+    assert folder.samefile(".")
+
+
+def test_a_demo_section_without_what_the_host_needs_is_one_line(folder, capsys):
+    config = ldm_config()
+    del config["training"]["demo"]["num_demos"]
+    assert begin(folder, config) == 1
+    assert 'training.demo of the model config lacks the key "num_demos"' in capsys.readouterr().err
+    assert not (folder / "runs").exists()

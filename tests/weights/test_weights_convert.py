@@ -1,0 +1,373 @@
+"""Conversion: every tensor bit-equal, metadata kept, both keys of shared activations, all of a file or nothing."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import os
+import resource
+import signal
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+from weights_test_models import FORMATS, cloned, config_of, golden_state, outputs, release_keys, tiny, write_as
+
+import ear_sat
+from ear_sat import UserError
+from ear_sat.models import Autoencoder
+from ear_sat.weights import config_metadata, format_of, read_checkpoint, write_weights
+
+CONFIG = config_of(transformer={"depth": 2, "dim_heads": 32}, sample_rate=22050)
+METADATA = {**config_metadata(CONFIG, rounds=77), "author": "ε"}
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    """Bit for bit: −0 is not 0."""
+    return one.keys() == other.keys() and all(
+        torch.equal(value.view(torch.int32), other[key].view(torch.int32)) for key, value in one.items()
+    )
+
+
+@pytest.fixture
+def state() -> dict[str, Tensor]:
+    """Tensors of a model, with numbers that a careless conversion changes."""
+    model = tiny(transformer={"depth": 2})
+    with torch.no_grad():
+        model.encoder.layers[0].bias.copy_(torch.tensor([-0.0, 1e-45, 3.4e38, 1 / 3]))
+    return cloned(model.state_dict())
+
+
+def independent(tensors: dict[str, Tensor]) -> bool:
+    """No two tensors share memory, and none has more than it needs."""
+    storages = [value.untyped_storage() for value in tensors.values()]
+    return len({s.data_ptr() for s in storages}) == len(storages) and all(
+        s.nbytes() == value.nbytes for s, value in zip(storages, tensors.values(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("metadata", [{}, METADATA], ids=["bare", "described"])
+def test_there_and_back(
+    metadata: dict[str, str], state: dict[str, Tensor], tmp_path: Path, command: Callable[..., Any]
+) -> None:
+    first, last = tmp_path / "first.pyt", tmp_path / "last.pyt"
+    write_weights(state, first, metadata=metadata)
+    chain = [first, tmp_path / "a.ckpt", tmp_path / "b.safetensors", last, tmp_path / "c.safetensors"]
+    for source, target in itertools.pairwise(chain):
+        result = command("convert", source, target)
+        assert result.code == 0 and result.err == ""
+        assert result.out.startswith(f"{target}: {len(state)} tensors of {source} (")
+        assumption = "not in the source and assumed when it is loaded: sample_rate = 44100, final_tanh = false"
+        assert (assumption in result.out) == (not metadata)
+        checkpoint = read_checkpoint(target)
+        assert equal(checkpoint.state, state) and checkpoint.metadata == metadata
+        assert checkpoint.rounds == (77 if metadata else None)
+    one, other = (torch.load(path, weights_only=True) for path in (first, last))
+    assert list(one) == list(other) and equal(one, other)
+
+
+def test_the_three_layouts(state: dict[str, Tensor], tmp_path: Path) -> None:
+    """What other programs find, without our reader."""
+    for name in ("a.pyt", "a.pt", "a.pth", "a.ckpt", "a.safetensors", "A.SAFETENSORS"):
+        write_weights(state, tmp_path / name, metadata=METADATA)
+    for name in ("a.pyt", "a.pt", "a.pth"):
+        bare = torch.load(tmp_path / name, weights_only=True)
+        assert equal(dict(bare), release_keys(state)) and independent(bare)
+        assert all(type(value) is Tensor for value in bare.values())
+        # The authors load it strictly into modules of theirs.
+        decoder = Autoencoder.from_config(CONFIG).decoder
+        transformers = {k.removeprefix("transformers."): v for k, v in bare.items() if k.startswith("transformers.")}
+        decoder.transformers.load_state_dict(transformers, strict=True)
+    host = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    assert equal(host["state_dict"], state) and independent(host["state_dict"]) and host["metadata"] == METADATA
+    for name in ("a.safetensors", "A.SAFETENSORS"):
+        assert equal(load_file(tmp_path / name), state)
+        with safe_open(tmp_path / name, framework="pt") as file:
+            assert file.metadata() == {"format": "pt", **METADATA}
+
+
+@pytest.mark.parametrize("form", ["release", "host", "safetensors"])
+def test_both_keys_of_shared_activations_are_written(form: str, tmp_path: Path) -> None:
+    """Also from a model, whose state has one tensor under both keys, and from a file that lacks one of them."""
+    model = tiny()
+    write_weights(model.state_dict(), tmp_path / "a", file_format=form)
+    source = write_as("save_model", model.state_dict(), tmp_path, config_of())
+    assert len(load_file(source)) < len(model.state_dict())
+    assert ear_sat.cli.main.main(["convert", str(source), str(tmp_path / "b"), "--format", form]) == 0
+    for name in ("a", "b"):
+        state = read_checkpoint(tmp_path / name).state
+        assert equal(state, cloned(model.state_dict())) and independent(state)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_from_everything(form: str, tmp_path: Path, command: Callable[..., Any]) -> None:
+    state = golden_state("tiny_transformer")
+    sizes = {"channels": 8, "transformer": {"depth": 2}}
+    source = write_as(form, state, tmp_path, config_of([2, 4, 8], [1, 2, 4], **sizes))
+    assert command("convert", source, tmp_path / "out" / "a.pyt").code == 0
+    assert equal(torch.load(tmp_path / "out" / "a.pyt", weights_only=True), release_keys(state))
+
+
+@pytest.mark.parametrize("form", ["release", "host", "safetensors", "training", "save_model"])
+def test_activations_stay_shared_when_trained(form: str, tmp_path: Path) -> None:
+    model = tiny()
+    path = write_as(form, model.state_dict(), tmp_path, config_of())
+    loaded = ear_sat.load_autoencoder(path, sample_rate=44100, final_tanh=False).train()
+    unit = loaded.encoder.layers[1].layers[0].layers
+    assert unit[0].alpha is unit[2].alpha and unit[0].beta is unit[2].beta
+    assert len(list(loaded.parameters())) == len(list(model.parameters()))
+    optimizer = torch.optim.SGD(loaded.parameters(), lr=0.01)
+    before = unit[0].alpha.detach().clone()
+    audio = torch.randn(1, 2, 64)
+    (loaded.decode(loaded.encode(audio)) - audio).square().mean().backward()
+    # Both uses of the activation contribute to the one gradient.
+    gradient = unit[0].alpha.grad.clone()
+    optimizer.step()
+    torch.testing.assert_close(unit[2].alpha, before - 0.01 * gradient)
+    state = loaded.state_dict()
+    for key in state:
+        if key.endswith(("layers.0.alpha", "layers.0.beta")) and key.replace("layers.0.a", "layers.2.a") in state:
+            assert torch.equal(state[key], state[key.replace("layers.0.a", "layers.2.a")])
+    write_weights(state, tmp_path / "trained.safetensors")
+    again = ear_sat.load_autoencoder(tmp_path / "trained.safetensors", sample_rate=44100, final_tanh=False)
+    assert all(torch.equal(a, b) for a, b in zip(outputs(again), outputs(loaded.eval()), strict=True))
+
+
+def test_loading_leaves_the_random_numbers_alone(state: dict[str, Tensor], tmp_path: Path) -> None:
+    write_weights(state, tmp_path / "a.pyt", metadata=METADATA)
+    before = torch.get_rng_state()
+    ear_sat.load_autoencoder(tmp_path / "a.pyt")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads the peak memory of this process")
+@pytest.mark.parametrize("suffix", [".pyt", ".ckpt", ".safetensors"])
+def test_memory_of_loading(suffix: str, tmp_path: Path) -> None:
+    """At most two copies of the tensors at any time (safetensors maps the file), one afterwards."""
+
+    def read(name: str) -> int:
+        line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+        return int(line.split()[1]) * 1024
+
+    config = config_of([2, 2, 2], [1, 8, 16], channels=64)
+    path = tmp_path / f"a{suffix}"
+    write_weights(Autoencoder.from_config(config).state_dict(), path, metadata=config_metadata(config))
+    size = path.stat().st_size
+    assert size > 70e6
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pytest.skip("the peak memory cannot be reset here")
+    before = read("VmRSS")
+    model = ear_sat.load_autoencoder(path)
+    assert read("VmHWM") - before < 2.2 * size
+    assert read("VmRSS") - before < 1.2 * size
+    assert sum(p.nbytes for p in model.parameters()) > 0.95 * size
+
+
+# -- what is there already --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.pyt", "a.ckpt", "a.safetensors", "hub"])
+def test_nothing_is_overwritten_without_force(
+    name: str, state: dict[str, Tensor], tmp_path: Path, command: Callable[..., Any]
+) -> None:
+    write_weights(state, tmp_path / "source.pyt", metadata=METADATA)
+    target = tmp_path / name
+    arguments = ["convert", tmp_path / "source.pyt", target, *(["--format", "hub"] if name == "hub" else [])]
+    if name == "hub":
+        target.mkdir()
+        (target / "README.md").write_text("mine")
+    else:
+        target.write_text("precious")
+    result = command(*arguments)
+    assert result.code == 1
+    assert result.err == f"error: {target} exists already; choose another name or add --force\n"
+    assert name == "hub" or target.read_text() == "precious"
+    assert command(*arguments, "--force").code == 0
+    assert equal(read_checkpoint(target).state, state)
+    assert name != "hub" or (target / "README.md").read_text() == "mine"
+    # The check comes first: a wrong source does not matter yet.
+    assert "exists already" in command("convert", tmp_path / "none.pyt", *arguments[2:]).err
+
+
+def test_in_place(state: dict[str, Tensor], tmp_path: Path, command: Callable[..., Any]) -> None:
+    """The source may be the target."""
+    for name in ("a.pyt", "a.safetensors"):
+        write_weights(state, tmp_path / name)
+        assert command("convert", tmp_path / name, tmp_path / name, "--force", "--sample-rate", 8000).code == 0
+        checkpoint = read_checkpoint(tmp_path / name)
+        assert equal(checkpoint.state, state) and checkpoint.model_config["sample_rate"] == 8000
+
+
+def test_files_and_folders_are_not_mixed_up(
+    state: dict[str, Tensor], tmp_path: Path, command: Callable[..., Any]
+) -> None:
+    write_weights(state, tmp_path / "source.pyt", metadata=METADATA)
+    (tmp_path / "folder.ckpt").mkdir()
+    result = command("convert", tmp_path / "source.pyt", tmp_path / "folder.ckpt", "--force")
+    assert result.err == f"error: {tmp_path}/folder.ckpt is a folder; give the path of a file\n"
+    result = command("convert", tmp_path / "source.pyt", tmp_path / "source.pyt", "--format", "hub", "--force")
+    assert result.err == f"error: {tmp_path}/source.pyt is a file; give the path of a folder\n"
+    assert equal(read_checkpoint(tmp_path / "source.pyt").state, state)
+
+
+def test_formats_by_name(tmp_path: Path, command: Callable[..., Any]) -> None:
+    assert [format_of(name) for name in ("a.pyt", "a.PT", "b/a.pth", "a.ckpt", "a.b.safetensors")] == [
+        "release",
+        "release",
+        "release",
+        "host",
+        "safetensors",
+    ]
+    for name in ("a", "a.bin", "hub/", "a.ckpt.tmp"):
+        with pytest.raises(UserError, match=r"cannot tell the format of .*; end it in \.pyt, .*, or give --format"):
+            format_of(name)
+    with pytest.raises(UserError, match="unknown format 'pyt'"):
+        write_weights(tiny().state_dict(), tmp_path / "a", file_format="pyt")
+    assert command("convert", "none", tmp_path / "x").code == 1
+
+
+def test_values_that_are_given_are_stored(
+    state: dict[str, Tensor], tmp_path: Path, command: Callable[..., Any]
+) -> None:
+    write_weights(state, tmp_path / "bare.pyt", metadata={"author": "me", "rounds": "5"})
+    result = command("convert", tmp_path / "bare.pyt", tmp_path / "a.pyt", "--sample-rate", 12345, "--dim-heads", 32)
+    assert result.out.endswith("not in the source and written to its config: final_tanh = false\n")
+    checkpoint = read_checkpoint(tmp_path / "a.pyt")
+    assert checkpoint.metadata["author"] == "me" and checkpoint.rounds == 5
+    assert set(torch.load(tmp_path / "a.pyt", weights_only=True)) == set(release_keys(state))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ear_sat.load_autoencoder(tmp_path / "a.pyt").sample_rate == 12345
+    assert command("convert", tmp_path / "bare.pyt", tmp_path / "t.pyt", "--final-tanh").code == 0
+    assert isinstance(ear_sat.load_autoencoder(tmp_path / "t.pyt").decoder.layers[-1], torch.nn.Tanh)
+    assert command("convert", tmp_path / "t.pyt", tmp_path / "u.pyt", "--no-final-tanh").code == 0
+    assert isinstance(ear_sat.load_autoencoder(tmp_path / "u.pyt").decoder.layers[-1], torch.nn.Identity)
+    result = command("convert", tmp_path / "bare.pyt", tmp_path / "b.pyt", "--sample-rate", "-5")
+    assert result.code == 1 and "sample_rate must be a whole number of Hz, not -5" in result.err
+    result = command("convert", tmp_path / "bare.pyt", tmp_path / "b.pyt", "--dim-heads", 7)
+    assert result.code == 1 and "dim_heads can be 32 here, not 7" in result.err
+    assert not (tmp_path / "b.pyt").exists()
+
+
+# -- interruptions ----------------------------------------------------------------------------------------------------
+
+
+def full(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+TARGETS = {"release": "a.pyt", "host": "a.ckpt", "safetensors": "a.safetensors", "hub": "hub"}
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("form", TARGETS)
+@pytest.mark.parametrize("broken", ["save", "os.replace", "os.fsync"])
+@pytest.mark.parametrize("old", [True, False])
+def test_a_full_disk_leaves_the_old_file(
+    form: str, broken: str, old: bool, state: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / TARGETS[form]
+    if old:
+        write_weights(tiny(5, transformer={"depth": 2}).state_dict(), target, metadata=METADATA, file_format=form)
+    before = listing(tmp_path)
+    with monkeypatch.context() as patch:
+        for name in ("torch.save", "ear_sat.weights.writing.save_file") if broken == "save" else (broken,):
+            patch.setattr(name, full)
+        with pytest.raises(UserError) as error:
+            write_weights(state, target, metadata=METADATA, file_format=form, overwrite=True)
+    assert str(error.value) == (
+        f"cannot write {target}: No space left on device; free some space or choose another folder"
+    )
+    assert listing(tmp_path) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ([target.name] if old else [])
+
+
+@pytest.mark.parametrize("form", TARGETS)
+def test_a_write_that_fails_half_way(form: str, tmp_path: Path) -> None:
+    """A real failing write: a limit on file sizes. torch and safetensors report it as errors of their own."""
+    target = tmp_path / TARGETS[form]
+    model = tiny(channels=32)
+    write_weights(tiny(5, channels=32).state_dict(), target, metadata=METADATA, file_format=form)
+    before = listing(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        with pytest.raises(UserError, match=rf"^cannot write {target}: .*File too large.*; free some space") as error:
+            write_weights(model.state_dict(), target, metadata=METADATA, file_format=form, overwrite=True)
+        assert "\n" not in str(error.value)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert listing(tmp_path) == before
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
+@pytest.mark.parametrize("form", TARGETS)
+def test_an_interrupt_leaves_nothing(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", interrupt)
+    monkeypatch.setattr("ear_sat.weights.writing.save_file", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_weights(tiny().state_dict(), tmp_path / TARGETS[form], metadata=METADATA, file_format=form)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unwritable_places(state: dict[str, Tensor], tmp_path: Path, command: Callable[..., Any]) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        UserError, match=r"cannot write .*file/a\.pyt: (File exists|Not a directory); free some space or"
+    ):
+        write_weights(state, tmp_path / "file" / "a.pyt")
+    with pytest.raises(UserError, match=r"cannot write .*: File name too long; choose another"):
+        write_weights(state, tmp_path / ("a" * 300 + ".pyt"))
+
+
+@pytest.mark.parametrize("form", TARGETS)
+def test_files_obey_the_umask(form: str, tmp_path: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        write_weights(tiny().state_dict(), tmp_path / TARGETS[form], metadata=METADATA, file_format=form)
+    finally:
+        os.umask(old)
+    for path in (p for p in tmp_path.rglob("*") if p.is_file()):
+        assert path.stat().st_mode & 0o777 == 0o640, path
+
+
+def test_hub_folder(state: dict[str, Tensor], tmp_path: Path, command: Callable[..., Any]) -> None:
+    write_weights(state, tmp_path / "source.pyt")
+    result = command("convert", tmp_path / "source.pyt", tmp_path / "new" / "hub", "--format", "hub")
+    assert result.code == 0 and "written to its config: sample_rate = 44100, final_tanh = false" in result.out
+    assert sorted(path.name for path in (tmp_path / "new" / "hub").iterdir()) == [
+        "model.safetensors",
+        "model_config.json",
+    ]
+    config = json.loads((tmp_path / "new" / "hub" / "model_config.json").read_text(encoding="utf-8"))
+    built = Autoencoder.from_config(config)
+    built.load_state_dict(load_file(tmp_path / "new" / "hub" / "model.safetensors"), strict=True)
+    assert config["sample_rate"] == 44100 and config["model_type"] == "autoencoder"
+    with pytest.raises(UserError, match="needs a model config"):
+        write_weights(state, tmp_path / "other", file_format="hub")
+
+
+def test_the_current_folder_as_a_hub_folder(
+    state: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_weights(state, ".", metadata=METADATA, file_format="hub", overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "model_config.json"]
+    assert equal(read_checkpoint(".").state, state)
