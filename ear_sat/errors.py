@@ -6,3 +6,7 @@ class UserError(ValueError):
 
     Command lines print it after ``error:`` and exit with code 1; everything else is a bug and keeps its traceback.
     """
+
+
+class AssumptionWarning(UserWarning):
+    """A value that could not be read was assumed; command lines print it after ``note:``."""

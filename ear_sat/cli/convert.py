@@ -53,11 +53,12 @@ def write(source: Path, arguments: argparse.Namespace) -> None:
     known = {name: getattr(arguments, name) for name in ("sample_rate", "dim_heads", "final_tanh")}
     fitted = fit_checkpoint(checkpoint, **known)
     metadata = dict(checkpoint.metadata)
-    if file_format == "hub" or any(value is not None for value in known.values()):
+    complete = file_format == "hub" or any(value is not None for value in known.values())
+    if complete:
         metadata |= config_metadata(fitted.config, checkpoint.rounds)
     state = fitted.model.state_dict()  # both keys of every shared parameter, whatever the source has
     write_weights(state, arguments.dst, metadata=metadata, file_format=file_format, overwrite=arguments.force)
     print(f"{arguments.dst}: {len(state)} tensors of {checkpoint.path} ({checkpoint.kind})")
     if fitted.assumed:
-        stored = "written to its config" if "model_config" in metadata else "assumed when it is loaded"
+        stored = "written to its config" if complete else "assumed when it is loaded"
         print(f"not in the source and {stored}: {', '.join(fitted.assumed)}")

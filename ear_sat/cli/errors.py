@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
+from typing import Any
 
-from ..errors import UserError
+from ..errors import AssumptionWarning, UserError
 
 
 def _user_error(error: BaseException | None) -> UserError | None:
@@ -17,10 +19,22 @@ def _user_error(error: BaseException | None) -> UserError | None:
     return None
 
 
+def _show_warning(original: Callable[..., None]) -> Callable[..., None]:
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if issubclass(category, AssumptionWarning):  # meant for the user, who did not write the line it points to
+            print(f"note: {message}", file=sys.stderr)
+        else:
+            original(message, category, *rest, **more)
+
+    return show
+
+
 def run(main: Callable[[], int | None]) -> int:
     """Calls ``main`` and returns the exit code; only a bug shows a traceback."""
     try:
-        return main() or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning(warnings.showwarning)
+            return main() or 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,19 +62,18 @@ def open_model(path: str | Path, sample_rate: int | None = None) -> tuple[ModelF
     Raises:
         UserError: the file cannot be read or is not an εar-VAE.
     """
-    from ..weights import build_autoencoder, read_architecture, read_checkpoint, sha256
+    from ..weights import fit_checkpoint, read_checkpoint, sha256
 
     if sample_rate is not None and sample_rate < 1:
         raise UserError(f"the sample rate must be at least 1 Hz, not {sample_rate}")
     checkpoint = read_checkpoint(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # most of what may have to be assumed concerns the decoder
-        model = build_autoencoder(checkpoint, sample_rate=sample_rate)
-    config, assumed = read_architecture(checkpoint.state, sample_rate=sample_rate, stored=checkpoint.model_config)
-    if any(value.startswith("sample_rate") for value in assumed):
+    fitted = fit_checkpoint(checkpoint, sample_rate=sample_rate)
+    # What else may have been assumed concerns the decoder.
+    if any(value.startswith("sample_rate") for value in fitted.assumed):
         logger.warning(
             "%s does not say its sample rate; assumed %d Hz, as of the released model (--sample-rate changes it)",
             checkpoint.path.name,
-            config["sample_rate"],
+            fitted.config["sample_rate"],
         )
-    return ModelFile(checkpoint.path, sha256(checkpoint.path), config), model.requires_grad_(False)
+    file = ModelFile(checkpoint.path, sha256(checkpoint.path), fitted.config)
+    return file, fitted.model.eval().requires_grad_(False)

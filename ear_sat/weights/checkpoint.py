@@ -27,6 +27,7 @@ RELEASE, HOST, SAFETENSORS = "bare tensors (the released layout)", "stable-audio
 #: Keys of a model config that describe the model; the training section stays with the run.
 MODEL_KEYS = ("model_type", "sample_size", "sample_rate", "audio_channels", "model")
 _DISCRIMINATOR = "discriminator."
+_MAX_KEY = 500  # characters
 _MAX_CONFIG = 100_000  # characters; a pickle of a few bytes can stand for a config without end
 
 
@@ -130,6 +131,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
     }
     if not every:
         raise UserError(f"{path} holds no tensors by name, {_entries(tensors)}; give a checkpoint of a model")
+    if any(len(key) > _MAX_KEY or not key.isprintable() for key in every):
+        raise UserError(f"{path} is damaged: some of its keys are no names; get it again")
     _check_storage(path, every)
     try:
         metadata = metadata or _metadata(content)
@@ -139,7 +142,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
 
 
 def _entries(content: Mapping[Any, Any]) -> str:
-    names = [key[:40] for key in content if isinstance(key, str)][:4]
+    names = [key[:40] for key in content if isinstance(key, str) and key[:40].isprintable()][:4]
     return f"only {', '.join(names)}{', …' if len(content) > len(names) else ''}" if names else "nor anything else"
 
 

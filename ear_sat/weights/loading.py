@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ..errors import UserError
+from ..errors import AssumptionWarning, UserError
 from ..models import Autoencoder
 from .architecture import read_architecture
 from .checkpoint import Checkpoint, read_checkpoint
@@ -62,6 +62,7 @@ def build_autoencoder(
         warnings.warn(
             f"{checkpoint.path.name} does not say everything about its model; assumed as in the released ones: "
             f"{', '.join(fitted.assumed)}",
+            AssumptionWarning,
             stacklevel=3,
         )
     return fitted.model.to(device).eval()

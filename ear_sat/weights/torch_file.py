@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import pickle
 import pickletools
 import re
@@ -96,6 +97,10 @@ def _check_zip(path: Path) -> None:
                             pass
     except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError, struct.error):
         raise UserError(f"{path} is truncated or damaged; get it again") from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # of seeking before the file's start
+            raise
+        raise UserError(f"{path} is truncated or damaged; get it again") from None
     if wrong:
         raise UserError(f"{path} is {wrong}")
 
@@ -146,26 +151,29 @@ def _refusal(path: Path, wants: str, message: str) -> str:
 
 def _foreign_name(path: Path) -> str | None:
     """The first name outside torch that a pickle refers to, of a protocol that torch cannot check."""
-    if not zipfile.is_zipfile(path):
-        with path.open("rb") as stream:
-            return _scan(stream)
-    with zipfile.ZipFile(path) as archive:
-        name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
-        with archive.open(name) as stream:
-            return _scan(stream)
+    with contextlib.suppress(Exception), path.open("rb") as file:  # a damaged file can make zipfile raise anything
+        if not zipfile.is_zipfile(file):
+            file.seek(0)
+            return _scan(file)
+        with zipfile.ZipFile(file) as archive:
+            name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+            with archive.open(name) as entry:
+                return _scan(entry)
+    return None
 
 
 def _scan(stream: IO[bytes]) -> str | None:
     strings: list[str] = []
-    with contextlib.suppress(ValueError):  # at the end of the last pickle
+    with contextlib.suppress(Exception):  # ValueError at the end of the last pickle; anything where it is damaged
         while True:
             for opcode, argument, _ in pickletools.genops(stream):
                 if opcode.name == "GLOBAL":
                     strings += str(argument).split(" ", 1)
                 elif isinstance(argument, str):
                     strings.append(argument)
-                if opcode.name.endswith("GLOBAL") and strings[-2:][0].split(".")[0] not in ("torch", "collections"):
-                    return ".".join(strings[-2:])
+                module, *name = strings[-2:] or [""]
+                if opcode.name.endswith("GLOBAL") and module.split(".")[0] not in ("torch", "collections"):
+                    return ".".join([module, *name])
     return None
 
 
