@@ -6,10 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import balance, config, errors, run
+from . import balance, config, errors, evaluate, reconstruct, run
 
 #: name → module with ``add_arguments(parser)`` and ``main(arguments) -> int``.
-COMMANDS = {"run": run, "balance": balance, "config": config}
+COMMANDS = {"run": run, "balance": balance, "config": config, "reconstruct": reconstruct, "evaluate": evaluate}
 
 
 def get_parser() -> argparse.ArgumentParser:
