@@ -6,7 +6,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import balance, config, convert, download, errors, export, inspect, latent_stats, pre_encode, run
+from . import (
+    balance,
+    config,
+    convert,
+    download,
+    errors,
+    evaluate,
+    export,
+    inspect,
+    latent_stats,
+    pre_encode,
+    reconstruct,
+    run,
+)
 
 #: name → module with ``add_arguments(parser)`` and ``main(arguments) -> int``.
 COMMANDS = {
@@ -19,6 +32,8 @@ COMMANDS = {
     "export": export,
     "latent-stats": latent_stats,
     "pre-encode": pre_encode,
+    "reconstruct": reconstruct,
+    "evaluate": evaluate,
 }
 
 

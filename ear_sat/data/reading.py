@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,6 @@ SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif")
 _BLOCK = 1 << 18  # frames
 _UNKNOWN_LENGTH = 1 << 40  # libsndfile reports about 2^63 frames where a streamed file's header gives none
 _CONTEXT_SECONDS = 0.05  # read either side of a crop to be resampled: many times the resampler's filter
-_MISSING_SECONDS = 0.1  # an mp3's length is an estimate; a file that ends earlier than this is truncated
 # ITU-R BS.775-3, annex 4, table 2: 3/2 to 2/0, channel order L R C LFE Ls Rs (the LFE is dropped).
 _DOWNMIX_51 = np.array([[1, 0, 0.5**0.5, 0, 0.5**0.5, 0], [0, 1, 0.5**0.5, 0, 0, 0.5**0.5]], np.float32)
 
@@ -33,13 +33,18 @@ class AudioFile:
     sample_rate: int
     channels: int
 
+    @property
+    def tolerance(self) -> int:
+        """Frames that may be missing at the end: an mp3's length is an estimate. A file that lacks more is truncated."""
+        return max(self.sample_rate // 10, self.frames // 100)
+
     def length_at(self, sample_rate: int) -> int:
         """Number of samples per channel after resampling to ``sample_rate``."""
         return self.frames if sample_rate == self.sample_rate else self.frames * sample_rate // self.sample_rate
 
 
-def find_audio_files(folder: Path) -> list[str]:
-    """Paths of the audio files below ``folder``, sorted; hidden files and folders are skipped, links are followed."""
+def find_audio_files(folder: Path, suffixes: Collection[str] = SUFFIXES) -> list[str]:
+    """Paths of the files below ``folder`` with such suffixes, sorted; hidden ones are skipped, links are followed."""
     found: list[str] = []
     waiting, seen = [folder], set()
     while waiting:
@@ -52,11 +57,11 @@ def find_audio_files(folder: Path) -> list[str]:
         except OSError:  # no permission: its files are as good as absent
             continue
         waiting += [entry for entry in entries if entry.is_dir()]
-        found += [str(entry) for entry in entries if entry.suffix.lower() in SUFFIXES and entry.is_file()]
+        found += [str(entry) for entry in entries if entry.suffix.lower() in suffixes and entry.is_file()]
     return sorted(found)
 
 
-def _why(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """An exception's message without the path that OSError and soundfile put into it."""
     text = getattr(error, "strerror", None) or getattr(error, "error_string", None) or str(error) or repr(error)
     return str(text).removeprefix("Error : ").strip().rstrip(".")
@@ -73,11 +78,11 @@ def _skip(file: soundfile.SoundFile, frames: int) -> int:
     return done
 
 
-def open_header(path: str) -> AudioFile:
+def open_header(path: str, channels: Collection[int] = (1, 2, 6)) -> AudioFile:
     """What the header of ``path`` says; a length that it does not know is counted by decoding.
 
     Raises:
-        UnusableFileError: not readable, of zero length, or with a number of channels other than 1, 2 and 6.
+        UnusableFileError: not readable, of zero length, or with a number of channels that is not in ``channels``.
     """
     try:
         if Path(path).stat().st_size == 0:
@@ -86,10 +91,10 @@ def open_header(path: str) -> AudioFile:
             frames = file.frames if 0 <= file.frames < _UNKNOWN_LENGTH else _skip(file, _UNKNOWN_LENGTH)
             header = AudioFile(path, frames, file.samplerate, file.channels)
     except (OSError, RuntimeError, ValueError, TypeError) as error:
-        raise UnusableFileError(f"not readable as audio ({_why(error)})") from error
+        raise UnusableFileError(f"not readable as audio ({reason_of(error)})") from error
     if header.frames == 0:
         raise UnusableFileError("it holds no samples")
-    if header.channels not in (1, 2, 6):
+    if header.channels not in channels:
         raise UnusableFileError(f"it has {header.channels} channels; mono, stereo and 5.1 are supported")
     return header
 
@@ -119,8 +124,8 @@ def read_frames(file: AudioFile, start: int, frames: int) -> np.ndarray:
                 _skip(handle, start)
                 audio = handle.read(frames, dtype="float32", always_2d=True)
     except (OSError, RuntimeError, ValueError, TypeError) as error:
-        raise UnusableFileError(f"read error ({_why(error)})") from error
-    if expected - len(audio) > _MISSING_SECONDS * file.sample_rate or len(audio) == 0:
+        raise UnusableFileError(f"read error ({reason_of(error)})") from error
+    if expected - len(audio) > file.tolerance or len(audio) == 0:
         raise UnusableFileError(
             f"truncated: it ends at frame {start + len(audio)}, but its header promises {file.frames}"
         )

@@ -1,5 +1,6 @@
 """Reconstruction and adversarial losses in plain PyTorch."""
 
+from ..weighting import a_gain, k_gain, k_weighting_biquads
 from .adversarial import discriminator_loss, fake_loss, feature_matching, generator_loss, real_loss
 from .balance import gradient_norms
 from .bundle import Entry, LossBundle, LossOutput, check_weights
@@ -8,7 +9,7 @@ from .phase import CorrelationTerm, PhaseDerivativeTerm, correlation_loss, deriv
 from .registry import LOSS_TYPES, register_loss
 from .spectra import FLOOR, STFT, Resolution, Spectra, SpectraPair
 from .term import SpectralTerm
-from .weighting import a_gain, bin_gain, k_gain, k_weighting_biquads
+from .weighting import bin_gain
 
 __all__ = [
     "FLOOR",

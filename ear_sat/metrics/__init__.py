@@ -1,84 +1,56 @@
 """Metrics of audio reconstruction: pure functions ``metric(preds, target, sample_rate) -> float``.
 
-A function's name is its name everywhere: in tables, in JSON files, on log axes. Pair metrics are listed in
-:data:`METRICS`; ``true_peak_dbtp``, ``integrated_loudness_lufs`` and ``loudness_range_lu`` measure one signal.
-Waveforms are float tensors (channels, time) or (batch, channels, time); a batch gives the mean over its clips. What is
-undefined is NaN.
+A metric's name is its name everywhere: in tables, in JSON files, on log axes. Pair metrics are listed in
+:data:`METRICS`: the frozen ones of the paper's comparison (:data:`FROZEN`), and ours (:data:`ADDITIONAL`), which see
+what those are blind to: polarity, level, panning, and where in the spectrum a codec fails. ``true_peak_dbtp``,
+``integrated_loudness_lufs`` and ``loudness_range_lu`` measure one signal; ``offset_samples`` says whether a pair is
+aligned at all. Waveforms are float tensors (channels, time) or (batch, channels, time); a batch gives the mean over its
+clips. What is undefined is NaN.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable
-
-from torch import Tensor
-
-from ..config import check_choice
+from .log1p import log1p_distance
 from .loudness import integrated_loudness_lufs, loudness_diff_lu, loudness_range_diff_lu, loudness_range_lu
+from .mslr import k_stft_distance_left, k_stft_distance_mid, k_stft_distance_right, k_stft_distance_side
+from .octaves import OCTAVES, si_sdr_octaves_db
+from .offset import Offset, offset_samples
 from .phase import ccpc, icpc
+from .registry import ADDITIONAL, FROZEN, HIGHER_IS_BETTER, METRICS, Metric, evaluate_pair
 from .spectral import mel_distance, stft_distance
+from .stereo import icc_error, icld_error_db, panning_error_deg, stereo_width_error_db
 from .true_peak import true_peak_dbtp, true_peak_diff_db
-from .waveform import si_sdr_db, snr_db
-
-METRICS: dict[str, Callable[[Tensor, Tensor, int], float]] = {
-    metric.__name__: metric
-    for metric in (
-        si_sdr_db,
-        snr_db,
-        stft_distance,
-        mel_distance,
-        icpc,
-        ccpc,
-        true_peak_diff_db,
-        loudness_diff_lu,
-        loudness_range_diff_lu,
-    )
-}
-"""Pair metrics by name, in the order of tables."""
-
-HIGHER_IS_BETTER: frozenset[str] = frozenset({"si_sdr_db", "snr_db", "icpc", "ccpc"})
-"""The metrics of which more is better; of the others, less is."""
-
-
-def evaluate_pair(
-    preds: Tensor, target: Tensor, sample_rate: int = 44100, names: Iterable[str] | None = None
-) -> dict[str, float]:
-    """Computes several pair metrics.
-
-    Args:
-        preds: the estimate, (channels, time) or (batch, channels, time), full scale 1.
-        target: the reference, same shape.
-        sample_rate: in Hz.
-        names: keys of :data:`METRICS`, default all of them.
-
-    Returns:
-        Name -> value in the order of ``names``; NaN where undefined.
-
-    Raises:
-        UserError: an unknown name; the message names the close match.
-        ValueError: shapes or types do not fit.
-
-    >>> import torch
-    >>> y = torch.sin(torch.arange(8192) * 0.1).expand(2, -1)
-    >>> evaluate_pair(y, y, names=["snr_db", "stft_distance", "loudness_range_diff_lu"])
-    {'snr_db': inf, 'stft_distance': 0.0, 'loudness_range_diff_lu': nan}
-    """
-    chosen = [check_choice("metric", name, METRICS) for name in (METRICS if names is None else names)]
-    return {name: METRICS[name](preds, target, sample_rate) for name in chosen}
-
+from .waveform import polarity_left, polarity_right, si_sdr_db, snr_db
 
 __all__ = [
+    "ADDITIONAL",
+    "FROZEN",
     "HIGHER_IS_BETTER",
     "METRICS",
+    "OCTAVES",
+    "Metric",
+    "Offset",
     "ccpc",
     "evaluate_pair",
+    "icc_error",
+    "icld_error_db",
     "icpc",
     "integrated_loudness_lufs",
+    "k_stft_distance_left",
+    "k_stft_distance_mid",
+    "k_stft_distance_right",
+    "k_stft_distance_side",
+    "log1p_distance",
     "loudness_diff_lu",
     "loudness_range_diff_lu",
     "loudness_range_lu",
     "mel_distance",
+    "offset_samples",
+    "panning_error_deg",
+    "polarity_left",
+    "polarity_right",
     "si_sdr_db",
+    "si_sdr_octaves_db",
     "snr_db",
+    "stereo_width_error_db",
     "stft_distance",
     "true_peak_dbtp",
     "true_peak_diff_db",

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 SILENCE_PEAK = 1e-6
 """A signal that never exceeds this magnitude is silent: −120 dBFS, 30 dB below the least step of 16-bit audio."""
@@ -51,7 +54,16 @@ def check_pair(preds: Tensor, target: Tensor, sample_rate: int) -> None:
 
 def is_silent(signal: Tensor) -> bool:
     """True if no sample of ``signal`` (any shape) exceeds :data:`SILENCE_PEAK`; an empty signal is silent."""
-    return signal.numel() == 0 or bool(signal.abs().amax() <= SILENCE_PEAK)
+    return _peak(signal) <= SILENCE_PEAK
+
+
+def is_finite(signal: Tensor) -> bool:
+    """True if no sample of ``signal`` (any shape) is NaN or infinite.
+
+    >>> is_finite(torch.tensor([1.0, -2.0])), is_finite(torch.tensor([1.0, -math.inf])), is_finite(torch.zeros(2, 0))
+    (True, False, True)
+    """
+    return math.isfinite(_peak(signal))
 
 
 def mean_defined(values: Iterable[float]) -> float:
@@ -64,17 +76,14 @@ def mean_defined(values: Iterable[float]) -> float:
     return sum(defined) / len(defined) if defined else math.nan
 
 
-def mean_over_pairs(
-    metric: Callable[[Tensor, Tensor], float], preds: Tensor, target: Tensor, sample_rate: int
-) -> float:
-    """Mean of ``metric(preds_clip, target_clip)`` over the clips where it is defined.
+def over_pairs(measure: Callable[[Tensor, Tensor], T], preds: Tensor, target: Tensor, sample_rate: int) -> list[T]:
+    """``measure(preds_clip, target_clip)`` for every pair of clips that can be measured at all.
 
-    A pair with a NaN or infinite sample, or with a silent target, is undefined. A silent estimate of a sounding target
-    is defined wherever the formula is: leaving it out would flatter a codec that fell silent.
+    A pair with a NaN or infinite sample, or with a silent target, cannot. A silent estimate of a sounding target can:
+    leaving it out would flatter a codec that fell silent.
 
     Args:
-        metric: takes two float32 clips (channels, time), returns a number, NaN where undefined; runs without
-            gradients and without autocast.
+        measure: takes two float32 clips (channels, time); runs without gradients and without autocast.
         preds: the estimate, (channels, time) or (batch, channels, time).
         target: the reference, same shape and device.
         sample_rate: in Hz, only checked.
@@ -84,11 +93,21 @@ def mean_over_pairs(
     """
     check_pair(preds, target, sample_rate)
     with torch.no_grad(), torch.autocast(preds.device.type, enabled=False):
-        return mean_defined(
-            metric(p, t)
+        return [
+            measure(p, t)
             for p, t in zip(_clips(preds), _clips(target), strict=True)
-            if not is_silent(t) and _is_finite(p) and _is_finite(t)
-        )
+            if not is_silent(t) and is_finite(p) and is_finite(t)
+        ]
+
+
+def mean_over_pairs(
+    metric: Callable[[Tensor, Tensor], float], preds: Tensor, target: Tensor, sample_rate: int
+) -> float:
+    """Mean of ``metric(preds_clip, target_clip)`` over the clips where it is defined, that is not NaN.
+
+    Arguments and errors as :func:`over_pairs`.
+    """
+    return mean_defined(over_pairs(metric, preds, target, sample_rate))
 
 
 def mean_over_clips(measure: Callable[[Tensor], float], signal: Tensor, sample_rate: int) -> float:
@@ -99,7 +118,7 @@ def mean_over_clips(measure: Callable[[Tensor], float], signal: Tensor, sample_r
     """
     check_signal("signal", signal, sample_rate)
     with torch.no_grad():
-        return mean_defined(measure(c) for c in _clips(signal) if not is_silent(c) and _is_finite(c))
+        return mean_defined(measure(c) for c in _clips(signal) if not is_silent(c) and is_finite(c))
 
 
 def _clips(signal: Tensor) -> Iterator[Tensor]:
@@ -107,5 +126,6 @@ def _clips(signal: Tensor) -> Iterator[Tensor]:
     return iter((signal if signal.dim() == 3 else signal[None]).float().unbind(0))
 
 
-def _is_finite(signal: Tensor) -> bool:
-    return bool(torch.isfinite(signal).all())
+def _peak(signal: Tensor) -> float:
+    """Greatest magnitude, NaN if a sample is; 0 of nothing. Unlike ``abs().amax()`` it needs no copy of the signal."""
+    return max(-signal.amin().item(), signal.amax().item()) if signal.numel() else 0.0

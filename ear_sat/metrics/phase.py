@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from .clips import mean_defined, mean_over_pairs
+from .frames import stft_blocks
 
 # Settings of the release's evaluation. The threshold applies to products of unscaled STFT magnitudes.
 FFT_SIZES = (4096, 2048, 1024, 512)
@@ -73,11 +75,13 @@ def ccpc(preds: Tensor, target: Tensor, sample_rate: int = 44100) -> float:
 
 
 def _icpc(preds: Tensor, target: Tensor) -> float:
-    return mean_defined(
-        mean_defined(_coherence(_stft(p, size) * _stft(t, size).conj()) for size in FFT_SIZES)
-        for p, t in zip(preds, target, strict=True)
-        if p.numel() > FFT_SIZES[0] // 2
-    )
+    if preds.shape[1] <= FFT_SIZES[0] // 2:  # reflect padding needs more than half a window
+        return math.nan
+    by_size = [
+        _coherence(p * t.conj() for p, t in zip(stft_blocks(preds, size), stft_blocks(target, size), strict=True))
+        for size in FFT_SIZES
+    ]
+    return mean_defined(mean_defined(channel) for channel in zip(*by_size, strict=True))
 
 
 def _ccpc(preds: Tensor, target: Tensor) -> float:
@@ -85,31 +89,33 @@ def _ccpc(preds: Tensor, target: Tensor) -> float:
         return math.nan
     return mean_defined(
         # sgn keeps the target's phase and drops its magnitude; sgn(0) = 0 drops the bin.
-        _coherence(_cross_spectrum(preds, size) * torch.sgn(_cross_spectrum(target, size)).conj())
+        _coherence(
+            _cross_spectrum(p) * torch.sgn(_cross_spectrum(t)).conj()
+            for p, t in zip(stft_blocks(preds, size), stft_blocks(target, size), strict=True)
+        )[0]
         for size in FFT_SIZES
     )
 
 
-def _coherence(phasors: Tensor) -> float:
+def _coherence(blocks: Iterable[Tensor]) -> list[float]:
     """Energy-weighted mean over frames of |Σ_f phasor| / Σ_f |phasor|; the frame's energy cancels its denominator.
 
     Args:
-        phasors: w·e^{jΔφ}, complex (bins, frames).
+        blocks: the phasors w·e^{jΔφ}, complex (channels, frames, bins), block by block.
+
+    Returns:
+        One value per channel, NaN for a channel without a bin above the threshold.
     """
-    weight = phasors.abs()
-    kept = weight > MAGNITUDE_PRODUCT_THRESHOLD
-    energy = torch.where(kept, weight, 0.0).sum().item()
-    coherent = torch.where(kept, phasors, 0.0).sum(0).abs().sum().item()
-    return coherent / energy if 0 < energy < math.inf else math.nan
+    energy, coherent = torch.zeros(()), torch.zeros(())
+    for phasors in blocks:
+        weight = phasors.abs()
+        kept = weight > MAGNITUDE_PRODUCT_THRESHOLD
+        energy = energy + torch.where(kept, weight, 0.0).sum((1, 2)).double().cpu()
+        coherent = coherent + torch.where(kept, phasors, 0.0).sum(2).abs().sum(1).double().cpu()
+    pairs = zip(coherent.tolist(), energy.tolist(), strict=True)
+    return [c / e if 0 < e < math.inf else math.nan for c, e in pairs]
 
 
-def _cross_spectrum(stereo: Tensor, size: int) -> Tensor:
-    """L·R* of a clip (2, time): complex (bins, frames)."""
-    left, right = _stft(stereo, size)
-    return left * right.conj()
-
-
-def _stft(signal: Tensor, size: int) -> Tensor:
-    """Unscaled STFT: centred, reflect padding, periodic Hann, hop a quarter; (..., time) -> (..., bins, frames)."""
-    window = torch.hann_window(size, device=signal.device, dtype=signal.dtype)
-    return torch.stft(signal, size, size // 4, window=window, return_complex=True)
+def _cross_spectrum(stereo: Tensor) -> Tensor:
+    """L·R* of a spectrum (2, frames, bins): complex (1, frames, bins)."""
+    return stereo[:1] * stereo[1:].conj()

@@ -11,13 +11,19 @@ from torch import Tensor
 
 from .clips import is_silent, mean_over_clips, mean_over_pairs
 
+OVERSAMPLED_RATE = 4 * 44100
+"""The standard oversamples 48 kHz 4 times; lower rates need more for the same accuracy against a 192 kHz meter."""
+LEAST_RATE = 8000
+"""Telephony; a file that claims less is mislabelled, and not worth a factor of thousands."""
+
 
 def true_peak_dbtp(signal: Tensor, sample_rate: int = 44100) -> float:
     """True peak in dBTP (dB relative to full scale 1), the loudest channel's.
 
-    Peak magnitude after oversampling 4 times (2 times from 96 kHz, not at all from 192 kHz), with SciPy's default
-    polyphase filter (81 taps at 4 times; the standard's example has 48). A clip that begins or ends abruptly overshoots
-    there, as it does in any meter.
+    Peak magnitude after oversampling to 176.4 kHz at least (4 times at 44.1 and 48 kHz, 2 times at 88.2 and 96 kHz),
+    with SciPy's default polyphase filter (81 taps at 4 times; the standard's example has 48). A clip that begins or
+    ends abruptly overshoots there, as it does in any meter that is fed the silence around it (ffmpeg's is not: it drops
+    the last millisecond).
 
     Args:
         signal: (channels, time) or (batch, channels, time), full scale 1.
@@ -71,7 +77,7 @@ def true_peak_diff_db(preds: Tensor, target: Tensor, sample_rate: int = 44100) -
 def _true_peak_dbtp(clip: Tensor, sample_rate: int) -> float:
     if is_silent(clip):
         return math.nan
-    factor = 4 if sample_rate < 96000 else 2 if sample_rate < 192000 else 1
+    factor = math.ceil(OVERSAMPLED_RATE / max(sample_rate, LEAST_RATE))
     samples = clip.cpu().numpy()
     peak = float(np.abs(samples).max())
     if factor > 1:  # the polyphase filter keeps the samples themselves to 0.01 dB only

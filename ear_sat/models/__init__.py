@@ -1,10 +1,13 @@
 """εar-VAE in plain PyTorch: encoder, decoder with RoPE transformer, VAE bottleneck, STFT discriminator."""
 
-from .autoencoder import BOTTLENECKS, DECODERS, ENCODERS, Autoencoder, build_part, check_model_sizes
+from .autoencoder import Autoencoder
 from .bottleneck import VAEBottleneck, kl_divergence
 from .discriminator import DISCRIMINATORS, MultiResolutionSTFTDiscriminator
 from .layers import fold_weight_norm
 from .oobleck import Decoder, Encoder
+from .parts import BOTTLENECKS, DECODERS, ENCODERS, build_part, check_model_sizes
+from .receptive_field import context_frames
+from .reconstruction import reconstruct_blocks
 from .snake import SnakeBeta, snake_beta
 from .transformer import Transformer
 
@@ -22,7 +25,9 @@ __all__ = [
     "VAEBottleneck",
     "build_part",
     "check_model_sizes",
+    "context_frames",
     "fold_weight_norm",
     "kl_divergence",
+    "reconstruct_blocks",
     "snake_beta",
 ]

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import build, check_keys, choice_error
 from ..errors import UserError
 from .bottleneck import VAEBottleneck
-from .oobleck import DEFAULT_STRIDES, Decoder, Encoder
-
-#: JSON type → class, for each part of the model.
-ENCODERS: dict[str, Callable[..., nn.Module]] = {"ear_encoder": Encoder}
-DECODERS: dict[str, Callable[..., nn.Module]] = {"ear_decoder": Decoder}
-BOTTLENECKS: dict[str, Callable[..., nn.Module]] = {"ear_vae": VAEBottleneck}
-
-
-def build_part(what: str, types: Mapping[str, Callable[..., nn.Module]], config: Mapping[str, Any]) -> nn.Module:
-    """Builds ``{"type", "config", "requires_grad"?}`` from the given types; errors name the close match."""
-    kind = str(config.get("type"))
-    if kind not in types:
-        raise choice_error(f"{what} type", kind, types)
-    check_keys(what, config, ("type", "config", "requires_grad", "soft_clip"))
-    part = build(f"{what}.config", types[kind], config.get("config"))
-    return part if config.get("requires_grad", True) else part.requires_grad_(False)
+from .chunking import decode_in_chunks, encode_in_chunks
+from .oobleck import Decoder, Encoder
+from .parts import BOTTLENECKS, DECODERS, ENCODERS, build_part, check_model_sizes
+from .preprocessing import prepare_batch
+from .reconstruction import (
+    DEFAULT_CHUNK_SECONDS,
+    check_waveform,
+    join_channels,
+    reconstruct_blocks,
+    split_channels,
+)
 
 
 class Autoencoder(nn.Module):
@@ -40,24 +34,31 @@ class Autoencoder(nn.Module):
         sample_rate: Hz.
         io_channels: audio channels.
         soft_clip: bound the decoded audio by tanh, as the host does where the decoder's JSON says so.
+        in_channels, out_channels: audio channels of one side, where they differ.
     """
+
+    pretransform = None
+    is_discrete = False
 
     def __init__(
         self,
-        encoder: nn.Module,
-        decoder: nn.Module,
+        encoder: Encoder,
+        decoder: Decoder,
         bottleneck: VAEBottleneck,
         latent_dim: int,
         downsampling_ratio: int,
         sample_rate: int,
         io_channels: int = 2,
         soft_clip: bool = False,
+        in_channels: int | None = None,
+        out_channels: int | None = None,
     ) -> None:
         super().__init__()
         self.encoder, self.decoder, self.bottleneck = encoder, decoder, bottleneck
         self.latent_dim, self.downsampling_ratio = latent_dim, downsampling_ratio
         self.sample_rate, self.io_channels = sample_rate, io_channels
-        self.in_channels = self.out_channels = io_channels
+        self.in_channels = io_channels if in_channels is None else in_channels
+        self.out_channels = io_channels if out_channels is None else out_channels
         self.min_length = downsampling_ratio
         self.soft_clip = soft_clip
 
@@ -73,25 +74,147 @@ class Autoencoder(nn.Module):
             raise UserError('the model config needs a "model" object with encoder, decoder and bottleneck')
         check_model_sizes(model)
         return cls(
-            encoder=build_part("encoder", ENCODERS, model["encoder"]),
-            decoder=build_part("decoder", DECODERS, model["decoder"]),
+            encoder=cast(Encoder, build_part("encoder", ENCODERS, model["encoder"])),
+            decoder=cast(Decoder, build_part("decoder", DECODERS, model["decoder"])),
             bottleneck=cast(VAEBottleneck, build_part("bottleneck", BOTTLENECKS, model["bottleneck"])),
             latent_dim=model["latent_dim"],
             downsampling_ratio=model["downsampling_ratio"],
             sample_rate=model_config["sample_rate"],
             io_channels=model["io_channels"],
             soft_clip=model["decoder"].get("soft_clip", False),
+            in_channels=model.get("in_channels"),
+            out_channels=model.get("out_channels"),
         )
 
-    def encode(self, audio: Tensor, return_info: bool = False, **kwargs: Any) -> Any:
-        """(batch, channels, time) → latents (batch, latent_dim, frames), or (latents, info) with the KL term."""
-        latents, info = self.bottleneck.encode(self.encoder(audio), return_info=True, **kwargs)
+    def encode(
+        self,
+        audio: Tensor,
+        skip_bottleneck: bool = False,
+        return_info: bool = False,
+        iterate_batch: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """(batch, channels, time) → latents (batch, latent_dim, frames), or (latents, info).
+
+        Args:
+            audio: at the model's rate; a multiple of the hop length, else the rest is dropped.
+            skip_bottleneck: return the encoder's output, mean and scale.
+            return_info: return a dict as well, with ``pre_bottleneck_latents``, ``mean``, ``std`` and the KL term.
+            iterate_batch: one item after the other, for less memory.
+            kwargs: for the bottleneck.
+        """
+        items = audio.split(1) if iterate_batch else (audio,)
+        encoded = torch.cat([self.encoder(item) for item in items])
+        return self._bottlenecked(encoded, skip_bottleneck, return_info, **kwargs)
+
+    def decode(
+        self, latents: Tensor, skip_bottleneck: bool = False, iterate_batch: bool = False, **kwargs: Any
+    ) -> Tensor:
+        """(batch, latent_dim, frames) → audio (batch, channels, frames · downsampling_ratio).
+
+        ``skip_bottleneck`` and ``iterate_batch`` as in :meth:`encode`; ``kwargs`` are for the decoder.
+        """
+        latents = latents if skip_bottleneck else self.bottleneck.decode(latents)
+        items = latents.split(1) if iterate_batch else (latents,)
+        return self.bound(torch.cat([self.decoder(item, **kwargs) for item in items]))
+
+    def encode_audio(
+        self,
+        audio: Tensor,
+        chunked: bool = False,
+        overlap: int = 32,
+        chunk_size: int = 128,
+        iterate_batch: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """:meth:`encode`, chunk by chunk where ``chunked``, with the same result.
+
+        ``chunk_size`` counts latent frames. ``overlap`` is accepted because the host takes it; the chunks overlap by
+        as much as the encoder's receptive field needs.
+        """
+        if not chunked:
+            return self.encode(audio, iterate_batch=iterate_batch, **kwargs)
+        return self._bottlenecked(encode_in_chunks(self.encoder, audio, chunk_size, iterate_batch), **kwargs)
+
+    def decode_audio(
+        self,
+        latents: Tensor,
+        chunked: bool = False,
+        overlap: int = 32,
+        chunk_size: int = 128,
+        skip_bottleneck: bool = False,
+        iterate_batch: bool = False,
+        **kwargs: Any,
+    ) -> Tensor:
+        """:meth:`decode`, chunk by chunk where ``chunked``, with the same result; see :meth:`encode_audio`."""
+        if not chunked:
+            return self.decode(latents, skip_bottleneck, iterate_batch, **kwargs)
+        latents = latents if skip_bottleneck else self.bottleneck.decode(latents)
+        return self.bound(decode_in_chunks(self.decoder, latents, chunk_size, iterate_batch, **kwargs))
+
+    def _bottlenecked(
+        self, encoded: Tensor, skip_bottleneck: bool = False, return_info: bool = False, **kwargs: Any
+    ) -> Any:
+        info = {"pre_bottleneck_latents": encoded}
+        latents = encoded
+        if not skip_bottleneck:
+            latents, posterior = self.bottleneck.encode(encoded, return_info=True, **kwargs)
+            info.update(posterior)
         return (latents, info) if return_info else latents
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """(batch, latent_dim, frames) → audio (batch, channels, frames · downsampling_ratio)."""
-        audio = self.decoder(self.bottleneck.decode(latents))
+    def bound(self, audio: Tensor) -> Tensor:
+        """Decoded audio, through tanh where :attr:`soft_clip` is set."""
         return audio.tanh() if self.soft_clip else audio
+
+    def preprocess_audio_for_encoder(self, audio: Tensor, in_sr: int) -> Tensor:
+        """(channels, time) at ``in_sr`` Hz → (1, in_channels, time) for :meth:`encode`; see :func:`prepare_batch`."""
+        return self.preprocess_audio_list_for_encoder([audio], [in_sr])
+
+    def preprocess_audio_list_for_encoder(
+        self, audio_list: Sequence[Tensor], in_sr_list: int | Sequence[int]
+    ) -> Tensor:
+        """Several of (channels, time), at one or each at its own rate → one batch; see :func:`prepare_batch`."""
+        return prepare_batch(audio_list, in_sr_list, self.sample_rate, self.in_channels, self.min_length)
+
+    @torch.no_grad()
+    def reconstruct(
+        self,
+        waveform: Tensor,
+        sample_rate: int,
+        *,
+        chunk_seconds: float | None = DEFAULT_CHUNK_SECONDS,
+        attention_seconds: float | None = None,
+        sample: bool = False,
+        seed: int | None = None,
+    ) -> Tensor:
+        """The waveform after encoding and decoding: the same shape, rate, type and device, aligned in time.
+
+        Other rates than the model's are resampled (soxr) on the way. Channels other than the model's are reconstructed
+        one by one as mono, so mono comes back as mono.
+
+        Args:
+            waveform: (channels, time) or (batch, channels, time), mono or stereo, full scale ±1.
+            sample_rate: its rate in Hz.
+            chunk_seconds, attention_seconds, sample, seed: see :func:`ear_sat.models.reconstruct_blocks`.
+
+        Raises:
+            UserError: a waveform of another shape, type or number of channels, or with NaN or infinite samples.
+        """
+        check_waveform(waveform, sample_rate, self.io_channels)
+        if waveform.numel() == 0:
+            return waveform.clone()
+        batch = waveform if waveform.ndim == 3 else waveform[None]
+        blocks = reconstruct_blocks(
+            self,
+            [split_channels(batch, self.io_channels)],
+            sample_rate,
+            chunk_seconds=chunk_seconds,
+            attention_seconds=attention_seconds,
+            sample=sample,
+            seed=seed,
+        )
+        result = join_channels(torch.cat(list(blocks), dim=-1), batch.shape[1])
+        return result.reshape(waveform.shape).to(waveform)
 
     def forward(self, audio: Tensor) -> Tensor:
         """Reconstruction of ``audio``, as long; padded with zeros on the way where the hop length does not divide it.
@@ -100,37 +223,3 @@ class Autoencoder(nn.Module):
         """
         padded = F.pad(audio, (0, -audio.shape[-1] % self.downsampling_ratio))
         return self.decode(self.encode(padded))[..., : audio.shape[-1]]
-
-
-def check_model_sizes(model: Mapping[str, Any]) -> None:
-    """Raises :class:`UserError` where sizes given twice in a ``"model"`` config contradict each other."""
-    for part in ("encoder", "decoder", "bottleneck", "latent_dim", "downsampling_ratio", "io_channels"):
-        if part not in model:
-            raise UserError(f'the model config needs the key "{part}" inside "model"')
-    ear_encoder = model["encoder"].get("type") in ENCODERS
-    ear_decoder = model["decoder"].get("type") in DECODERS
-    encoder, decoder = model["encoder"].get("config") or {}, model["decoder"].get("config") or {}
-    latent, ratio = model["latent_dim"], model["downsampling_ratio"]
-    for name, config, ours in (("encoder", encoder, ear_encoder), ("decoder", decoder, ear_decoder)):
-        product = math.prod(config.get("strides", DEFAULT_STRIDES))
-        if ours and product != ratio:
-            raise UserError(f"the {name}'s strides multiply to {product}, downsampling_ratio says {ratio}")
-    # Inside a host pretransform the parts see its latents, not the audio.
-    for name, config, key, ours in (
-        ("encoder", encoder, "in_channels", ear_encoder),
-        ("decoder", decoder, "out_channels", ear_decoder),
-    ):
-        expected_channels = model.get(key, model["io_channels"])
-        if ours and "pretransform" not in model and config.get(key, 2) != expected_channels:
-            raise UserError(
-                f"the {name}'s {key} is {config.get(key, 2)}, the model's "
-                f"{key if key in model else 'io_channels'} is {expected_channels}"
-            )
-    if ear_decoder and decoder.get("latent_dim", 64) != latent:
-        raise UserError(f"the decoder's latent_dim is {decoder.get('latent_dim', 64)}, the model's is {latent}")
-    expected = 2 * latent if model["bottleneck"].get("type") in BOTTLENECKS else None
-    if ear_encoder and expected is not None and encoder.get("latent_dim", 128) != expected:
-        raise UserError(
-            f"the encoder's latent_dim counts mean and scale together: it must be {expected} for the model's "
-            f"latent_dim {latent}, not {encoder.get('latent_dim', 128)}"
-        )

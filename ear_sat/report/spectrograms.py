@@ -10,18 +10,15 @@ import numpy as np
 import torch
 
 from .figures import new_figure, save_figure
+from .time_frequency import frequency_ticks
+from .time_frequency import levels as _levels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-N_FFT = 2048
-MAX_FRAMES = 800  # columns of a spectrogram: about what its panel has in pixels
-WARP_HZ = 200.0  # the frequency axis is linear below and logarithmic above
-ROWS = 300
 RANGE_DB = 90.0
 QUIET_TOP_DB = -30.0  # least top of the scale, so that a silent target looks silent
 DIFFERENCE_DB = 20.0
-FREQUENCY_TICKS = (0, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 
 
 def save_spectrograms(path: str | Path, preds: torch.Tensor, target: torch.Tensor, sample_rate: int) -> None:
@@ -63,7 +60,8 @@ def save_spectrograms(path: str | Path, preds: torch.Tensor, target: torch.Tenso
         ]
         images = [_image(axes, level, colors, scale, seconds) for axes, level, colors, scale in panels]
         row[0].set_ylabel(f"{names[channel]}  (Hz)".strip(), fontsize=11)
-    _frequency_ticks(grid[0][0], sample_rate)
+    positions, labels = zip(*frequency_ticks(sample_rate), strict=True)
+    grid[0][0].set_yticks(positions, labels)
     for axes, title in zip(grid[0], ("Target", "Estimate", "Estimate − target"), strict=True):
         axes.set_title(title, fontsize=13)
     for axes in grid[-1]:
@@ -81,29 +79,6 @@ def save_spectrograms(path: str | Path, preds: torch.Tensor, target: torch.Tenso
     save_figure(figure, path)
 
 
-def _levels(waveform: torch.Tensor, sample_rate: int) -> np.ndarray[Any, Any]:
-    """Levels in dBFS, (channels, pixel rows from low to high, frames); NaN where the waveform is not finite."""
-    waveform = waveform.detach().to("cpu", torch.float32)
-    waveform = torch.nn.functional.pad(waveform, (N_FFT // 2, N_FFT // 2 + max(0, N_FFT - waveform.shape[1])))
-    window = torch.hann_window(N_FFT)
-    spectrum = torch.stft(waveform, N_FFT, N_FFT // 4, window=window, center=False, return_complex=True)
-    power = (spectrum.abs() * (2 / window.sum())).square()
-    power = torch.nn.functional.adaptive_avg_pool1d(power, min(MAX_FRAMES, power.shape[-1]))
-    # The loudest bin of each pixel row, or the nearest one where rows are narrower: a sine keeps its level everywhere.
-    edges = _unwarp(np.linspace(0, _warp(sample_rate / 2), ROWS + 1)[:-1]) / (sample_rate / N_FFT)
-    starts = np.minimum((edges + 0.5).astype(int), power.shape[1] - 1)
-    rows = np.maximum.reduceat(power.double().numpy(), starts, axis=1)
-    return 10 * np.log10(np.maximum(rows, 1e-12))
-
-
-def _warp(hz: Any) -> Any:
-    return np.log1p(np.asarray(hz) / WARP_HZ)
-
-
-def _unwarp(warped: Any) -> Any:
-    return np.expm1(warped) * WARP_HZ
-
-
 def _image(axes: Axes, level: Any, colors: str, scale: tuple[float, float], seconds: float) -> Any:
     axes.set_facecolor("0.6")  # shows through where the level is NaN
     return axes.imshow(
@@ -115,12 +90,4 @@ def _image(axes: Axes, level: Any, colors: str, scale: tuple[float, float], seco
         vmin=scale[0],
         vmax=scale[1],
         interpolation="nearest",
-    )
-
-
-def _frequency_ticks(axes: Axes, sample_rate: int) -> None:
-    ticks = [hz for hz in FREQUENCY_TICKS if hz <= sample_rate / 2]
-    axes.set_yticks(
-        [float(_warp(hz) / _warp(sample_rate / 2)) for hz in ticks],
-        [f"{hz // 1000}k" if hz >= 1000 else str(hz) for hz in ticks],
     )

@@ -7,17 +7,45 @@ import torch
 from torch import Tensor
 
 from ear_sat.errors import UserError
-from ear_sat.metrics import HIGHER_IS_BETTER, METRICS, ccpc, evaluate_pair, icpc, si_sdr_db, snr_db, stft_distance
+from ear_sat.metrics import (
+    ADDITIONAL,
+    FROZEN,
+    HIGHER_IS_BETTER,
+    METRICS,
+    OCTAVES,
+    ccpc,
+    evaluate_pair,
+    icpc,
+    polarity_left,
+    polarity_right,
+    si_sdr_db,
+    snr_db,
+    stft_distance,
+)
 from ear_sat.metrics.fir import fir_filter
 
 Pair = tuple[Tensor, Tensor]
-POLARITY_BLIND = ("si_sdr_db", "stft_distance", "mel_distance", "icpc", "ccpc")
-SPECTRAL = ("stft_distance", "mel_distance", "icpc", "ccpc")
+POLARITY_AWARE = {"snr_db", "polarity_left", "polarity_right"}
+K_STFT = {name for name in METRICS if name.startswith("k_stft")}
+SPECTRAL = {"stft_distance", "mel_distance", "icpc", "ccpc", "log1p_distance", *K_STFT}
+IMAGE = {"icld_error_db", "icc_error", "stereo_width_error_db", "panning_error_deg"}
+STEREO = {"ccpc", "polarity_right", *IMAGE, *K_STFT - {"k_stft_distance_mid"}}
+GAIN_AWARE = {"log1p_distance"}
+DELAY_AWARE = {"loudness_range_diff_lu"}  # its 3 s blocks lose the start
 
 
-def test_registry_names_functions() -> None:
-    assert all(metric.__name__ == name for name, metric in METRICS.items())
-    assert set(METRICS) > HIGHER_IS_BETTER
+def test_registry_is_complete() -> None:
+    for name, metric in METRICS.items():
+        assert metric.name == name
+        assert metric.function.__name__ == name or name in OCTAVES
+        assert metric.identity in (0, 1, math.inf)
+        assert metric.higher_is_better == (name in HIGHER_IS_BETTER)
+        ending = name.rsplit("_", 1)[-1]
+        assert metric.unit == {"db": "dB", "lu": "LU", "deg": "°"}.get(ending, "")
+        assert metric.description and "\n" not in metric.description
+    assert (*FROZEN, *ADDITIONAL) == tuple(METRICS)
+    assert len({metric.label for metric in METRICS.values()}) == len(METRICS)
+    assert set(OCTAVES) < set(ADDITIONAL)
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -26,17 +54,13 @@ def test_identity_is_best(name: str, music_like: Pair) -> None:
     metric = METRICS[name]
     best, value = metric(target, target, 44100), metric(preds, target, 44100)
     assert best > value if name in HIGHER_IS_BETTER else best < value
-    if name in ("icpc", "ccpc"):
-        assert best == pytest.approx(1, abs=1e-5)
-    elif name == "snr_db":
-        assert best == math.inf
-    elif name == "si_sdr_db":
-        assert 100 < best < math.inf
+    if METRICS[name].identity == math.inf:
+        assert best == math.inf if name == "snr_db" else 100 <= best < math.inf
     else:
-        assert best == 0
+        assert best == pytest.approx(METRICS[name].identity, abs=1e-5 if name in HIGHER_IS_BETTER else 0)
 
 
-@pytest.mark.parametrize("name", sorted(set(METRICS) - {"loudness_range_diff_lu"}))  # its 3 s blocks lose the start
+@pytest.mark.parametrize("name", sorted(set(METRICS) - DELAY_AWARE))
 def test_delay_of_both_changes_nothing(name: str, music_like: Pair) -> None:
     """A delay into the silence at the end, by whole hops of the longest window or whole gating steps of 0.1 s."""
     preds, target = music_like
@@ -45,25 +69,30 @@ def test_delay_of_both_changes_nothing(name: str, music_like: Pair) -> None:
     assert delayed == pytest.approx(METRICS[name](preds, target, 44100), abs=2e-3)
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", sorted(set(METRICS) - GAIN_AWARE))
 def test_gain_on_both_changes_nothing(name: str, music_like: Pair) -> None:
     """Exact for ratios and differences in dB; the log-magnitude floor of the distances moves them a little."""
     preds, target = music_like
-    tolerance = 0.02 if name in ("stft_distance", "mel_distance") else 1e-3
+    tolerance = 0.02 if name in SPECTRAL else 1e-3
     louder = METRICS[name](2 * preds, 2 * target, 44100)
     assert louder == pytest.approx(METRICS[name](preds, target, 44100), abs=tolerance)
 
 
-@pytest.mark.parametrize("name", POLARITY_BLIND)
+@pytest.mark.parametrize("name", sorted(set(METRICS) - POLARITY_AWARE))
 def test_polarity_flip_is_not_seen(name: str, music_like: Pair) -> None:
+    """By no frozen metric, and by none of ours but those that are there to see it."""
     preds, target = music_like
     assert METRICS[name](-preds, target, 44100) == pytest.approx(METRICS[name](preds, target, 44100), abs=1e-4)
 
 
-def test_polarity_flip_is_caught_by_snr(music_like: Pair) -> None:
+def test_polarity_flip_is_caught(music_like: Pair) -> None:
     preds, target = music_like
+    assert set(FROZEN).isdisjoint(POLARITY_AWARE)
     assert snr_db(preds, target) > 10
     assert snr_db(-preds, target) < -5  # error 2y: −6 dB
+    for polarity in (polarity_left, polarity_right):
+        assert polarity(preds, target) > 0.9
+        assert polarity(-preds, target) == -polarity(preds, target)
 
 
 def test_swapped_channels() -> None:
@@ -104,7 +133,16 @@ def test_constant_phase_shift_is_coherent() -> None:
 def test_mono(name: str, music_like: Pair) -> None:
     preds, target = (signal[:1] for signal in music_like)
     value = METRICS[name](preds, target, 44100)
-    assert math.isnan(value) if name == "ccpc" else math.isfinite(value)
+    assert math.isnan(value) if name in STEREO else math.isfinite(value)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_surround(name: str, music_like: Pair) -> None:
+    """Three channels have no mid, side or image; polarity is that of the first two."""
+    preds, target = (torch.cat((signal, signal[:1])) for signal in music_like)
+    value = METRICS[name](preds, target, 44100)
+    undefined = name in {"ccpc", *IMAGE, *K_STFT}
+    assert math.isnan(value) == undefined
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -138,12 +176,14 @@ def test_undefined_is_nan(name: str, kind: str, music_like: Pair) -> None:
 
 
 @pytest.mark.parametrize("name", METRICS)
-@pytest.mark.parametrize("length", [1, 100, 2048, 2049, 17639])
+@pytest.mark.parametrize("length", [1, 100, 1024, 1025, 2048, 2049, 17639])
 def test_short_clips_never_raise(name: str, length: int, golden_pair: Pair) -> None:
     preds, target = (signal[:, 20000 : 20000 + length] for signal in golden_pair)
     value = METRICS[name](preds, target, 44100)
-    undefined = "loudness" in name or (name in SPECTRAL and length <= 2048) or (name == "si_sdr_db" and length == 1)
-    assert math.isnan(value) == undefined
+    least = 2049 if name in SPECTRAL else 1025 if name == "panning_error_deg" else 2 if name == "si_sdr_db" else 1
+    if name in OCTAVES:  # a band needs a bin: at 44.1 kHz, 100 samples have multiples of 441 Hz
+        least = 101 if OCTAVES[name] < 441 / 2**0.5 else 2
+    assert math.isnan(value) == (length < least or "loudness" in name)
 
 
 def test_silent_estimate_counts_where_the_formula_does(music_like: Pair) -> None:
@@ -162,6 +202,35 @@ def test_silent_channel_is_left_out(music_like: Pair) -> None:
     for name in ("si_sdr_db", "icpc"):
         assert METRICS[name](preds, one_sided, 44100) == pytest.approx(METRICS[name](preds[:1], target[:1], 44100))
     assert math.isnan(ccpc(preds, one_sided))
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("scales", [(1e25, 1), (1, 1e25), (1e25, 1e25)])
+def test_huge_samples_never_raise(name: str, scales: tuple[float, float], golden_pair: Pair) -> None:
+    """Squares overflow: a wrong file must not end an evaluation, nor put an infinity into a mean."""
+    preds, target = (signal[:, :20000] * scale for signal, scale in zip(golden_pair, scales, strict=True))
+    value = METRICS[name](preds, target, 44100)
+    assert not math.isinf(value)
+
+
+@pytest.mark.parametrize("rate", [100, 8000, 96000, 192000, 768000])
+def test_any_sample_rate(rate: int, golden_pair: Pair) -> None:
+    preds, target = (signal[:, :20000] for signal in golden_pair)
+    values = evaluate_pair(preds, target, rate)
+    best = evaluate_pair(target, target, rate)
+    for name, value in values.items():
+        if not math.isnan(value):
+            assert best[name] >= value if name in HIGHER_IS_BETTER else best[name] <= value, name
+
+
+def test_constant_signal() -> None:
+    """DC only: nothing once the mean is removed, but a level and a polarity."""
+    target = torch.full((2, 20000), 0.5)
+    values = evaluate_pair(-0.5 * target, target)
+    assert all(math.isnan(values[name]) for name in (*OCTAVES, "si_sdr_db"))
+    assert values["polarity_left"] == pytest.approx(-1)
+    assert values["icld_error_db"] == 0
+    assert values["true_peak_diff_db"] == pytest.approx(6.02, abs=0.01)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

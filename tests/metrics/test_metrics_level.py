@@ -52,6 +52,14 @@ def test_loudness_range(levels: tuple[float, ...], spread: float) -> None:
     assert loudness_range_lu(tone, rate) == pytest.approx(spread, abs=1)
 
 
+def test_loudness_range_appends_nothing() -> None:
+    """A steady tone has no range however short the clip, and a range is the same before and after more of the same."""
+    assert loudness_range_lu(sine(1000, 4, 44100, -20)) == pytest.approx(0, abs=1e-3)
+    steps = torch.cat([sine(1000, 6, 16000, level) for level in (-20, -26, -23)], -1)
+    assert loudness_range_lu(steps, 16000) == pytest.approx(6, abs=0.1)
+    assert loudness_range_lu(steps.repeat(1, 3), 16000) == pytest.approx(6, abs=0.1)
+
+
 def test_differences_are_absolute() -> None:
     loud = sine(1000, 4, 44100, -20).expand(2, -1)
     for quiet in (10 ** (-6 / 20) * loud, 10 ** (6 / 20) * loud):

@@ -6,6 +6,7 @@ from . import (
     inverse_lr,
     padding_mask,
     pretransform_eval,
+    short_audio,
     uncond_generation,
     validation_metrics,
 )
@@ -23,3 +24,4 @@ def apply() -> None:
     uncond_generation.apply()
     validation_metrics.apply()
     copy_state.apply()
+    short_audio.apply()

@@ -1,0 +1,211 @@
+"""ear-sat evaluate: measures codecs against references, with a report to look at and to listen to.
+
+Files are paired by their path without extension. Results go to results.json, results.csv, results.md and report.html;
+a second run measures only what is missing. With --weights, the files of --data are reconstructed first, and
+--test-tones measures the model as an audio analyser measures a device.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..errors import UserError
+from ..evaluate import Evaluation, evaluate
+from ..evaluate.engine import check_processes
+from ..evaluate.run import DEFAULT_CLIPS
+from ..evaluate.tables import print_published, print_summary
+from ..inference.precision import PRECISIONS
+from ..metrics import METRICS
+from ..models.reconstruction import DEFAULT_CHUNK_SECONDS
+from ..report.tables import print_table
+
+MAX_LINES = 20
+"""Failures and unmatched files that are printed one by one; the files of results have them all."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--reference", type=Path, metavar="DIR", help="folder of the originals, or one file")
+    parser.add_argument(
+        "--estimate",
+        action="append",
+        default=[],
+        metavar="NAME=DIR",
+        help="a codec's name and the folder of its output, or one file; once per codec",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for results and report")
+    parser.add_argument("--align", action="store_true", help="take out constant offsets that are detected")
+    parser.add_argument("--processes", type=int, metavar="N", help="processes to use (default: one per core)")
+    parser.add_argument(
+        "--audio",
+        default=str(DEFAULT_CLIPS),
+        metavar="N|all|none",
+        help=f"clips in the report (default: {DEFAULT_CLIPS}); none: {DEFAULT_CLIPS} clips without audio",
+    )
+    parser.add_argument(
+        "--rank-by",
+        default="stft_distance",
+        choices=METRICS,
+        metavar="METRIC",
+        help="metric by which the worst and best clips are chosen (default: stft_distance)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    parser.add_argument(
+        "--paper-table", action="store_true", help="show the paper's figures as well, measured elsewhere on other music"
+    )
+    own = parser.add_argument_group("with a model of one's own")
+    own.add_argument("--weights", type=Path, metavar="FILE", help="checkpoint or export of an autoencoder")
+    own.add_argument("--data", type=Path, metavar="DIR", help="folder of music for it, in place of --reference")
+    own.add_argument(
+        "--test-tones",
+        action="store_true",
+        help="measure distortion, response, impulse, crosstalk and noise of --weights, with or without --data",
+    )
+    own.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: a GPU where there is one)")
+    own.add_argument("--precision", choices=PRECISIONS, default="32", help="float32 (default), bfloat16 or float16")
+    own.add_argument(
+        "--chunk-seconds",
+        type=float,
+        default=DEFAULT_CHUNK_SECONDS,
+        help=f"audio computed at a time (default: {DEFAULT_CHUNK_SECONDS:g})",
+    )
+    own.add_argument("--batch-size", type=int, default=1, help="chunks computed at a time (default: 1)")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Evaluates; 1 if any file failed."""
+    clips, audio = _clips(arguments.audio)
+    estimates = _systems(arguments.estimate)
+    _check(arguments, estimates)
+    if arguments.test_tones:
+        _test_tones(arguments)
+        if arguments.data is None and arguments.reference is None:
+            return 0
+    reference: Path = arguments.reference or arguments.data
+    failed: dict[Path, str] = {}
+    if arguments.data is not None:
+        folder, failed = _reconstruct(arguments)
+        estimates = {arguments.weights.stem: folder, **estimates}
+    evaluation = evaluate(
+        reference,
+        estimates,
+        arguments.out,
+        align=arguments.align,
+        processes=arguments.processes,
+        clips=clips,
+        audio=audio,
+        rank_by=arguments.rank_by,
+        seed=arguments.seed,
+        paper_table=arguments.paper_table,
+        reasons=failed,
+    )
+    _print(evaluation, arguments.out, arguments.paper_table)
+    return 1 if evaluation.failures or failed else 0
+
+
+def _check(arguments: argparse.Namespace, estimates: dict[str, Path]) -> None:
+    if arguments.test_tones and arguments.weights is None:
+        raise UserError("--test-tones measures a model; give --weights as well")
+    if arguments.data is not None and arguments.weights is None:
+        raise UserError("--data is music for a model; give --weights as well, or --reference instead")
+    if arguments.weights is not None and arguments.data is None and not arguments.test_tones:
+        raise UserError("--weights needs music; give --data, or --test-tones")
+    if arguments.reference is not None and arguments.data is not None:
+        raise UserError("--data takes the place of --reference; give one of them")
+    if arguments.reference is None and arguments.data is None and (arguments.estimate or not arguments.test_tones):
+        raise UserError("give --reference and --estimate, or --weights and --data")
+    # What would otherwise come to light after hours of reconstruction.
+    if arguments.weights is not None and not arguments.weights.exists():
+        raise UserError(f"no such file: {arguments.weights}; give the checkpoint of an autoencoder")
+    if arguments.weights is not None and arguments.weights.stem in estimates:
+        name = arguments.weights.stem
+        raise UserError(f"--weights is evaluated under the name {name}; give --estimate {name}=… another one")
+    for path in estimates.values():
+        if not path.exists():
+            raise UserError(f"no such file or folder: {path}")
+    check_processes(arguments.processes, jobs=1)
+
+
+def _test_tones(arguments: argparse.Namespace) -> None:
+    import torch
+    from tqdm import tqdm
+
+    from .. import load_autoencoder
+    from ..evaluate.tone_measurement import measure_tones
+    from ..evaluate.tone_report import save_tone_report, tone_tables
+    from ..inference.precision import arithmetic, choose_device
+
+    device = choose_device(arguments.device)
+    model = load_autoencoder(arguments.weights, device=str(device))
+    with tqdm(unit="signal", disable=None) as bar:
+
+        def process(signal: torch.Tensor) -> torch.Tensor:
+            with arithmetic(device, arguments.precision):
+                return model.reconstruct(signal, model.sample_rate, chunk_seconds=arguments.chunk_seconds)
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        results = measure_tones(process, model.sample_rate, progress=progress)
+    page = save_tone_report(results, arguments.out / "test_tones")
+    for table in tone_tables(results):
+        print_table(*table)
+    print(f"test tones: {page}")
+
+
+def _reconstruct(arguments: argparse.Namespace) -> tuple[Path, dict[Path, str]]:
+    from ..evaluate.reconstructions import reconstruct_folder
+    from ..inference import Settings
+
+    settings = Settings(
+        subtype="float",
+        precision=arguments.precision,
+        chunk_seconds=arguments.chunk_seconds,
+        batch_size=arguments.batch_size,
+    )
+    return reconstruct_folder(arguments.weights, arguments.data, arguments.out, settings, arguments.device)
+
+
+def _clips(text: str) -> tuple[int | None, bool]:
+    """Number of clips (None: all), and whether they can be played."""
+    if text in ("all", "none"):
+        return (None, True) if text == "all" else (DEFAULT_CLIPS, False)
+    if not text.isdecimal():
+        raise UserError(f"--audio takes a number of clips, all, or none, not {text}")
+    return int(text), True
+
+
+def _systems(given: list[str]) -> dict[str, Path]:
+    """NAME=PATH, or a path that is named after itself."""
+    systems: dict[str, Path] = {}
+    for text in given:
+        name, separator, path = text.partition("=")
+        if not separator:
+            name, path = Path(text).resolve().stem, text
+        if not name or not path:
+            raise UserError(f"--estimate takes NAME=FOLDER, not {text}")
+        if name in systems:
+            raise UserError(f"--estimate names {name} twice; give each codec a name of its own")
+        systems[name] = Path(path)
+    return systems
+
+
+def _print(evaluation: Evaluation, out: Path, paper_table: bool) -> None:
+    note = evaluation.sharing_note()
+    print_summary(evaluation.summaries, evaluation.systems, [f"Note: {note}."] if note else [])
+    if paper_table:
+        print_published()
+    lines = [f"failed: {result.file}, {result.system}: {result.error}" for result in evaluation.failures]
+    lines += [f"unmatched: {entry.path} ({entry.system}) {entry.reason}" for entry in evaluation.pairing.unmatched]
+    lines += [f"note: {note}" for note in evaluation.pairing.notes]
+    late = sum(bool(result.offset) for result in evaluation.results)
+    if late and not evaluation.align:
+        lines.append(f"note: {late} pair(s) are misaligned by a constant offset; --align takes it out")
+    for line in lines[:MAX_LINES]:
+        print(line)
+    if len(lines) > MAX_LINES:
+        print(f"… and {len(lines) - MAX_LINES} more in {out / 'results.csv'}")
+    measured = len(evaluation.results) - len(evaluation.failures)
+    print(f"{measured} pair(s) measured, {len(evaluation.failures)} failed; report: {out / 'report.html'}")

@@ -1,0 +1,88 @@
+"""ear-sat reconstruct: encodes and decodes audio files of any length.
+
+Takes files and folders (wav, flac, mp3, ogg, opus, aiff; others where ffmpeg is installed) and writes a wav file for
+each, with its length, sample rate and channels. Finished files are skipped when the command is run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..errors import UserError
+from ..inference import Settings, plan_jobs, reconstruct_files, summarize
+from ..inference.precision import PRECISIONS, choose_device
+from ..inference.settings import CHANNELS, PEAKS, SUBTYPES
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    default = Settings()
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="audio file, or folder of them")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument("--weights", type=Path, required=True, metavar="FILE", help="checkpoint of the autoencoder")
+    parser.add_argument("--force", action="store_true", help="also do files that are there already")
+    audio = parser.add_argument_group("audio")
+    audio.add_argument(
+        "--subtype", choices=SUBTYPES, default=default.subtype, help="samples of the output (default: pcm24)"
+    )
+    audio.add_argument(
+        "--peaks",
+        choices=PEAKS,
+        help="samples above full scale: clip them (default for pcm24), keep them (default for float, and only there), "
+        "or scale the file down",
+    )
+    audio.add_argument(
+        "--channels",
+        choices=CHANNELS,
+        default=default.channels,
+        help="more than two channels: report an error (default), downmix 5.1 to stereo, take the first two, or do each "
+        "by itself as mono, which keeps the layout and takes a multiple of the memory",
+    )
+    audio.add_argument("--sample", action="store_true", help="decode a draw from the posterior instead of its mean")
+    audio.add_argument("--seed", type=int, help="of the draw, with --sample (default: 0)")
+    work = parser.add_argument_group("computation")
+    work.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: a GPU where there is one)")
+    work.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default=default.precision,
+        help="32: float32 (default); bf16, 16: faster on a GPU, with noise of its own",
+    )
+    work.add_argument(
+        "--chunk-seconds",
+        type=float,
+        default=default.chunk_seconds,
+        help=f"audio computed at a time (default: {default.chunk_seconds:g}); the result does not depend on it",
+    )
+    work.add_argument(
+        "--batch-size", type=int, default=default.batch_size, help="chunks computed at a time (default: 1)"
+    )
+    work.add_argument(
+        "--attention-seconds",
+        type=float,
+        help="let the decoder's transformer see windows of this length only (default: the whole file, at any length)",
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Reconstructs; 1 if any file failed."""
+    if arguments.seed is not None and not arguments.sample:
+        raise UserError("--seed has no effect without --sample; give both or neither")
+    settings = Settings(
+        subtype=arguments.subtype,
+        peaks=arguments.peaks,
+        channels=arguments.channels,
+        sample=arguments.sample,
+        seed=arguments.seed or 0,
+        precision=arguments.precision,
+        chunk_seconds=arguments.chunk_seconds,
+        batch_size=arguments.batch_size,
+        attention_seconds=arguments.attention_seconds,
+    )
+    jobs = plan_jobs(arguments.inputs, arguments.out)
+    device = choose_device(arguments.device)
+    from .. import load_autoencoder
+
+    model = load_autoencoder(arguments.weights, device=str(device))
+    return 0 if summarize(reconstruct_files(model, jobs, settings, force=arguments.force)) else 1

@@ -1,0 +1,9 @@
+"""Evaluation of codecs on pairs of files: pairing, measuring, statistics, and the report."""
+
+from .engine import Evaluation
+from .measure import PairResult
+from .pairing import Pair, Pairing, pair_files
+from .run import evaluate
+from .summary import Summary, summarise
+
+__all__ = ["Evaluation", "Pair", "PairResult", "Pairing", "Summary", "evaluate", "pair_files", "summarise"]

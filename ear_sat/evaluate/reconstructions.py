@@ -1,0 +1,57 @@
+"""What a model makes of a folder of music, as one more system to evaluate."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+
+from ..data.reading import SUFFIXES
+from ..errors import UserError
+from ..inference import Settings, plan_jobs, reconstruct_files
+from ..inference.precision import choose_device
+
+
+def reconstruct_folder(
+    weights: Path, data: Path, out: Path, settings: Settings, device: str = "auto"
+) -> tuple[Path, dict[Path, str]]:
+    """Reconstructs the music in ``data`` below ``out``; finished files of an earlier run are kept.
+
+    Returns:
+        the folder of the reconstructions, which is another one for other weights or settings, and the files that
+        failed with their reasons.
+
+    Raises:
+        UserError: no music, weights that cannot be loaded, or not one file that could be reconstructed.
+    """
+    if not data.is_dir():
+        raise UserError(f"no such folder: {data}; give a folder of music")
+    folder = out / "reconstructions" / f"{weights.stem}-{_digest(weights, settings)}"
+    # What only ffmpeg reads cannot be measured against: the evaluation lists it among the files that are not read.
+    jobs = [job for job in plan_jobs([data], folder) if _is_ours(job.source, out)]
+    for job in jobs:
+        if job.output.exists() and job.source.stat().st_mtime > job.output.stat().st_mtime:
+            job.output.unlink()  # made from what the source was before
+    from .. import load_autoencoder
+
+    model = load_autoencoder(weights, device=str(choose_device(device)))
+    results = reconstruct_files(model, jobs, settings)
+    failed = {
+        result.job.source: f"could not be reconstructed: {'; '.join(result.notes)}"
+        for result in results
+        if result.outcome == "failed"
+    }
+    if len(failed) == len(jobs):
+        raise UserError(f"none of the {len(jobs)} files in {data} could be reconstructed; see the messages above")
+    return folder, failed
+
+
+def _digest(weights: Path, settings: Settings) -> str:
+    """Eight digits that differ for other weights (a file, or all files of a folder) and for other settings."""
+    files = sorted(weights.rglob("*")) if weights.is_dir() else [weights]
+    states = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+    return hashlib.sha256(repr((states, asdict(settings))).encode()).hexdigest()[:8]
+
+
+def _is_ours(source: Path, out: Path) -> bool:
+    return source.suffix.lower() in SUFFIXES and out.resolve() not in source.resolve().parents

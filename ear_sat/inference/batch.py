@@ -1,0 +1,110 @@
+"""Reconstructs many files: a progress bar, no work twice, and a bad file does not stop the others."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ..data import UnusableFileError
+from ..data.reading import reason_of
+from ..models import Autoencoder
+from ..report.tables import print_table
+from .files import Job
+from .settings import Settings
+from .source import read_header
+from .streaming import Result, reconstruct_file
+
+
+def reconstruct_files(
+    model: Autoencoder, jobs: Sequence[Job], settings: Settings, *, force: bool = False, progress: bool | None = None
+) -> list[Result]:
+    """Reconstructs each job's file, in order.
+
+    Args:
+        model: the autoencoder, in eval mode.
+        jobs: from :func:`ear_sat.inference.plan_jobs`.
+        settings: the choices.
+        force: do files again whose output exists. Outputs are written atomically: what exists is complete.
+        progress: show a bar over seconds of audio on standard error; None: on a terminal only.
+
+    Returns:
+        what became of each job. A failure is printed to standard error as it happens, and the next file goes on.
+    """
+    waiting = [job for job in jobs if force or not job.output.exists()]
+    seconds = {job: _seconds(job) for job in waiting}
+    results = {job: Result(job, "skipped") for job in jobs}
+    disabled = None if progress is None else not progress
+    with tqdm(bar_format=_BAR, disable=disabled, file=sys.stderr) as bar:
+        meter = _Meter(bar, sum(seconds.values()))
+        for number, job in enumerate(waiting, start=1):
+            bar.set_description_str(f"file {number} of {len(waiting)}")
+            expected = meter.done + seconds[job]
+            results[job] = _attempt(model, job, settings, meter)
+            # It failed early, its header was wrong, or ffmpeg read it and its length was not known before.
+            meter.total += meter.done - expected
+            if results[job].outcome == "failed":
+                bar.write(f"{job.source}: {results[job].notes[0]}", file=sys.stderr)
+    return [results[job] for job in jobs]
+
+
+def summarize(results: Sequence[Result]) -> bool:
+    """Prints a table of the files that were worked on, and how many were not; returns whether none failed."""
+    rows: list[list[Any]] = []
+    for result in results:
+        done = result.outcome == "done"
+        numbers = [result.seconds, result.seconds / max(result.elapsed, 1e-9), result.peak_db] if done else [None] * 3
+        if result.outcome != "skipped":
+            rows.append([result.job.name, result.outcome, *numbers, "; ".join(result.notes)])
+    columns = ("file", "outcome", "seconds", "× real time", "peak dBFS", "notes")
+    counts = Counter(result.outcome for result in results)
+    note = ", ".join(f"{counts[outcome]} {outcome}" for outcome in ("done", "skipped", "failed"))
+    hint = "; --force does what is there again" if counts["skipped"] else ""
+    print_table("Reconstruction", columns, rows, [note + hint])
+    return not counts["failed"]
+
+
+_BAR = "{desc}: {percentage:3.0f} %|{bar}| {n_fmt} of {total_fmt} s [{elapsed}, {remaining} left{postfix}]"
+
+
+class _Meter:
+    """Moves the bar over whole seconds of audio and shows the real-time factor so far."""
+
+    def __init__(self, bar: Any, total: float) -> None:
+        self._bar, self._begin, self.done, self.total = bar, time.monotonic(), 0.0, total
+
+    def __call__(self, seconds: float) -> None:
+        self.done += seconds
+        elapsed = max(1e-9, time.monotonic() - self._begin)
+        self._bar.total = round(self.total)
+        self._bar.set_postfix_str(f"{self.done / elapsed:.3g} × real time", refresh=False)
+        self._bar.update(int(self.done) - self._bar.n)
+
+
+def _seconds(job: Job) -> float:
+    """The length that the header gives; 0 where it cannot be read, which is looked into when it is the file's turn."""
+    try:
+        header = read_header(job.source)
+    except UnusableFileError:
+        return 0.0
+    return header.frames / header.sample_rate
+
+
+def _attempt(model: Autoencoder, job: Job, settings: Settings, meter: _Meter) -> Result:
+    try:
+        return reconstruct_file(model, job, settings, meter)
+    except (UnusableFileError, FloatingPointError) as error:
+        return Result(job, "failed", notes=[str(error)])
+    except (torch.OutOfMemoryError, MemoryError):
+        return Result(job, "failed", notes=["out of memory; give a smaller --chunk-seconds or --batch-size"])
+    except OSError as error:
+        return Result(job, "failed", notes=[f"cannot write {job.output}: {reason_of(error)}"])
+    except RuntimeError as error:
+        if "not enough memory" not in str(error) and "allocate memory" not in str(error):
+            raise
+        return Result(job, "failed", notes=["out of memory; give a smaller --chunk-seconds or --batch-size"])

@@ -1,0 +1,63 @@
+"""The parts of an autoencoder by their JSON types, and checks of the sizes that a config gives them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from ..config import build, check_keys, choice_error
+from ..errors import UserError
+from .bottleneck import VAEBottleneck
+from .oobleck import DEFAULT_STRIDES, Decoder, Encoder
+
+#: JSON type → class, for each part of the model.
+ENCODERS: dict[str, Callable[..., nn.Module]] = {"ear_encoder": Encoder}
+DECODERS: dict[str, Callable[..., nn.Module]] = {"ear_decoder": Decoder}
+BOTTLENECKS: dict[str, Callable[..., nn.Module]] = {"ear_vae": VAEBottleneck}
+
+
+def build_part(what: str, types: Mapping[str, Callable[..., nn.Module]], config: Mapping[str, Any]) -> nn.Module:
+    """Builds ``{"type", "config", "requires_grad"?}`` from the given types; errors name the close match."""
+    kind = str(config.get("type"))
+    if kind not in types:
+        raise choice_error(f"{what} type", kind, types)
+    check_keys(what, config, ("type", "config", "requires_grad", "soft_clip"))
+    part = build(f"{what}.config", types[kind], config.get("config"))
+    return part if config.get("requires_grad", True) else part.requires_grad_(False)
+
+
+def check_model_sizes(model: Mapping[str, Any]) -> None:
+    """Raises :class:`UserError` where sizes given twice in a ``"model"`` config contradict each other."""
+    for part in ("encoder", "decoder", "bottleneck", "latent_dim", "downsampling_ratio", "io_channels"):
+        if part not in model:
+            raise UserError(f'the model config needs the key "{part}" inside "model"')
+    ear_encoder = model["encoder"].get("type") in ENCODERS
+    ear_decoder = model["decoder"].get("type") in DECODERS
+    encoder, decoder = model["encoder"].get("config") or {}, model["decoder"].get("config") or {}
+    latent, ratio = model["latent_dim"], model["downsampling_ratio"]
+    for name, config, ours in (("encoder", encoder, ear_encoder), ("decoder", decoder, ear_decoder)):
+        product = math.prod(config.get("strides", DEFAULT_STRIDES))
+        if ours and product != ratio:
+            raise UserError(f"the {name}'s strides multiply to {product}, downsampling_ratio says {ratio}")
+    # Inside a host pretransform the parts see its latents, not the audio.
+    for name, config, key, ours in (
+        ("encoder", encoder, "in_channels", ear_encoder),
+        ("decoder", decoder, "out_channels", ear_decoder),
+    ):
+        expected_channels = model.get(key, model["io_channels"])
+        if ours and "pretransform" not in model and config.get(key, 2) != expected_channels:
+            raise UserError(
+                f"the {name}'s {key} is {config.get(key, 2)}, the model's "
+                f"{key if key in model else 'io_channels'} is {expected_channels}"
+            )
+    if ear_decoder and decoder.get("latent_dim", 64) != latent:
+        raise UserError(f"the decoder's latent_dim is {decoder.get('latent_dim', 64)}, the model's is {latent}")
+    expected = 2 * latent if model["bottleneck"].get("type") in BOTTLENECKS else None
+    if ear_encoder and expected is not None and encoder.get("latent_dim", 128) != expected:
+        raise UserError(
+            f"the encoder's latent_dim counts mean and scale together: it must be {expected} for the model's "
+            f"latent_dim {latent}, not {encoder.get('latent_dim', 128)}"
+        )

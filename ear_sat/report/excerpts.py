@@ -1,0 +1,68 @@
+"""Short compressed excerpts for a page, and the gains that make them equally loud."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import soundfile
+import torch
+
+COMPRESSION = 0.2  # of libsndfile's scale from 0 (best) to 1; variable bit rate, about 180 kbit/s
+FADE_SECONDS = 0.005
+RATES = (48000, 44100, 32000)  # of MPEG-1 layer III
+_BLOCK = 1 << 16  # frames; some versions of libsndfile overflow their stack on long blocks
+
+
+def mp3_uri(waveform: torch.Tensor, sample_rate: int) -> str:
+    """MP3 of (1 | 2, time) as data for an <audio>: the format that every browser plays. Ends are faded by 5 ms.
+
+    >>> mp3_uri(torch.zeros(2, 4410), 44100)[:22]
+    'data:audio/mpeg;base64'
+
+    Raises:
+        ValueError: a sample rate that MP3 does not have, or another shape.
+    """
+    if sample_rate not in RATES or waveform.ndim != 2 or waveform.shape[0] not in (1, 2):
+        raise ValueError(f"cannot write {tuple(waveform.shape)} at {sample_rate} Hz as MP3")
+    samples = waveform.detach().to("cpu", torch.float32).T.numpy().copy()
+    fade = min(round(FADE_SECONDS * sample_rate), len(samples) // 2)
+    ramp = np.linspace(0, 1, fade, dtype=np.float32)[:, None]
+    samples[:fade] *= ramp
+    samples[len(samples) - fade :] *= ramp[::-1]
+    buffer = io.BytesIO()
+    with soundfile.SoundFile(
+        buffer,
+        "w",
+        sample_rate,
+        samples.shape[1],
+        subtype="MPEG_LAYER_III",
+        format="MP3",
+        compression_level=COMPRESSION,
+        bitrate_mode="VARIABLE",
+    ) as file:
+        for first in range(0, len(samples), _BLOCK):
+            file.write(np.clip(samples[first : first + _BLOCK], -1, 1))
+    return "data:audio/mpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def matched_gains_db(loudness: Sequence[float], peak_db: Sequence[float]) -> list[float]:
+    """Gains in dB that bring all versions of a clip to one loudness without driving any of them into clipping.
+
+    The common loudness is the first version's (the reference's), or as much less as the peaks of the others ask for.
+
+    Args:
+        loudness: integrated loudness in LUFS; a version where it is undefined (NaN) keeps gain 0.
+        peak_db: peak level in dBFS.
+
+    >>> matched_gains_db([-14.0, -20.0, float("nan")], [-1.0, -3.0, -90.0])
+    [-3.0, 3.0, 0.0]
+    """
+    known = [(lufs, peak) for lufs, peak in zip(loudness, peak_db, strict=True) if math.isfinite(lufs)]
+    if not known:
+        return [0.0] * len(loudness)
+    common = min(known[0][0], *(lufs - max(peak, -200.0) for lufs, peak in known))
+    return [common - lufs if math.isfinite(lufs) else 0.0 for lufs in loudness]

@@ -1,0 +1,114 @@
+"""``--weights`` and ``--data``: reconstruct and evaluate in one go."""
+
+import json
+
+import pytest
+import soundfile
+import torch
+
+import ear_sat
+from ear_sat.models import Autoencoder, Decoder, Encoder, VAEBottleneck
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """A checkpoint file; loading it gives a tiny random model. The list holds what was loaded."""
+    torch.manual_seed(0)
+    size = {"channels": 4, "c_mults": [1], "strides": [4]}
+    model = Autoencoder(
+        Encoder(2, latent_dim=16, **size),
+        Decoder(2, latent_dim=8, **size),
+        VAEBottleneck(),
+        latent_dim=8,
+        downsampling_ratio=4,
+        sample_rate=44100,
+    ).eval()
+    monkeypatch.setattr(ear_sat, "load_autoencoder", lambda path, device: model, raising=False)
+    path = tmp_path / "tiny.ckpt"
+    path.write_bytes(b"weights")
+    return path
+
+
+def results(out):
+    return json.loads((out / "results.json").read_text())
+
+
+def test_one_go_equals_two_steps(tmp_path, noise, write, evaluate_command, weights):
+    music = {"a": noise(0, 0.5), "album/b": noise(1, 0.3)}
+    for name, samples in music.items():
+        write(tmp_path / "music" / f"{name}.wav", samples)
+    arguments = ("--weights", weights, "--data", tmp_path / "music", "--device", "cpu", "--audio", 0)
+    assert evaluate_command(*arguments, "--out", tmp_path / "out") == 0
+    (made,) = (tmp_path / "out" / "reconstructions").iterdir()
+    assert made.name.startswith("tiny-")
+    assert {path.relative_to(made).as_posix() for path in made.rglob("*.wav")} == {"a.wav", "album/b.wav"}
+    assert soundfile.info(made / "a.wav").frames == len(music["a"])
+    two_steps = (
+        "--reference",
+        tmp_path / "music",
+        "--estimate",
+        f"tiny={made}",
+        "--out",
+        tmp_path / "two",
+        "--audio",
+        0,
+    )
+    assert evaluate_command(*two_steps) == 0
+    one, two = results(tmp_path / "out"), results(tmp_path / "two")
+    assert one["summaries"] == two["summaries"] and one["systems"]["tiny"]["measured"] == 2
+
+
+def test_finished_reconstructions_are_kept_until_weights_or_sources_change(
+    tmp_path, noise, write, evaluate_command, weights
+):
+    source = write(tmp_path / "music" / "a.wav", noise(0, 0.3))
+    arguments = ("--weights", weights, "--data", tmp_path / "music", "--device", "cpu", "--audio", 0)
+    folder = tmp_path / "out" / "reconstructions"
+
+    def made() -> list[tuple[str, int]]:
+        assert evaluate_command(*arguments, "--out", tmp_path / "out") == 0
+        return sorted((str(path), path.stat().st_mtime_ns) for path in folder.rglob("*.wav"))
+
+    first = made()
+    assert made() == first
+    write(source, noise(1, 0.3))
+    again = made()
+    assert [path for path, _ in again] == [path for path, _ in first] and again != first
+    weights.write_bytes(b"other weights")
+    assert len(made()) == 2
+
+
+def test_failed_reconstructions_are_named(tmp_path, noise, write, evaluate_command, weights, capsys):
+    write(tmp_path / "music" / "good.wav", noise(0, 0.3))
+    write(tmp_path / "music" / "bad.wav", noise(0, 0.3)).write_bytes(b"RIFF")
+    arguments = ("--weights", weights, "--data", tmp_path / "music", "--device", "cpu", "--out", tmp_path / "out")
+    assert evaluate_command(*arguments) == 1
+    (entry,) = results(tmp_path / "out")["unmatched"]
+    assert entry["path"].endswith("bad.wav") and entry["reason"].startswith("could not be reconstructed: ")
+    assert "could not be reconstructed" in capsys.readouterr().out
+    assert "could not be reconstructed" in (tmp_path / "out" / "report.html").read_text()
+    (tmp_path / "music" / "good.wav").write_bytes(b"RIFF")
+    assert evaluate_command(*arguments) == 1
+    assert "none of the 2 files" in capsys.readouterr().err
+
+
+def test_beside_another_system_and_inside_the_data(tmp_path, noise, write, evaluate_command, weights):
+    """Results below the folder of music are not taken for music on the second run."""
+    data = tmp_path / "music"
+    write(data / "a.wav", noise(0, 0.3))
+    write(tmp_path / "other" / "a.wav", 0.5 * noise(0, 0.3))
+    arguments = ("--weights", weights, "--data", data, "--device", "cpu", "--out", data / "out", "--audio", 0)
+    for _ in range(2):
+        assert evaluate_command(*arguments, "--estimate", f"other={tmp_path / 'other'}") == 0
+        found = results(data / "out")
+        assert list(found["systems"]) == ["tiny", "other"] and len(found["files"]) == 2
+        assert not found["unmatched"] and not found["notes"]
+
+
+def test_test_tones(tmp_path, evaluate_command, weights, capsys):
+    arguments = ("--weights", weights, "--test-tones", "--device", "cpu", "--out", tmp_path / "out")
+    assert evaluate_command(*arguments) == 0
+    folder = tmp_path / "out" / "test_tones"
+    assert json.loads((folder / "test_tones.json").read_text())["sample_rate"] == 44100
+    assert len(list(folder.glob("*.png"))) == 4
+    assert "THD" in capsys.readouterr().out and not (tmp_path / "out" / "report.html").exists()
