@@ -35,7 +35,7 @@ class AudioFile:
 
     @property
     def tolerance(self) -> int:
-        """Frames that may be missing at the end (an mp3's length is an estimate); a file that lacks more is truncated."""
+        """Frames that may be missing at the end: an mp3's length is an estimate. What lacks more is truncated."""
         return max(self.sample_rate // 10, self.frames // 100)
 
     def length_at(self, sample_rate: int) -> int:
