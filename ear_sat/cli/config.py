@@ -2,8 +2,8 @@
 
 Variants are plain JSON, so that the host's scripts read them as well. ``ear-sat config model_configs/ear_vae.json --set
 training.loss_configs.magnitude.config.weighting='"a"' --out mine.json`` writes one; ``--unset training.loss_configs.
-correlation`` removes an entry; ``--model-from ear_vae_44k.pyt`` takes the model from a file of weights, and ``--diff``
-lists the differences of two files.
+correlation`` removes an entry; ``--model-from ear_vae_44k.pyt`` takes the autoencoder (of a diffusion model: its
+pretransform) from a file of weights, and ``--diff`` lists the differences of two files.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 from ..config import choice_error, load_json
 from ..errors import UserError
+from ..report.atomic import atomic_path
 
 _ABSENT = object()
 
@@ -34,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Writes, prints or compares."""
+    if arguments.diff and arguments.out:
+        raise UserError("--diff prints the differences and writes no config; drop --out or --diff")
     config = copy.deepcopy(load_json(arguments.base))
     if arguments.model_from:
         _take_model(config, arguments.model_from)
@@ -62,8 +65,17 @@ def main(arguments: argparse.Namespace) -> int:
     elif arguments.out.exists():
         raise UserError(f"{arguments.out} exists already; choose another name or remove it")
     else:
-        arguments.out.write_text(text, encoding="utf-8")
+        _write(arguments.out, text)
     return 0
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}; choose another folder") from None
 
 
 def _take_model(config: dict[str, Any], weights: Path) -> None:
@@ -72,9 +84,29 @@ def _take_model(config: dict[str, Any], weights: Path) -> None:
     fitted = fit_checkpoint(read_checkpoint(weights))
     found, hop = fitted.config, fitted.config["model"]["downsampling_ratio"]
     size = max(1, round(config.get("sample_size", found["sample_size"]) / hop)) * hop
-    config |= {key: found[key] for key in ("sample_rate", "audio_channels", "model")} | {"sample_size": size}
+    config |= {key: found[key] for key in ("sample_rate", "audio_channels")} | {"sample_size": size}
+    holder, key = _place_of_autoencoder(config)
+    holder[key] = _with_frozen_parts(found["model"], holder.get(key))
     if fitted.assumed:
         print(f"not in {weights} and assumed: {', '.join(fitted.assumed)}", file=sys.stderr)
+
+
+def _place_of_autoencoder(config: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The object that holds the autoencoder's config, and the key it has there."""
+    model = config.get("model")
+    if config.get("model_type") == "autoencoder":
+        return config, "model"
+    pretransform = model.get("pretransform") if isinstance(model, dict) else None
+    if isinstance(pretransform, dict) and pretransform.get("type") == "autoencoder":
+        return pretransform, "config"
+    raise UserError("--model-from needs the config of an autoencoder, or of a model with one as its pretransform")
+
+
+def _with_frozen_parts(model: dict[str, Any], base: Any) -> dict[str, Any]:
+    """``model`` with the ``requires_grad`` of the parts of ``base``: no file of weights says what is to be trained."""
+    parts = base.items() if isinstance(base, dict) else ()
+    kept = {name: part["requires_grad"] for name, part in parts if isinstance(part, dict) and "requires_grad" in part}
+    return model | {name: {**model[name], "requires_grad": value} for name, value in kept.items() if name in model}
 
 
 def differences(ours: Any, theirs: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -18,6 +18,7 @@ from ..evaluate.tables import print_published, print_summary
 from ..inference.precision import PRECISIONS
 from ..metrics import METRICS
 from ..models.reconstruction import DEFAULT_CHUNK_SECONDS
+from ..report.atomic import make_folder
 from ..report.tables import print_table
 
 MAX_LINES = 20
@@ -55,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--paper-table", action="store_true", help="show the paper's figures as well, measured elsewhere on other music"
     )
     own = parser.add_argument_group("with a model of one's own")
-    own.add_argument("--weights", type=Path, metavar="FILE", help="checkpoint or export of an autoencoder")
+    own.add_argument("--weights", type=Path, metavar="FILE", help="checkpoint or export of an autoencoder, 44k or 48k")
     own.add_argument("--data", type=Path, metavar="DIR", help="folder of music for it, in place of --reference")
     own.add_argument(
         "--test-tones",
@@ -79,14 +80,14 @@ def main(arguments: argparse.Namespace) -> int:
     estimates = _systems(arguments.estimate)
     _check(arguments, estimates)
     if arguments.test_tones:
-        _test_tones(arguments)
+        _test_tones(arguments, _weights_file(arguments.weights))
         if arguments.data is None and arguments.reference is None:
             return 0
     reference: Path = arguments.reference or arguments.data
     failed: dict[Path, str] = {}
     if arguments.data is not None:
-        folder, failed = _reconstruct(arguments)
-        estimates = {arguments.weights.stem: folder, **estimates}
+        folder, failed = _reconstruct(arguments, _weights_file(arguments.weights))
+        estimates = {_name(arguments.weights): folder, **estimates}
     evaluation = evaluate(
         reference,
         estimates,
@@ -116,18 +117,32 @@ def _check(arguments: argparse.Namespace, estimates: dict[str, Path]) -> None:
     if arguments.reference is None and arguments.data is None and (arguments.estimate or not arguments.test_tones):
         raise UserError("give --reference and --estimate, or --weights and --data")
     # What would otherwise come to light after hours of reconstruction.
-    if arguments.weights is not None and not arguments.weights.exists():
-        raise UserError(f"no such file: {arguments.weights}; give the checkpoint of an autoencoder")
-    if arguments.weights is not None and arguments.weights.stem in estimates:
-        name = arguments.weights.stem
+    if arguments.reference is not None and not estimates:
+        raise UserError("nothing to evaluate; give at least one --estimate NAME=FOLDER")
+    if arguments.weights is not None and (name := _name(arguments.weights)) in estimates:
         raise UserError(f"--weights is evaluated under the name {name}; give --estimate {name}=… another one")
-    for path in estimates.values():
-        if not path.exists():
+    for path in (arguments.reference, arguments.data, *estimates.values()):
+        if path is not None and not path.exists():
             raise UserError(f"no such file or folder: {path}")
     check_processes(arguments.processes, jobs=1)
 
 
-def _test_tones(arguments: argparse.Namespace) -> None:
+def _name(weights: Path) -> str:
+    """The system's name in the results: of the file, or of the folder of an export or run."""
+    return weights.resolve().stem
+
+
+def _weights_file(given: Path) -> Path:
+    """The file that ``--weights`` stands for: it may be a folder or the name of a release."""
+    from ..weights import resolve
+
+    file = resolve(given)
+    if not file.exists():
+        raise UserError(f"no such file: {file}; give the checkpoint of an autoencoder")
+    return file
+
+
+def _test_tones(arguments: argparse.Namespace, weights: Path) -> None:
     import torch
     from tqdm import tqdm
 
@@ -137,7 +152,8 @@ def _test_tones(arguments: argparse.Namespace) -> None:
     from ..inference.precision import arithmetic, choose_device
 
     device = choose_device(arguments.device)
-    model = load_autoencoder(arguments.weights, device=str(device))
+    model = load_autoencoder(weights, device=str(device))
+    make_folder(arguments.out / "test_tones")
     with tqdm(unit="signal", disable=None) as bar:
 
         def process(signal: torch.Tensor) -> torch.Tensor:
@@ -155,17 +171,19 @@ def _test_tones(arguments: argparse.Namespace) -> None:
     print(f"test tones: {page}")
 
 
-def _reconstruct(arguments: argparse.Namespace) -> tuple[Path, dict[Path, str]]:
+def _reconstruct(arguments: argparse.Namespace, weights: Path) -> tuple[Path, dict[Path, str]]:
     from ..evaluate.reconstructions import reconstruct_folder
     from ..inference import Settings
 
     settings = Settings(
         subtype="float",
+        channels="downmix",  # as the measurement does with the references
         precision=arguments.precision,
         chunk_seconds=arguments.chunk_seconds,
         batch_size=arguments.batch_size,
     )
-    return reconstruct_folder(arguments.weights, arguments.data, arguments.out, settings, arguments.device)
+    name = _name(arguments.weights)
+    return reconstruct_folder(name, weights, arguments.data, arguments.out, settings, arguments.device)
 
 
 def _clips(text: str) -> tuple[int | None, bool]:

@@ -39,7 +39,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Measures, prints and writes."""
     from ..data.windows import data_config
     from ..encoding import latent_stats
-    from ..encoding.latent_files import make_folder, write_file
+    from ..encoding.latent_files import write_file
+    from ..report.atomic import make_folder
     from ..report.latents import save_latent_plot
     from ..report.tables import print_table
 

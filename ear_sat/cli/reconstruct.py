@@ -13,6 +13,7 @@ from ..errors import UserError
 from ..inference import Settings, plan_jobs, reconstruct_files, summarize
 from ..inference.precision import PRECISIONS, choose_device
 from ..inference.settings import CHANNELS, PEAKS, SUBTYPES
+from ..report.atomic import make_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,4 +86,5 @@ def main(arguments: argparse.Namespace) -> int:
     from .. import load_autoencoder
 
     model = load_autoencoder(arguments.weights, device=str(device))
+    make_folder(arguments.out)
     return 0 if summarize(reconstruct_files(model, jobs, settings, force=arguments.force)) else 1

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from ..errors import UserError
 
+#: Flags without a value.
+SWITCHES = ("--allow-partial", "--reuse-discriminator", "--compile")
+
 
 def get_parser() -> argparse.ArgumentParser:
     """The parser; defaults are those of :class:`ear_sat.host.options.TrainOptions`."""
@@ -92,8 +95,17 @@ def _ini_flags(path: Path) -> list[str]:
         items = dict(ini.items("DEFAULTS"))
     except (OSError, configparser.Error) as error:
         raise UserError(f"cannot read {path} as an INI file with a [DEFAULTS] section: {error}") from None
-    values = {key: value.strip().strip("\"'") for key, value in items.items()}
-    return [f"--{key.replace('_', '-')}={value}" for key, value in values.items() if value and key != "recover"]
+    flags = []
+    for key, value in ((f"--{key.replace('_', '-')}", value.strip().strip("\"'")) for key, value in items.items()):
+        if not value or key == "--recover":
+            continue
+        if key not in SWITCHES:
+            flags.append(f"{key}={value}")
+        elif value.lower() not in ini.BOOLEAN_STATES:
+            raise UserError(f"{key[2:]} in {path} must be true or false, not {value!r}")
+        elif ini.BOOLEAN_STATES[value.lower()]:
+            flags.append(key)
+    return flags
 
 
 def main(argv: Sequence[str] | None = None) -> int:

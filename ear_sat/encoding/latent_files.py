@@ -19,18 +19,6 @@ from ..errors import UserError
 from ..report.atomic import atomic_path, stale_files
 
 
-def make_folder(path: Path) -> None:
-    """Makes a folder and those above it; it may exist.
-
-    Raises:
-        UserError: it cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {path}: {error.strerror or error}; choose another --out") from None
-
-
 def write_file(path: Path, content: bytes) -> None:
     """Writes all of ``content`` or nothing.
 

@@ -16,8 +16,9 @@ from ..data.base import require_whole
 from ..data.windows import Window, WindowSet, open_windows
 from ..errors import UserError
 from ..models import Autoencoder
+from ..report.atomic import make_folder
 from .details import agree, versions
-from .latent_files import finished_windows, make_folder, remove_remnants, write_file
+from .latent_files import finished_windows, remove_remnants, write_file
 from .model_file import ModelFile, open_model
 from .posterior import check_precision, check_sample_size, choose_device
 from .ranks import Place, find_place, run_in_processes

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..report.atomic import atomic_path, stale_files
+from ..report.atomic import atomic_path, make_folder, stale_files
 from .measure import PairResult, measure_pair
 from .pairing import Pair
 
@@ -30,7 +30,7 @@ class ResultCache:
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.folder = folder
         self.settings = dict(settings)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         for file in stale_files(folder):
             file.unlink(missing_ok=True)
 

@@ -52,7 +52,8 @@ def pair_files(
 
     Folders are searched for audio files at any depth; names are compared without extension. Where several references
     differ in their extension only (a.wav, a.flac), each is known by its full name, and a.wav.mp3 or a.wav is its
-    estimate. Two single files are a pair whatever their names.
+    estimate. Where a.wav has no other estimate, a.wav.mp3 is it as well: ``ear-sat reconstruct`` calls it so beside a
+    file that is no reference (a.m4a). Two single files are a pair whatever their names.
 
     Args:
         reference: a folder, or one audio file.
@@ -109,7 +110,7 @@ def _match(
     for name, path in references.items():
         same = by_full_name.get(_full_name(path, reference))
         # A reference known by its full name, or one of several estimates: the same extension decides.
-        candidates = by_stem.get(name) or ([same] if same else [])
+        candidates = by_stem.get(name) or by_stem.get(_full_name(path, reference)) or ([same] if same else [])
         if not candidates:
             unmatched.append(Unmatched("reference", system, path, known.get(path, "has no estimate")))
             continue

@@ -10,12 +10,21 @@ from ..data.reading import SUFFIXES
 from ..errors import UserError
 from ..inference import Settings, plan_jobs, reconstruct_files
 from ..inference.precision import choose_device
+from ..report.atomic import make_folder
 
 
 def reconstruct_folder(
-    weights: Path, data: Path, out: Path, settings: Settings, device: str = "auto"
+    name: str, weights: Path, data: Path, out: Path, settings: Settings, device: str = "auto"
 ) -> tuple[Path, dict[Path, str]]:
     """Reconstructs the music in ``data`` below ``out``; finished files of an earlier run are kept.
+
+    Args:
+        name: of the model, with which the name of the folder begins.
+        weights: its file.
+        data: folder of music.
+        out: folder of the evaluation.
+        settings: how to reconstruct.
+        device: to compute on.
 
     Returns:
         the folder of the reconstructions, which is another one for other weights or settings, and the files that
@@ -26,7 +35,7 @@ def reconstruct_folder(
     """
     if not data.is_dir():
         raise UserError(f"no such folder: {data}; give a folder of music")
-    folder = out / "reconstructions" / f"{weights.stem}-{_digest(weights, settings)}"
+    folder = out / "reconstructions" / f"{name}-{_digest(weights, settings)}"
     # What only ffmpeg reads cannot be measured against: the evaluation lists it among the files that are not read.
     jobs = [job for job in plan_jobs([data], folder) if _is_ours(job.source, out)]
     for job in jobs:
@@ -35,6 +44,7 @@ def reconstruct_folder(
     from .. import load_autoencoder
 
     model = load_autoencoder(weights, device=str(choose_device(device)))
+    make_folder(folder)
     results = reconstruct_files(model, jobs, settings)
     failed = {
         result.job.source: f"could not be reconstructed: {'; '.join(result.notes)}"
@@ -47,10 +57,9 @@ def reconstruct_folder(
 
 
 def _digest(weights: Path, settings: Settings) -> str:
-    """Eight digits that differ for other weights (a file, or all files of a folder) and for other settings."""
-    files = sorted(weights.rglob("*")) if weights.is_dir() else [weights]
-    states = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
-    return hashlib.sha256(repr((states, asdict(settings))).encode()).hexdigest()[:8]
+    """Eight digits that differ for other weights and for other settings."""
+    state = (str(weights.resolve()), weights.stat().st_size, weights.stat().st_mtime_ns)
+    return hashlib.sha256(repr((state, asdict(settings))).encode()).hexdigest()[:8]
 
 
 def _is_ours(source: Path, out: Path) -> bool:

@@ -48,7 +48,10 @@ def create_training_wrapper(model_config: dict[str, Any], options: TrainOptions)
     if not (options.resume or options.ckpt_path):  # whose checkpoints bring the weights
         check_pretransform_weights(model)
     wrapper = create_training_wrapper_from_config(model_config, model)
-    if isinstance(wrapper, EarTrainingWrapper):
+    ours = isinstance(wrapper, EarTrainingWrapper)
+    if options.reuse_discriminator and not (ours and wrapper.discriminator is not None):
+        raise UserError("this training has no discriminator that could be continued; drop --reuse-discriminator")
+    if ours:
         start_discriminator(wrapper, options.pretrained_ckpt_path, options.reuse_discriminator)
         wrapper.accumulate = options.accum_batches
         if options.gradient_clip_val:
@@ -82,6 +85,12 @@ def create_loader(
         raise UserError("the data set is empty: its folders hold no file of the type it reads") from error
     if loader is None:  # the host's answer to a type it does not know
         raise choice_error("dataset_type", dataset_config["dataset_type"], [*DATASET_TYPES, *HOST_DATASET_TYPES])
+    dataset: Any = getattr(loader, "dataset", None)
+    if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__") and len(loader) == 0:
+        raise UserError(  # the host drops what does not fill a batch, and would end after no rounds as if all were well
+            f"the data set has {len(dataset)} items, fewer than a batch of {batch_size}: lower --batch-size, "
+            'or set "drop_last": false in the dataset config'
+        )
     return loader
 
 

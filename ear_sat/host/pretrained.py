@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..report.tables import print_table
-from ..weights import fit_partly, fit_strictly, read_checkpoint, read_tensors, resolve
+from ..weights import check_finite, fit_partly, fit_strictly, read_checkpoint, read_tensors, resolve
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,10 @@ def load_strictly(model: nn.Module, path: str | Path, what: str = "the model") -
     Raises:
         UserError: the file cannot be used, or keys are missing, unexpected or mis-shaped.
     """
-    fit_strictly(model, _state_for(model, path), str(path), what)
+    remedy = "use the model config it was made with, or ear-sat config --model-from to make one"
+    if _is_latent(model):
+        remedy = "use the model config it was made with; weights of its pretransform go to --pretransform-ckpt-path"
+    fit_strictly(model, _state_for(model, path), str(path), what, remedy=remedy)
 
 
 def load_partly(model: nn.Module, path: str | Path) -> None:
@@ -56,12 +59,20 @@ def start_discriminator(wrapper: Any, path: Path | None, reuse: bool) -> None:
         logger.warning("the discriminator starts from random weights: none was loaded from %s", path)
 
 
+def _is_latent(model: nn.Module) -> bool:
+    """Whether ``model`` works on latents; the host's autoencoders have the attribute too."""
+    return hasattr(model, "pretransform") and not hasattr(model, "encoder")
+
+
 def _state_for(model: nn.Module, path: str | Path) -> dict[str, Tensor]:
-    if not hasattr(model, "pretransform") or hasattr(model, "encoder"):
+    if not _is_latent(model):
         return read_checkpoint(path).state
-    every, _, _ = read_tensors(resolve(path))
+    file = resolve(path)
+    every, _, _ = read_tensors(file)
     prefix, averaged = "diffusion.", "diffusion_ema.ema_model."
     wrapped = {key[len(prefix) :]: value for key, value in every.items() if key.startswith(prefix)}
-    if not wrapped:
-        return every
-    return wrapped | {f"model.{k[len(averaged) :]}": v for k, v in every.items() if k.startswith(averaged)}
+    if wrapped:
+        wrapped |= {f"model.{k[len(averaged) :]}": v for k, v in every.items() if k.startswith(averaged)}
+    state = wrapped or every
+    check_finite(file, state)
+    return state

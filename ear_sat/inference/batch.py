@@ -14,6 +14,7 @@ from tqdm import tqdm
 from ..data import UnusableFileError
 from ..data.reading import reason_of
 from ..models import Autoencoder
+from ..report.atomic import stale_files
 from ..report.tables import print_table
 from .files import Job
 from .settings import Settings
@@ -44,6 +45,7 @@ def reconstruct_files(
         meter = _Meter(bar, sum(seconds.values()))
         for number, job in enumerate(waiting, start=1):
             bar.set_description_str(f"file {number} of {len(waiting)}")
+            _remove_remnants(job)
             expected = meter.done + seconds[job]
             results[job] = _attempt(model, job, settings, meter)
             # It failed early, its header was wrong, or ffmpeg read it and its length was not known before.
@@ -93,6 +95,13 @@ def _seconds(job: Job) -> float:
     except UnusableFileError:
         return 0.0
     return header.frames / header.sample_rate
+
+
+def _remove_remnants(job: Job) -> None:
+    """Removes what a killed run has left of this output; not of others, which another process may be writing now."""
+    for file in stale_files(job.output.parent):
+        if file.name.startswith(f".{job.output.name}."):
+            file.unlink(missing_ok=True)
 
 
 def _attempt(model: Autoencoder, job: Job, settings: Settings, meter: _Meter) -> Result:

@@ -1,4 +1,4 @@
-"""Files that are either the old version or the complete new one, whatever interrupts the writing."""
+"""Folders, and files that are either the old version or the complete new one, whatever interrupts the writing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,20 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from ..errors import UserError
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it; it may exist.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {path}: {error.strerror or error}; choose another --out") from None
 
 
 @contextlib.contextmanager

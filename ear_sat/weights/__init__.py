@@ -1,7 +1,7 @@
 """Files of weights: read, checked, converted, downloaded; released, exported or from training."""
 
 from .architecture import read_architecture
-from .checkpoint import Checkpoint, config_metadata, read_checkpoint, read_tensors, resolve
+from .checkpoint import Checkpoint, check_finite, config_metadata, read_checkpoint, read_tensors, resolve
 from .fit import Coverage, fit_partly, fit_strictly
 from .loading import Fitted, build_autoencoder, fit_checkpoint, load_autoencoder
 from .released import RELEASES, Release, download, sha256
@@ -15,6 +15,7 @@ __all__ = [
     "Fitted",
     "Release",
     "build_autoencoder",
+    "check_finite",
     "config_metadata",
     "download",
     "fit_checkpoint",

@@ -16,12 +16,13 @@ from ..errors import UserError
 from .released import RELEASES, download
 from .torch_file import read_file
 
+_PRETRANSFORM = "(its pretransform)"
 #: Prefix of the autoencoder's keys in a checkpoint → what that checkpoint is. The first that occurs counts.
 PREFIXES = {
     "autoencoder_ema.ema_model.": "training checkpoint (moving average)",
     "autoencoder.": "training checkpoint",
-    "diffusion.pretransform.model.": "training checkpoint of a diffusion model (its pretransform)",
-    "pretransform.model.": "diffusion model (its pretransform)",
+    "diffusion.pretransform.model.": f"training checkpoint of a diffusion model {_PRETRANSFORM}",
+    "pretransform.model.": f"diffusion model {_PRETRANSFORM}",
 }
 RELEASE, HOST, SAFETENSORS = "bare tensors (the released layout)", "stable-audio-tools checkpoint", "safetensors"
 #: Keys of a model config that describe the model; the training section stays with the run.
@@ -106,13 +107,17 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     every, metadata, kind = read_tensors(file)
     kind, state = _unwrapped(every, kind)
     _check_values(file, state)
-    config = file.with_name("model_config.json")
-    if "model_config" not in metadata and Path(path).is_dir() and config.is_file():
+    folder = Path(path).expanduser()  # of an export or a run
+    config = folder / "model_config.json"
+    if "model_config" not in metadata and folder.is_dir() and config.is_file():
         metadata = {**metadata, **config_metadata(load_json(config))}
     discriminator = {}
     if kind.startswith("training"):
         discriminator = {k[len(_DISCRIMINATOR) :]: v for k, v in every.items() if k.startswith(_DISCRIMINATOR)}
-    return Checkpoint(file, kind, state, metadata, discriminator)
+    checkpoint = Checkpoint(file, kind, state, metadata, discriminator)
+    if kind.endswith(_PRETRANSFORM):
+        checkpoint.metadata = _of_pretransform(checkpoint.model_config or {})
+    return checkpoint
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
@@ -172,6 +177,17 @@ def _unwrapped(every: Mapping[str, Tensor], kind: str) -> tuple[str, dict[str, T
     return kind, {(f"decoder.{k}" if k.startswith("transformers.") else k): v for k, v in every.items()}
 
 
+def _of_pretransform(diffusion: Mapping[str, Any]) -> dict[str, str]:
+    """Metadata of the autoencoder in a diffusion model, whose rounds and other settings are not the autoencoder's."""
+    config: Any = diffusion
+    for key in ("model", "pretransform", "config"):
+        config = config.get(key) if isinstance(config, Mapping) else None
+    known = {key: diffusion[key] for key in ("sample_rate", "audio_channels") if key in diffusion}
+    if isinstance(config, Mapping):
+        known["model"] = config
+    return config_metadata({"model_type": "autoencoder", **known}) if known else {}
+
+
 def _metadata(content: Mapping[Any, Any]) -> dict[str, str]:
     """Metadata of a torch file: ours (see :mod:`.writing`), or what our wrapper puts into a training checkpoint."""
     for stored in (content.get("metadata"), getattr(content, "ear_sat", None)):
@@ -207,8 +223,14 @@ def _check_values(path: Path, state: Mapping[str, Tensor]) -> None:
             f"{path}: {len(wrong)} of {len(state)} tensors are {kinds}, not float32 ({wrong[0]}{_more(wrong)}); "
             "get the float32 file, or convert the tensors with .float() and save them again"
         )
+    check_finite(path, state)
+
+
+def check_finite(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Raises :class:`UserError` if there is NaN or infinity in ``state``, the tensors of ``path``."""
     # aminmax hands NaN on and needs no temporary copy.
-    bad = [k for k, v in state.items() if v.numel() and not torch.stack(torch.aminmax(v)).isfinite().all()]
+    floats = {key: value for key, value in state.items() if value.is_floating_point() and value.numel()}
+    bad = [k for k, v in floats.items() if not torch.stack(torch.aminmax(v)).isfinite().all()]
     if bad:
         raise UserError(
             f"{path}: {len(bad)} of {len(state)} tensors hold NaN or infinite values ({bad[0]}{_more(bad)}); "

@@ -254,6 +254,9 @@ def test_all_pairs_failed(tmp_path, write, noise, evaluate_command):
         (["--weights", "absent.ckpt", "--test-tones"], "no such file: absent.ckpt"),
         (["--weights", "absent.ckpt", "--data", "REF"], "no such file: absent.ckpt"),
         (["--reference", "absent", "--estimate", "x=REF"], "no such file or folder: absent"),
+        (["--weights", "REF/a.wav", "--test-tones", "--reference", "REF"], "nothing to evaluate"),
+        (["--weights", "REF/a.wav", "--test-tones", "--data", "absent"], "no such file or folder: absent"),
+        (["--weights", "REF", "--test-tones"], "is a folder without model.safetensors"),
     ],
 )
 def test_user_errors_are_one_line(tmp_path, noise, write, capsys, arguments, message):
@@ -270,6 +273,12 @@ def test_out_is_a_file(tmp_path, noise, write, evaluate_command, capsys):
     assert evaluate_command("--reference", target, "--estimate", f"x={target}", "--out", target) == 1
     assert "is a file; give a folder" in capsys.readouterr().err
     assert soundfile.info(target).frames == 4410
+
+
+def test_out_below_a_file(tmp_path, noise, write, evaluate_command, capsys):
+    target = write(tmp_path / "a.wav", noise(0, 0.1))
+    assert evaluate_command("--reference", target, "--estimate", f"x={target}", "--out", target / "out") == 1
+    assert "cannot make the folder" in capsys.readouterr().err
 
 
 def test_additional_metrics_see_what_the_frozen_ones_do_not(tmp_path, noise, write, evaluate_command):

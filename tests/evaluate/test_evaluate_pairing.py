@@ -44,6 +44,14 @@ def test_by_relative_path_without_extension(tmp_path):
     ]
 
 
+def test_a_reconstruction_that_keeps_its_extension_beside_a_file_that_is_no_reference(tmp_path):
+    reference = touch(tmp_path / "ref", "a.wav", "a.m4a", "b.wav")
+    system = touch(tmp_path / "A", "a.wav.wav", "b.wav")
+    assert found(reference, system) == [("a", "A", "a.wav", "a.wav.wav"), ("b", "A", "b.wav", "b.wav")]
+    touch(system, "a.flac")
+    assert found(reference, system)[0] == ("a", "A", "a.wav", "a.flac")
+
+
 def test_unmatched_of_either_side_is_named(tmp_path):
     reference = touch(tmp_path / "ref", "both.wav", "only.wav")
     system = touch(tmp_path / "A", "both.wav", "sub/both.wav")

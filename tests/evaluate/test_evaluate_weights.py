@@ -2,6 +2,7 @@
 
 import json
 
+import numpy
 import pytest
 import soundfile
 import torch
@@ -112,3 +113,36 @@ def test_test_tones(tmp_path, evaluate_command, weights, capsys):
     assert json.loads((folder / "test_tones.json").read_text())["sample_rate"] == 44100
     assert len(list(folder.glob("*.png"))) == 4
     assert "THD" in capsys.readouterr().out and not (tmp_path / "out" / "report.html").exists()
+
+
+def test_names_of_releases_and_folders_of_weights(tmp_path, noise, write, evaluate_command, weights, monkeypatch):
+    """A release goes by its name, the folder of an export by its own; neither is the name of a file."""
+    write(tmp_path / "music" / "a.wav", noise(0, 0.3))
+    monkeypatch.setattr("ear_sat.weights.checkpoint.download", lambda name: weights)
+    export = tmp_path / "my_export"
+    export.mkdir()
+    (export / "model.ckpt").write_bytes(b"weights")
+    for given, name in (("44k", "44k"), (export, "my_export")):
+        out = tmp_path / f"out-{name}"
+        arguments = ("--weights", given, "--data", tmp_path / "music", "--device", "cpu", "--audio", "none")
+        assert evaluate_command(*arguments, "--out", out) == 0
+        (made,) = (out / "reconstructions").iterdir()
+        assert made.name.startswith(f"{name}-") and list(results(out)["systems"]) == [name]
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_the_work(tmp_path, evaluate_command, weights, capsys):
+    arguments = ("--weights", weights, "--test-tones", "--device", "cpu")
+    assert evaluate_command(*arguments, "--out", weights / "out") == 1
+    assert "cannot make the folder" in capsys.readouterr().err
+
+
+def test_surround_is_mixed_down_on_both_sides(tmp_path, noise, write, evaluate_command, weights):
+    """There is no choice of channels here: what is measured is the stereo mix of the reference."""
+    six = numpy.concatenate([noise(seed, 0.3) for seed in range(3)], axis=1)
+    write(tmp_path / "music" / "a.wav", six)
+    arguments = ("--weights", weights, "--data", tmp_path / "music", "--device", "cpu", "--audio", "none")
+    assert evaluate_command(*arguments, "--out", tmp_path / "out") == 0
+    found = results(tmp_path / "out")
+    assert found["systems"]["tiny"]["measured"] == 1 and not found["unmatched"]
+    (made,) = (tmp_path / "out" / "reconstructions").rglob("*.wav")
+    assert soundfile.info(made).channels == 2

@@ -214,3 +214,14 @@ def test_released_configs_take_the_released_architecture(name):
     phases = config["training"]["phases"]
     assert phases[0]["generator"] is False
     assert all("lr" not in phase and "lr_milestones" not in phase for phase in phases)  # a constant rate
+
+
+def test_an_ini_file_turns_switches_on_and_off(tmp_path, released, capsys):
+    """``--config-file`` may hold any flag, those without a value too."""
+    ini = tmp_path / "flags.ini"
+    ini.write_text("[DEFAULTS]\nallow_partial = true\nreuse_discriminator = off\ncompile = 'no'\nrecover = true\n")
+    assert run(tmp_path, finetune_config(), "--config-file", ini) == 1
+    assert "--allow-partial goes with --pretrained-ckpt-path" in capsys.readouterr().err
+    ini.write_text("[DEFAULTS]\nallow_partial = maybe\n")
+    assert run(tmp_path, finetune_config(), "--config-file", ini) == 1
+    assert "allow-partial in" in (line := capsys.readouterr().err) and "must be true or false, not 'maybe'" in line

@@ -25,12 +25,12 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def refused(folder, capsys, config, data):
+def refused(folder, capsys, config, data, batch_size=1):
     """The error line of the script, which must have left no run folder."""
     (folder / "tiny.json").write_text(json.dumps(config), encoding="utf-8")
     (folder / "data.json").write_text(json.dumps(data), encoding="utf-8")
     flags = ["--model-config", "tiny.json", "--dataset-config", "data.json", "--pretransform-ckpt-path", "vae.ckpt"]
-    flags += ["--batch-size", "1", "--num-workers", "0", "--accelerator", "cpu", "--max-steps", "1"]
+    flags += ["--batch-size", str(batch_size), "--num-workers", "0", "--accelerator", "cpu", "--max-steps", "1"]
     assert errors.run(lambda: train.main(flags)) == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(lines) == 1 and not (folder / "runs").exists()
@@ -63,6 +63,13 @@ def test_a_missing_condition_is_named(folder, capsys):
     config["model"]["conditioning"]["configs"][0]["id"] = "tempo"
     line = refused(folder, capsys, config, AUDIO)
     assert "conditioned on tempo, which the data set's items do not have" in line
+
+
+def test_fewer_latents_than_a_batch(folder, capsys):
+    """The host drops the only batch, and the run would end after no rounds as if all were well."""
+    data = write_latents(folder / "latents", audio(2), autoencoder())
+    line = refused(folder, capsys, ldm_config(pre_encoded=True), data, batch_size=5)
+    assert "the data set has 2 items, fewer than a batch of 5: lower --batch-size" in line
 
 
 def test_latents_that_cannot_be_read(folder, capsys):

@@ -189,3 +189,22 @@ def test_a_continued_run_brings_the_weights(tmp_path):
     assert stored["global_step"] == 3
     for key, value in autoencoder().state_dict().items():
         assert torch.equal(stored["state_dict"][f"diffusion.pretransform.model.{key}"], value)
+
+
+def test_a_diffusion_model_to_start_from_must_be_one(tmp_path, capsys):
+    """Its pretransform's weights have a flag of their own; NaN is found; there is no discriminator to continue."""
+    torch.save({"state_dict": autoencoder().state_dict()}, "vae.ckpt")
+    weights = ("--pretransform-ckpt-path", "vae.ckpt")
+    assert call("--pretrained-ckpt-path", "vae.ckpt") == 1
+    assert "weights of its pretransform go to --pretransform-ckpt-path" in capsys.readouterr().err
+
+    state = create_model_from_config(ldm_config()).state_dict()
+    torch.save({"state_dict": state}, "ldm.ckpt")
+    assert call("--pretrained-ckpt-path", "ldm.ckpt", "--reuse-discriminator", *weights) == 1
+    assert "no discriminator that could be continued; drop --reuse-discriminator" in capsys.readouterr().err
+
+    key = next(key for key in state if key.startswith("model.") and state[key].is_floating_point())
+    torch.save({"state_dict": {**state, key: torch.full_like(state[key], float("nan"))}}, "ldm.ckpt")
+    assert call("--pretrained-ckpt-path", "ldm.ckpt", *weights) == 1
+    assert "hold NaN or infinite values" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()

@@ -260,6 +260,27 @@ def test_an_interruption_leaves_nothing_half_written(
     assert not torch.is_inference_mode_enabled()
 
 
+def test_a_killed_run_leaves_nothing_behind_the_next_one(
+    command: Callable[..., int], identity_model: Any, write: Write, tmp_path: Path
+) -> None:
+    write("a.wav", (1000, 2))
+    (tmp_path / "out").mkdir()
+    for name in (".a.wav.4711.tmp", ".b.wav.4711.tmp"):  # the second is another process's, for all we know
+        (tmp_path / "out" / name).write_bytes(b"RIFF")
+    assert command(identity_model()) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".b.wav.4711.tmp", "a.wav"]
+
+
+def test_out_that_is_a_file_is_one_line(
+    command: Callable[..., int], identity_model: Any, write: Write, tmp_path: Path, capsys: Any
+) -> None:
+    write("a.wav", (1000, 2))
+    (tmp_path / "out").write_text("a file where a folder should be")
+    assert command(identity_model()) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: cannot make the folder") and not captured.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -194,6 +194,42 @@ def test_config_from_weights_says_what_it_assumes(tmp_path: Path, command: Calla
     assert config["model"]["downsampling_ratio"] == 15
 
 
+def test_config_from_weights_keeps_parts_frozen(run: Path, command: Callable[..., Any]) -> None:
+    """Else a decoder-only fine-tuning would train the encoder too."""
+    result = command("config", BASE.with_name("ear_vae_finetune_decoder.json"), "--model-from", run)
+    model = json.loads(result.out)["model"]
+    assert model["encoder"]["requires_grad"] is False and "requires_grad" not in model["decoder"]
+    assert model["encoder"]["config"]["strides"] == [2, 4]
+
+
+@pytest.mark.parametrize("name", ["ear_ldm", "ear_ldm_demo_inpaint", "ear_ldm_demo_uncond"])
+def test_config_from_weights_of_a_diffusion_model(name: str, run: Path, command: Callable[..., Any]) -> None:
+    """Its pretransform is what the weights describe; the rest of the model stays."""
+    path = BASE.with_name(f"{name}.json")
+    config, base = json.loads(command("config", path, "--model-from", run).out), json.loads(path.read_text("utf-8"))
+    pretransform = config["model"]["pretransform"]
+    assert config["sample_rate"] == 22050 and config["training"] == base["training"]
+    assert config["model"] == {**base["model"], "pretransform": pretransform}
+    assert pretransform == {**base["model"]["pretransform"], "config": pretransform["config"]}
+    built = ear_sat.models.Autoencoder.from_config({**config, "model": pretransform["config"]})
+    built.load_state_dict(a_model().state_dict(), strict=True)
+
+
+def test_config_from_weights_needs_a_place(run: Path, tmp_path: Path, command: Callable[..., Any]) -> None:
+    (tmp_path / "lm.json").write_text('{"model_type": "lm", "model": {}}')
+    result = command("config", tmp_path / "lm.json", "--model-from", run)
+    assert result.code == 1 and result.err.startswith("error: --model-from needs the config of an autoencoder")
+
+
+def test_config_out(tmp_path: Path, command: Callable[..., Any]) -> None:
+    assert command("config", BASE, "--out", tmp_path / "new" / "a.json").code == 0
+    assert json.loads((tmp_path / "new" / "a.json").read_text("utf-8")) == json.loads(BASE.read_text("utf-8"))
+    result = command("config", BASE, "--out", tmp_path / "new" / "a.json" / "b.json")
+    assert result.code == 1 and result.err.startswith(f"error: cannot write {tmp_path}")
+    result = command("config", BASE, "--diff", BASE, "--out", tmp_path / "b.json")
+    assert result.code == 1 and "drop --out" in result.err and not (tmp_path / "b.json").exists()
+
+
 # -- without the host -------------------------------------------------------------------------------------------------
 
 

@@ -75,7 +75,7 @@ def test_the_model_is_ready(tmp_path: Path) -> None:
         ("run", "training checkpoint", 7),
         ("safetensors", "safetensors", None),
         ("hub", "safetensors", None),
-        ("diffusion_training", "training checkpoint of a diffusion model (its pretransform)", 3),
+        ("diffusion_training", "training checkpoint of a diffusion model (its pretransform)", None),
         ("diffusion", "diffusion model (its pretransform)", None),
     ],
 )
@@ -87,6 +87,32 @@ def test_what_a_file_is(form: str, kind: str, rounds: int | None, tmp_path: Path
     assert all(torch.equal(value, checkpoint.state[key]) for key, value in model.state_dict().items())
     expected = {"convs.0.bias", "convs.0.weight"} if form in ("training", "training_ema", "run") else set()
     assert set(checkpoint.discriminator) == expected
+
+
+@pytest.mark.parametrize("place", ["export", "run", "embedded"])
+def test_the_autoencoder_of_a_diffusion_model(place: str, tmp_path: Path) -> None:
+    """What its config says of the pretransform counts; its own rounds and settings are not the autoencoder's."""
+    config = config_of(latent=64, transformer={"depth": 1, "dim_heads": 64}, sample_rate=22050)
+    model = tiny(latent=64, transformer={"depth": 1, "dim_heads": 64})
+    pretransform = {"type": "autoencoder", "config": config["model"]}
+    diffusion = {**config, "model_type": "diffusion_cond", "sample_size": 8, "model": {"pretransform": pretransform}}
+    file = write_as("diffusion_training", model.state_dict(), tmp_path)
+    content = torch.load(file, weights_only=True)
+    if place == "embedded":
+        torch.save({**content, "model_config": diffusion}, file)
+    else:
+        (tmp_path / "checkpoints").mkdir()
+        torch.save(content, tmp_path / ("model.ckpt" if place == "export" else "checkpoints/last.ckpt"))
+        (tmp_path / "model_config.json").write_text(json.dumps(diffusion), encoding="utf-8")
+        file = tmp_path
+    checkpoint = read_checkpoint(file)
+    stored = checkpoint.model_config
+    assert checkpoint.rounds is None and stored is not None
+    assert stored == {key: config[key] for key in stored} and stored["model_type"] == "autoencoder"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing has to be assumed
+        loaded = ear_sat.load_autoencoder(file)
+    assert all(torch.equal(a, b) for a, b in zip(outputs(loaded), outputs(model), strict=True))
 
 
 def test_the_moving_average_is_preferred(tmp_path: Path) -> None:
