@@ -1,10 +1,11 @@
 """Times training and the reconstruction losses against stable-audio-tools as shipped.
 
-    python scripts/bench.py [--only step,losses] [--repeats 3] [--json bench.json]
+    python scripts/bench.py [--only step,losses,data] [--repeats 3] [--json bench.json]
 
 step: one generator and one discriminator update; networks of the same widths, windows and data. Each repeat is a fresh
 process per side, host and ear in turn. losses: our bundle with every term against the host's spectral losses, forward
-and backward, in turn in one process.
+and backward, in turn in one process. data: one crop of 65,536 samples from synthesised stereo tracks, flac and mp3, by
+the host's SampleDataset and by ear_audio, in turn, with one worker process each.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def stft_lists(sizes: str, hops: str, windows: list[int]) -> dict[str, Any]:
     return {sizes: windows, hops: [window // 4 for window in windows], "win_lengths": windows}
 
 
-SIDES, BENCHMARKS = ("host", "ear"), ("step", "losses")
+SIDES, BENCHMARKS = ("host", "ear"), ("step", "losses", "data")
 SAMPLE_RATE, LATENT_DIM, HOP = 44100, 64, 1024
 #: The host's stock windows.
 DISCRIMINATOR_WINDOWS, LOSS_WINDOWS = [2048, 1024, 512, 256, 128], [2048, 1024, 512, 256, 128, 64, 32]
@@ -65,10 +66,11 @@ def get_parser() -> argparse.ArgumentParser:
     add("--filters", type=int, default=32, help="width of the discriminator (default: %(default)s)")
     add("--batch", type=int, default=2, help="stereo clips (default: %(default)s)")
     add("--samples", type=int, default=32768, help=f"clip length, a multiple of {HOP} (default: %(default)s)")
+    add("--track-seconds", type=int, default=240, help="length of a track of the part data (default: %(default)s)")
     add("--threads", type=int, help="CPU threads (default: torch's)")
     add("--device", choices=tuple(WARM_UP), default="cpu")
     add("--precision", choices=("32", "bf16-mixed"), default="32", help="of the update (default: %(default)s)")
-    add("--side", choices=(*SIDES, "losses"), help=argparse.SUPPRESS)
+    add("--side", choices=(*SIDES, "losses", "data"), help=argparse.SUPPRESS)
     return parser
 
 
@@ -200,7 +202,12 @@ def run_child(args: argparse.Namespace) -> None:
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UserError("torch sees no CUDA device; use --device cpu")
     torch.set_num_threads(args.threads or torch.get_num_threads())
-    result = run_losses(args) if args.side == "losses" else run_step(args.side, args)
+    if args.side == "data":
+        from bench_data import run_data
+
+        result = run_data(args.repeats, args.track_seconds)
+    else:
+        result = run_losses(args) if args.side == "losses" else run_step(args.side, args)
     result["threads"] = torch.get_num_threads()
     result["gpu"] = torch.cuda.get_device_name() if args.device == "cuda" else None
     print("\n" + json.dumps(result), flush=True)
@@ -263,7 +270,7 @@ def check(args: argparse.Namespace) -> list[str]:
 def report(results: dict[str, Any], args: argparse.Namespace) -> None:
     columns = ["", "host s", "ear s", "host/ear time", "fastest of each", "host MiB", "ear MiB", "ear/host memory"]
     rows = []
-    for name, r in ((name, results[name]) for name in BENCHMARKS if name in results):
+    for name, r in ((name, r) for name, r in results.items() if "median_speed_ratio" in r):
         seconds, memory = ([r[side].get(f"median_{key}") for side in SIDES] for key in ("seconds", "peak_memory_mib"))
         rows.append([name, *seconds, r["median_speed_ratio"], r["fastest_speed_ratio"], *memory, r.get("memory_ratio")])
     sizes = f"{args.batch} × {args.samples} stereo samples, {args.channels} channels, {args.filters} filters"
@@ -272,6 +279,7 @@ def report(results: dict[str, Any], args: argparse.Namespace) -> None:
         f"Medians. step, {args.precision}: one generator and one discriminator update; peak memory above the imports"
         + (", as allocated on the GPU." if args.device == "cuda" else "."),
         "losses, float32: forward and backward; every term of ours against the host's spectral losses.",
+        f"data: one stereo crop of 65,536 samples from a track of {args.track_seconds} s, one worker.",
     ]
     print_table(sizes, columns, rows, notes)
 
@@ -285,9 +293,12 @@ def main() -> int:
         return 0
     results: dict[str, Any] = {"settings": {**vars(args), "json": str(args.json)}, "machine": machine()}
     for name in only:
-        results[name] = bench_step(args, argv) if name == "step" else spawn("losses", argv)
-        results["machine"] |= {key: results[name].pop(key) for key in ("threads", "gpu")}
-        add_ratios(results[name])
+        result = bench_step(args, argv) if name == "step" else spawn(name, argv)
+        results["machine"] |= {key: result.pop(key) for key in ("threads", "gpu")}
+        parts = result if name == "data" else {name: result}  # data has a part for each format
+        for part in parts.values():
+            add_ratios(part)
+        results |= parts
     report(results, args)
     if args.json is not None:
         args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

@@ -22,7 +22,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_both_sides_of_both_benchmarks_are_measured(tmp_path):
     file = tmp_path / "bench.json"
-    sizes = ("--channels", 4, "--filters", 4, "--batch", 1, "--samples", 8192)
+    sizes = ("--channels", 4, "--filters", 4, "--batch", 1, "--samples", 8192, "--track-seconds", 2)
     done = run(*sizes, "--repeats", 1, "--threads", 1, "--json", file)
     assert done.returncode == 0, done.stderr
     results = json.loads(file.read_text())

@@ -4,9 +4,11 @@ from .base import CropDataset, Sample
 from .demo import DemoDataset
 from .folder import FolderDataset, collect_left_out
 from .loader import DATASET_TYPES, collate, create_dataloader, create_dataset, held_out_config
+from .manifest import read_manifest
 from .reading import AudioFile, UnusableFileError, find_audio_files, mix_channels, open_header, read_crop, read_frames
 from .sampler import EpochSampler
 from .synth import synthesise_track
+from .table import FileTable
 
 __all__ = [
     "DATASET_TYPES",
@@ -14,6 +16,7 @@ __all__ = [
     "CropDataset",
     "DemoDataset",
     "EpochSampler",
+    "FileTable",
     "FolderDataset",
     "Sample",
     "UnusableFileError",
@@ -27,5 +30,6 @@ __all__ = [
     "open_header",
     "read_crop",
     "read_frames",
+    "read_manifest",
     "synthesise_track",
 ]

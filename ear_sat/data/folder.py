@@ -1,4 +1,4 @@
-"""Crops from folders of audio files, where one bad file never stops a run."""
+"""Crops from audio files in folders or manifests, where one bad file never stops a run."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from ..config import check_choice, check_keys
+from ..config import check_choice
 from ..errors import UserError
+from .augment import Augmentation
 from .base import CropDataset, Sample, is_silent, require_flag, require_whole
 from .metadata import CustomMetadata
-from .reading import SUFFIXES, AudioFile, UnusableFileError, find_audio_files, mix_channels, open_header, read_crop
+from .reading import AudioFile, UnusableFileError, mix_channels, read_crop
+from .shares import Shares
+from .sources import open_source
+from .table import FileTable
 
 logger = logging.getLogger(__name__)
 
@@ -27,35 +31,40 @@ _OTHER_FILES = 100  # tried at random in place of a file that gives nothing, bef
 
 
 class FolderDataset(CropDataset):
-    """Crops from all audio files below some folders; JSON ``dataset_type`` "ear_audio".
+    """Crops from all audio files below some folders, or of some manifests; JSON ``dataset_type`` "ear_audio".
 
-    Only the crop is decoded, not the file. Files that cannot be used are left out with a reason, at construction (from
-    their headers) or when a crop is read; :attr:`left_out` maps their paths to the reasons. A worker process has its
-    own copy of it, so each sample carries in ``info["left_out"]`` the "path: reason" lines that are new since this
-    worker's last sample; :func:`collect_left_out` gathers them.
+    Only the crop is decoded, not the file, and it equals the slice of the decoded file. Files that cannot be used are
+    left out with a reason, at construction (from their headers or manifest rows) or when a crop is read;
+    :attr:`left_out` maps their paths to the reasons. A worker process has its own copy of it, so each sample carries in
+    ``info["left_out"]`` the "path: reason" lines that are new since this worker's last sample;
+    :func:`collect_left_out` gathers them.
 
     A silent crop, one with NaN or infinite samples, or one that the metadata function rejects is drawn again from the
-    same file, at most ``max_redraws`` times; after that another file takes its place, and a file that gave only
-    non-finite crops is left out. Item ``i`` of epoch ``e`` is a function of (seed, e, i); only when files turn out bad
-    in some parts and not in others does it matter what was read before.
+    same file, at most ``max_redraws`` times; after that another file takes its place, if possible of the same entry of
+    ``datasets``, and a file that gave only non-finite crops is left out. Item ``i`` of epoch ``e`` is a function of
+    (seed, e, i); only when files turn out bad in some parts and not in others does it matter what was read before.
 
     Args:
-        datasets: entries {"path": folder, "id"?: name, "custom_metadata_module"?: Python file with the host's
-            ``get_custom_metadata(info, audio)``; a true "__reject__" in the dict it returns rejects the crop}.
+        datasets: entries {"id"?: name, "path"?: folder, "manifest"?: .csv or .parquet file, "decisions"?: values of the
+            manifest's column ``decision`` that are used (["keep"]), "weight"?: share of the crops relative to the other
+            entries', "custom_metadata_module"?: Python file with the host's ``get_custom_metadata(info, audio)``; a
+            true "__reject__" in the dict it returns rejects the crop}. With both, relative paths of the manifest start
+            from the folder. Without any weight every file has an equal share.
         sample_size, sample_rate, channels: given by the program; see :class:`CropDataset`. Other rates are resampled
             (soxr HQ), mono is copied to both channels, stereo averaged for one channel, 5.1 downmixed per ITU-R BS.775.
         seed: another seed gives other crops.
         random_crop: false takes the crops at fixed places, evenly spaced from the beginning to the end of the file, a
             single one at the beginning.
-        crops_per_file: crops taken from each file per epoch.
+        crops_per_file: crops taken from each file per epoch; with weights, on average over all files.
         silence_threshold_db: crops whose peak in dBFS is below this are silent; null accepts every crop.
         max_redraws: bound on the further draws from one file.
         split: ``"all"`` files, or one of two disjoint parts: ``"held_out"``, the share ``held_out_share`` of the files
             (at least one), chosen by the hash of their names, and ``"train"``, the others.
         held_out_share: see ``split``.
+        gain_db, flip_polarity, swap_channels: random changes, off by default; see :class:`Augmentation`.
 
     Raises:
-        UserError: a folder is missing or without a usable audio file, or every file is silent.
+        UserError: a folder or manifest is missing or without a usable audio file, or every file is silent.
     """
 
     def __init__(
@@ -72,6 +81,9 @@ class FolderDataset(CropDataset):
         max_redraws: int = 8,
         split: str = "all",
         held_out_share: float = 0.1,
+        gain_db: Sequence[float] | None = None,
+        flip_polarity: bool = False,
+        swap_channels: bool = False,
     ) -> None:
         super().__init__(seed=seed, sample_size=sample_size, sample_rate=sample_rate, channels=channels)
         self.random_crop = require_flag("random_crop", random_crop)
@@ -80,51 +92,24 @@ class FolderDataset(CropDataset):
         if isinstance(silence_threshold_db, bool) or not isinstance(silence_threshold_db, int | float | None):
             raise UserError(f"silence_threshold_db must be a number or null, not {silence_threshold_db!r}")
         self.silence_threshold_db = -np.inf if silence_threshold_db is None else float(silence_threshold_db)
+        self.augmentation = Augmentation(gain_db, flip_polarity, swap_channels)
         if isinstance(datasets, str | Mapping) or not isinstance(datasets, Sequence) or not datasets:
             raise UserError('datasets must be a list of at least one {"id": …, "path": folder}')
-        self.files: list[AudioFile] = []
         self.left_out: dict[str, str] = {}
         self._unreported: list[str] = []
-        self._roots: list[tuple[Path, CustomMetadata | None]] = []
-        self._root_of: list[int] = []  # per file, an index into _roots
-        for number, entry in enumerate(datasets):
-            self._add_folder(f"datasets[{number}]", entry)
+        sources = [open_source(f"datasets[{n}]", entry, self._leave_out) for n, entry in enumerate(datasets)]
+        self._roots: list[tuple[Path, CustomMetadata | None]] = [(source.root, source.metadata) for source in sources]
+        self.files = FileTable(file for source in sources for file in source.files)
+        self._root_of = np.repeat(np.arange(len(sources)), [len(source.files) for source in sources])
         if check_choice("split", split, SPLITS) != "all":
             self._keep_split(split, held_out_share)
+        self._shares = Shares(self._root_of, [source.weight for source in sources], self.crops_per_file)
         self._require_sound()
         self._unreported.clear()  # the main process has these in left_out already
         if self.left_out:
             path, reason = next(iter(self.left_out.items()))
             logger.warning("left out %d audio files; the first: %s: %s", len(self.left_out), path, reason)
-        hours = sum(file.frames / file.sample_rate for file in self.files) / 3600
-        logger.info("%d audio files, %.1f hours", len(self.files), hours)
-
-    def _add_folder(self, what: str, entry: object) -> None:
-        if not isinstance(entry, Mapping) or not isinstance(entry.get("path"), str | Path):
-            raise UserError(f'{what} must be {{"id": …, "path": folder}}, not {entry!r}')
-        check_keys(what, entry, ("id", "path", "custom_metadata_module"))
-        root = Path(entry["path"]).expanduser()
-        if not root.is_dir():
-            raise UserError(f"{what}: no such folder: {root}; give the path of a folder with audio files")
-        paths = find_audio_files(root)
-        if not paths:
-            raise UserError(
-                f"{what}: no audio files in {root}; looked for {' '.join(SUFFIXES)}, also in its subfolders"
-            )
-        usable = []
-        for path in paths:
-            try:
-                usable.append(open_header(path))
-            except UnusableFileError as error:
-                self._leave_out(path, str(error))
-        if not usable:
-            count = "its only audio file is" if len(paths) == 1 else f"none of its {len(paths)} audio files is"
-            state = "unusable" if len(paths) == 1 else "usable; the first"
-            raise UserError(f"{what}: {root}: {count} {state}: {paths[0]}: {self.left_out[paths[0]]}")
-        self.files += usable
-        self._root_of += [len(self._roots)] * len(usable)
-        module = entry.get("custom_metadata_module")
-        self._roots.append((root, None if module is None else CustomMetadata(str(module))))
+        logger.info("%d audio files, %.1f hours", len(self.files), self.files.seconds / 3600)
 
     def _keep_split(self, split: str, share: float) -> None:
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
@@ -137,8 +122,7 @@ class FolderDataset(CropDataset):
         )
         count = min(len(names) - 1, math.ceil(share * len(names)))
         kept = sorted(order[:count] if split == "held_out" else order[count:])
-        self.files = [self.files[i] for i in kept]
-        self._root_of = [self._root_of[i] for i in kept]
+        self.files, self._root_of = self.files.select(kept), self._root_of[kept]
 
     def _require_sound(self) -> None:
         """Reads crops until one is not silent: one crop of the first file, for any usual folder."""
@@ -159,7 +143,7 @@ class FolderDataset(CropDataset):
         raise self._nothing_left()
 
     def items_per_pass(self) -> int:
-        return len(self.files) * self.crops_per_file
+        return len(self._shares)
 
     def __getitem__(self, index: int) -> Sample:
         began = time.perf_counter()
@@ -179,10 +163,14 @@ class FolderDataset(CropDataset):
         return sample
 
     def _order(self, index: int) -> Iterator[int]:
-        """Item ``index``'s own file, then the others in a random order."""
-        own = index % len(self.files)
+        """Item ``index``'s own file, then the others in a random order, those of the same share first."""
+        own, _ = self._shares.file_and_turn(index, self.epoch)
         yield own
-        yield from (int(n) for n in self.item_rng(index, 0).permutation(len(self.files)) if n != own)
+        rng, group = self.item_rng(index, 0), self._shares.group_of(index)
+        yield from (int(n) for n in rng.permutation(self._shares.groups[group]) if n != own)
+        for other, files in enumerate(self._shares.groups):
+            if other != group:
+                yield from (int(n) for n in rng.permutation(files))
 
     def _first_sample(self, numbers: Iterable[int], index: int, everywhere: bool, rejected: list[str]) -> Sample | None:
         """The first acceptable crop of the files ``numbers``, either of a few drawn ones or of all there are."""
@@ -191,7 +179,7 @@ class FolderDataset(CropDataset):
             if file.path in self.left_out:
                 continue
             starts = self._grid(file) if everywhere else self._draws(file, number, index)
-            sample = self._sample_of(number, starts, rejected)
+            sample = self._sample_of(number, starts, index, rejected)
             if sample is not None:
                 return sample
         return None
@@ -201,8 +189,8 @@ class FolderDataset(CropDataset):
         if last == 0:
             return [0]
         if not self.random_crop:
-            turn = index // len(self.files) % self.crops_per_file
-            return [round(turn * last / max(1, self.crops_per_file - 1))]
+            _, turn = self._shares.file_and_turn(index, self.epoch)
+            return [round(turn % self.crops_per_file * last / max(1, self.crops_per_file - 1))]
         rng = self.item_rng(index, 1, number)
         return (int(rng.integers(0, last + 1)) for _ in range(1 + self.max_redraws))
 
@@ -211,7 +199,7 @@ class FolderDataset(CropDataset):
         last = max(0, file.length_at(self.sample_rate) - self.sample_size)
         return [*range(0, last, self.sample_size), last]
 
-    def _sample_of(self, number: int, starts: Iterable[int], rejected: list[str]) -> Sample | None:
+    def _sample_of(self, number: int, starts: Iterable[int], index: int, rejected: list[str]) -> Sample | None:
         """The first acceptable crop of file ``number`` among ``starts``; appends to ``rejected``."""
         file, (root, metadata) = self.files[number], self._roots[self._root_of[number]]
         tried, finite = 0, 0
@@ -228,6 +216,7 @@ class FolderDataset(CropDataset):
             audio = mix_channels(audio, self.channels)
             if is_silent(audio, self.silence_threshold_db):
                 continue
+            audio = self.augmentation(audio, self.item_rng(index, 2))
             relpath = str(Path(file.path).relative_to(root))
             total = file.length_at(self.sample_rate)
             sample = self.sample(audio, path=file.path, relpath=relpath, start=start, total=total)

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from ..config import build, check_keys, choice_error, parameter_names
 from ..errors import UserError
+from .augment import AUGMENTATION_KEYS
 from .base import CropDataset, Sample, require_flag, require_whole
 from .demo import DemoDataset
 from .folder import FolderDataset
@@ -89,9 +90,7 @@ def create_dataloader(
             times,
         )
         dataset.repeat(times)
-    # at_least: several ranks share the items, and how many is not known before the trainer starts.
-    at_least = batch_size if drop_last else 1
-    sampler = EpochSampler(dataset, shuffle=shuffle, seed=dataset.seed, at_least=at_least)
+    sampler = EpochSampler(dataset, shuffle=shuffle, seed=dataset.seed, batch_size=batch_size if drop_last else 1)
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -107,6 +106,8 @@ def create_dataloader(
 def held_out_config(dataset_config: Mapping[str, Any]) -> dict[str, Any] | None:
     """The config of the music that training on ``dataset_config`` never sees; None where it sets none aside.
 
+    It is measured as it is, every file equally: without augmentation and without the weights of sources.
+
     >>> held_out_config({"dataset_type": "ear_demo"})["split"], held_out_config({"dataset_type": "ear_audio"})
     ('held_out', None)
     """
@@ -114,4 +115,12 @@ def held_out_config(dataset_config: Mapping[str, Any]) -> dict[str, Any] | None:
     split = dataset_config.get("split", "train" if kind == "ear_demo" else "all")
     if kind not in DATASET_TYPES or split != "train":
         return None
-    return {**dataset_config, "split": "held_out", "drop_last": False}
+    plain = {key: value for key, value in dataset_config.items() if key not in AUGMENTATION_KEYS}
+    entries = plain.get("datasets")
+    if isinstance(entries, list):
+        plain["datasets"] = [_unweighted(entry) if isinstance(entry, Mapping) else entry for entry in entries]
+    return {**plain, "split": "held_out", "drop_last": False}
+
+
+def _unweighted(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key != "weight"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
+
+from .mp3 import cut_mp3
+from .seeking import decoding_start
 
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif")
 
@@ -67,6 +71,16 @@ def reason_of(error: Exception) -> str:
     return str(text).removeprefix("Error : ").strip().rstrip(".")
 
 
+class _Stream(soundfile.SoundFile):
+    """A file that is read on from where it was.
+
+    ``SoundFile.read`` ends with a seek to where it is already: flac decodes a block again, mp3 decoders start anew.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
 def _skip(file: soundfile.SoundFile, frames: int) -> int:
     """Decodes and drops up to ``frames`` frames; returns how many there were."""
     done = 0
@@ -87,23 +101,29 @@ def open_header(path: str, channels: Collection[int] = (1, 2, 6)) -> AudioFile:
     try:
         if Path(path).stat().st_size == 0:
             raise UnusableFileError("the file is empty (0 bytes)")
-        with soundfile.SoundFile(path) as file:
+        with _Stream(path) as file:
             frames = file.frames if 0 <= file.frames < _UNKNOWN_LENGTH else _skip(file, _UNKNOWN_LENGTH)
             header = AudioFile(path, frames, file.samplerate, file.channels)
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         raise UnusableFileError(f"not readable as audio ({reason_of(error)})") from error
-    if header.frames == 0:
-        raise UnusableFileError("it holds no samples")
-    if header.channels not in channels:
-        raise UnusableFileError(f"it has {header.channels} channels; mono, stereo and 5.1 are supported")
+    check_usable(header, channels)
     return header
+
+
+def check_usable(file: AudioFile, channels: Collection[int] = (1, 2, 6)) -> None:
+    """Raises :class:`UnusableFileError` for no samples or a number of channels that is not in ``channels``."""
+    if file.frames < 1:
+        raise UnusableFileError("it holds no samples")
+    if file.channels not in channels:
+        raise UnusableFileError(f"it has {file.channels} channels; mono, stereo and 5.1 are supported")
 
 
 def read_frames(file: AudioFile, start: int, frames: int) -> np.ndarray:
     """Frames ``start`` … ``start + frames`` as float32 (n, channels), n less only where the file ends.
 
-    Only these frames are decoded; where the format cannot seek, the file is decoded up to them. Exact for wav, aiff and
-    flac; libsndfile 1.2.2 sometimes lands 128 frames late in Ogg Vorbis, most often near the end.
+    Equal, bit for bit, to the slice of the file decoded in one call. Only these frames are decoded, with as many before
+    them as the format needs (:mod:`.mp3`, :mod:`.seeking`); where it cannot seek, the file is decoded up to them. The
+    file is opened for each call: kept open, a flac crop took 1.6 ms instead of 1.8, and mp3 would differ in last bits.
 
     Raises:
         UnusableFileError: a read error, a changed format, or the file ends before its header says.
@@ -111,16 +131,12 @@ def read_frames(file: AudioFile, start: int, frames: int) -> np.ndarray:
     expected = min(frames, file.frames - start)
     try:
         Path(file.path).stat()  # its message is better than libsndfile's "System error"
-        with soundfile.SoundFile(file.path) as handle:
+        with _Stream(file.path) as handle:
             if (handle.samplerate, handle.channels) != (file.sample_rate, file.channels):
                 raise UnusableFileError("its sample rate or channel count changed since the data set was opened")
-            try:
-                handle.seek(start)
-                audio = handle.read(frames, dtype="float32", always_2d=True)
-            except (RuntimeError, ValueError):
-                audio = np.zeros((0, file.channels), np.float32)
+            audio = _read_from(handle, start, frames)
         if len(audio) == 0 < expected:  # cannot seek, or cannot seek there: decode from the beginning
-            with soundfile.SoundFile(file.path) as handle:
+            with _Stream(file.path) as handle:
                 _skip(handle, start)
                 audio = handle.read(frames, dtype="float32", always_2d=True)
     except (OSError, RuntimeError, ValueError, TypeError) as error:
@@ -130,6 +146,27 @@ def read_frames(file: AudioFile, start: int, frames: int) -> np.ndarray:
             f"truncated: it ends at frame {start + len(audio)}, but its header promises {file.frames}"
         )
     return audio
+
+
+def _read_from(handle: _Stream, start: int, frames: int) -> np.ndarray:
+    """The frames from a newly opened file; none where it cannot seek."""
+    frames = min(frames, max(0, handle.frames - start))
+    piece = None
+    if handle.subtype == "MPEG_LAYER_III":
+        piece = cut_mp3(Path(handle.name), start, frames, handle.samplerate, handle.frames)
+    try:
+        if piece is not None:
+            with _Stream(io.BytesIO(piece[0])) as cut:
+                _skip(cut, piece[1])
+                audio = cut.read(frames, dtype="float32", always_2d=True)
+            if len(audio) == frames:
+                return audio
+        first = decoding_start(handle, start)
+        handle.seek(first)
+        _skip(handle, start - first)
+        return handle.read(frames, dtype="float32", always_2d=True)
+    except (RuntimeError, ValueError):
+        return np.zeros((0, handle.channels), np.float32)
 
 
 def read_crop(file: AudioFile, start: int, size: int, sample_rate: int) -> np.ndarray:

@@ -20,6 +20,8 @@ def quiet() -> None:
     """Silences advice that does not apply: we split data among ranks, count rounds and save by ourselves."""
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*you have no `val_dataloader`.*|.*but have no `val_dataloader`.*")
+    # DataOrder goes on where the data were.
+    warnings.filterwarnings("ignore", message=".*resuming from a checkpoint that ended before the epoch ended.*")
     warnings.filterwarnings("ignore", message=".*`torch.nn.utils.weight_norm` is deprecated.*")
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.*")
     warnings.filterwarnings("ignore", category=FutureWarning, module=".*stable_audio_tools.*")

@@ -19,6 +19,7 @@ from ..errors import UserError
 from .building import create_loader, create_training_wrapper, required
 from .callbacks import LeftOutFiles, Progress, RunCheckpoint
 from .checkpoint_io import check_readable, newest_readable
+from .data_order import DataOrder
 from .demo_callback import EarDemoCallback
 from .diffusion_data import check_loader
 from .finish import finish, finish_host
@@ -81,7 +82,8 @@ def train(options: TrainOptions) -> RunFolder:
     if max_rounds is None and ours:
         max_rounds = wrapper.schedule.total_steps
     left_out = LeftOutFiles()
-    callbacks = [Progress(max_rounds), RunCheckpoint(run, options.checkpoint_every, options.save_top_k), demo, left_out]
+    saving = RunCheckpoint(run, options.checkpoint_every, options.save_top_k)
+    callbacks = [Progress(max_rounds), DataOrder(loader), saving, demo, left_out]
     table = None
     try:
         if ours:

@@ -10,7 +10,7 @@ import torch
 from data_test_audio import RATE, music
 
 from ear_sat.config import check_keys, parameter_names
-from ear_sat.data import DATASET_TYPES, DemoDataset, EpochSampler, collect_left_out, create_dataloader
+from ear_sat.data import DATASET_TYPES, DemoDataset, EpochSampler, collect_left_out, create_dataloader, held_out_config
 from ear_sat.errors import UserError
 
 DEMO = {"dataset_type": "ear_demo", "tracks": 2, "seconds": 1.0, "crops_per_track": 4}
@@ -41,9 +41,9 @@ def test_epochs_differ_and_are_reproducible():
     assert not any(torch.equal(a, b) for a in first for b in second)
     assert all(torch.equal(a, b) for a, b in zip(first + second, batches(two) + batches(two), strict=True))
     resumed = loader()
-    resumed.sampler.load_state_dict({"epoch": 1})
+    resumed.sampler.set_epoch(1)
     assert all(torch.equal(a, b) for a, b in zip(second, batches(resumed), strict=True))
-    assert resumed.sampler.state_dict() == {"epoch": 2}
+    assert resumed.sampler.state_dict() == {"epoch": 2, "used": 0, "items": 8, "world_size": 1}
 
 
 def test_without_shuffle_every_pass_is_the_same():
@@ -104,7 +104,7 @@ def test_ranks_are_disjoint_and_of_equal_length():
         assert len(first) == len(second) == 11 and len({*first, *second}) == 22
     orders = [list(EpochSampler(range(50), seed=seed)) for seed in (0, 1)]
     assert orders[0] != orders[1] and sorted(orders[0]) == list(range(50))
-    few = [list(EpochSampler(range(3), rank=rank, world_size=2, at_least=4)) for rank in (0, 1)]
+    few = [list(EpochSampler(range(3), rank=rank, world_size=2, batch_size=4)) for rank in (0, 1)]
     assert [len(items) for items in few] == [4, 4] and {*few[0], *few[1]} == {0, 1, 2}
 
 
@@ -123,6 +123,8 @@ def test_sampler_refuses_impossible_ranks():
             EpochSampler(range(4), **wrong)
     with pytest.raises(ValueError, match="at least one item"):
         EpochSampler([])
+    with pytest.raises(ValueError, match="batch_size"):
+        EpochSampler(range(4), batch_size=0)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +164,20 @@ def test_shipped_configs_have_valid_keys(path):
         check_keys(path.name, config, ["dataset_type", "drop_last", *names])
     else:
         assert config["dataset_type"] == "wds" and all(set(entry) == {"id", "path"} for entry in config["datasets"])
+
+
+def test_what_is_held_out_is_measured_as_it_is():
+    entries = [{"id": "a", "path": "music", "weight": 3}]
+    config = {"dataset_type": "ear_audio", "datasets": entries, "split": "train", "gain_db": [-6, 0], "seed": 4}
+    before = copy.deepcopy(config)
+    assert held_out_config(config) == {
+        "dataset_type": "ear_audio",
+        "datasets": [{"id": "a", "path": "music"}],
+        "split": "held_out",
+        "drop_last": False,
+        "seed": 4,
+    }
+    assert config == before
 
 
 def test_shipped_demo_configs_do_not_overlap():

@@ -1,5 +1,6 @@
 """A crop read by seeking equals the slice of the decoded file."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ from data_test_audio import music
 
 from ear_sat.data import (
     AudioFile,
-    FolderDataset,
     UnusableFileError,
     find_audio_files,
     mix_channels,
@@ -19,45 +19,22 @@ from ear_sat.data import (
     read_frames,
 )
 
-RECORDINGS = Path(__file__).parents[2].parent / "shared" / "audio" / "train"
+RATES = (22050, 32000, 44100, 48000, 96000)
+PAIRS = [*itertools.permutations(RATES, 2), (8000, 16000), (11025, 44100), (192000, 44100)]
 
 
-@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.aiff", "a.ogg", "a.mp3"])
-def test_crop_equals_slice(write, name):
-    path = write(name, music(3.0))
-    whole, _ = soundfile.read(path, dtype="float32", always_2d=True)
-    header = open_header(str(path))
-    assert (header.frames, header.sample_rate, header.channels) == (len(whole), 16000, 2)
-    for start in (0, 1, 20011, len(whole) - 4096):
-        crop, expected = read_frames(header, start, 4096), whole[start : start + 4096]
-        if path.suffix in (".ogg", ".mp3"):  # decoders with state: the last bit may differ
-            assert np.allclose(crop, expected, rtol=0, atol=1e-6)
-        else:
-            assert np.array_equal(crop, expected)
-    assert len(read_frames(header, len(whole) - 10, 4096)) == 10
-
-
-def test_opus_in_ogg(write):
-    path = write("dummy.wav").with_name("a.opus")
-    soundfile.write(path, music(2.0, rate=48000), 48000, format="OGG", subtype="OPUS")
-    whole, _ = soundfile.read(path, dtype="float32", always_2d=True)
-    assert np.array_equal(read_frames(open_header(str(path)), 50000, 4096), whole[50000:54096])
-
-
-@pytest.mark.parametrize(
-    "theirs, ours", [(8000, 16000), (48000, 44100), (44100, 48000), (96000, 22050), (11025, 44100)]
-)
+@pytest.mark.parametrize("theirs, ours", PAIRS)
 def test_resampled_crop_equals_slice_of_resampled_file(write, theirs, ours):
-    audio = music(2.0, rate=theirs)
+    audio = music(1.3, rate=theirs)
     header = open_header(str(write("a.wav", audio, rate=theirs)))
     whole = soxr.resample(audio, theirs, ours).T
     total = header.length_at(ours)
     assert abs(total - whole.shape[1]) <= 1
-    for start in (0, 17, total // 2 + 1, total - 5000):
+    for start in (0, 1, 17, total // 3, total // 2 + 1, total - 5000):
         crop = read_crop(header, start, 5000, ours)
         assert crop.shape == (2, 5000) and crop.dtype == np.float32
         error = np.abs(crop - whole[:, start : start + 5000]).max()
-        assert error < 3e-5, "−90 dBFS: the context either side covers the resampler's filter"
+        assert error < 1e-5, "−100 dBFS: the context either side covers the resampler's filter"
     assert abs(read_crop(header, 0, 10 * total, ours).shape[1] - total) <= 1
 
 
@@ -66,17 +43,20 @@ def test_file_that_cannot_seek_is_decoded_up_to_the_crop(write, monkeypatch):
     header = open_header(str(path))
     expected = read_frames(header, 600001, 1000)
 
-    seek, calls = soundfile.SoundFile.seek, []
+    reads = []
+    read = soundfile.SoundFile.read
 
-    def no_seek(self, frames, *args):  # soundfile's read() seeks too, to update its position
-        calls.append(frames)
-        if len(calls) == 1:
-            raise soundfile.LibsndfileError(39)
-        return seek(self, frames, *args)
+    def no_seek(self, frames, *args):
+        raise soundfile.LibsndfileError(39)
+
+    def count(self, frames, *args, **kwargs):
+        reads.append(frames)
+        return read(self, frames, *args, **kwargs)
 
     monkeypatch.setattr(soundfile.SoundFile, "seek", no_seek)
+    monkeypatch.setattr(soundfile.SoundFile, "read", count)
     assert np.array_equal(read_frames(header, 600001, 1000), expected)
-    assert calls[0] == 600001 and len(calls) > 3, "several blocks were skipped"
+    assert len(reads) == 4 and sum(reads) == 601001, "three blocks were skipped"
 
 
 def test_mixing_channels():
@@ -132,20 +112,3 @@ def test_a_file_that_ends_early(write):
     wav = open_header(str(write("b.wav", music(1.0))))
     estimated = AudioFile(wav.path, wav.frames + 500, wav.sample_rate, wav.channels)
     assert len(read_frames(estimated, wav.frames - 1000, 1500)) == 1000
-
-
-@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="the recordings are not beside this checkout")
-def test_real_recordings(tmp_path):
-    source = sorted(RECORDINGS.glob("*.mp3"))[-1]
-    whole, rate = soundfile.read(source, dtype="float32", always_2d=True, frames=20 * 44100)
-    assert np.array_equal(read_frames(open_header(str(source)), 300000, 65536), whole[300000:365536])
-    for name in ("cut.wav", "cut.flac"):
-        soundfile.write(tmp_path / name, whole, rate, subtype="PCM_16")
-        decoded, _ = soundfile.read(tmp_path / name, dtype="float32", always_2d=True)
-        middle = len(decoded) // 2
-        crop = read_frames(open_header(str(tmp_path / name)), middle, 65536)
-        assert np.array_equal(crop, decoded[middle : middle + 65536])
-    recordings = FolderDataset([{"id": "music", "path": str(RECORDINGS)}], 65536, 44100)
-    assert not recordings.left_out and len(recordings) == len(list(RECORDINGS.glob("*.mp3")))
-    audio, info = recordings[0]
-    assert audio.shape == (2, 65536) and 0.01 < audio.abs().max() <= 1 and info["padding_mask"].all()

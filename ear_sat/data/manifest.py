@@ -1,0 +1,130 @@
+"""Manifests: tables of audio files, CSV or Parquet, that save opening every file to learn its length."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from .reading import AudioFile, UnusableFileError, check_usable
+
+logger = logging.getLogger(__name__)
+
+#: Columns that are read, where they exist; further ones are left alone.
+COLUMNS = ("path", "frames", "duration", "sample_rate", "channels", "decision")
+Row = dict[str, Any]
+
+
+def read_manifest(
+    manifest: Path,
+    leave_out: Callable[[str, str], None],
+    folder: Path | None = None,
+    decisions: Sequence[str] = ("keep",),
+) -> tuple[Path, list[AudioFile]]:
+    """The files of a manifest that are to be used.
+
+    Args:
+        manifest: ``.csv`` or ``.parquet`` with the columns ``path``, ``frames`` (samples per channel) or ``duration``
+            (seconds), ``sample_rate`` (Hz) and ``channels``, and optionally ``decision``.
+        leave_out: called with path and reason for a row whose file cannot be used.
+        folder: what relative paths start from; by default the manifest's own folder.
+        decisions: rows with another decision are not used; without that column all are.
+
+    Returns:
+        a folder that holds all files of the manifest, used or not (``folder``, if it does), and the files to use.
+
+    Raises:
+        UserError: no such file, a missing column, or no row to use.
+    """
+    if not manifest.is_file():
+        raise UserError(f"no such manifest: {manifest}; give the path of a .csv or .parquet file")
+    start = os.path.abspath(manifest.parent if folder is None else folder)  # noqa: PTH100 - removes ".." as well
+    skipped: Counter[str] = Counter()
+    files, first, last = [], "", ""
+    for row in _rows(manifest):
+        path = os.path.normpath(os.path.join(start, str(row["path"])))  # noqa: PTH118 - an absolute path stays
+        holder = os.path.dirname(path) + os.sep  # noqa: PTH120
+        first, last = min(first or holder, holder), max(last, holder)
+        decision = row.get("decision", decisions[0])
+        if decision not in decisions:
+            skipped[str(decision)] += 1
+            continue
+        try:
+            files.append(_file(path, row))
+        except UnusableFileError as error:
+            leave_out(path, str(error))
+    if skipped:
+        words = ", ".join(f"{count} '{decision}'" for decision, count in skipped.most_common())
+        logger.info("%s: rows not used: %s", manifest, words)
+    if not files:
+        why = f"; their decisions: {', '.join(skipped)}" if skipped else ""
+        raise UserError(f"{manifest} has no usable row with the decision {' or '.join(decisions)}{why}")
+    # All folders lie between the least and the greatest, so one that holds these two holds all.
+    root = Path(os.path.commonpath([first, last]))
+    return Path(start) if folder is not None and root.is_relative_to(start) else root, files
+
+
+def _rows(manifest: Path) -> Iterator[Row]:
+    if manifest.suffix.lower() in (".parquet", ".pq"):
+        yield from _parquet_rows(manifest)
+        return
+    if manifest.suffix.lower() != ".csv":
+        raise UserError(f"a manifest must be a .csv or .parquet file, not {manifest}")
+    try:
+        with manifest.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            reader = csv.DictReader(file)
+            _check_columns(manifest, reader.fieldnames or ())
+            yield from reader
+    except (OSError, csv.Error) as error:
+        raise UserError(f"cannot read the manifest {manifest}: {error}") from error
+
+
+def _parquet_rows(manifest: Path) -> Iterator[Row]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise UserError(
+            f"{manifest} is a Parquet file, which needs pyarrow; run: pip install 'ear-sat[parquet]', or give a .csv"
+        ) from None
+    try:
+        file = parquet.ParquetFile(manifest)
+        _check_columns(manifest, file.schema_arrow.names)
+        columns = [name for name in COLUMNS if name in file.schema_arrow.names]
+        for batch in file.iter_batches(columns=columns):
+            yield from batch.to_pylist()
+    except (ArrowException, OSError) as error:
+        raise UserError(f"cannot read the manifest {manifest}: {error}") from error
+
+
+def _check_columns(manifest: Path, names: Sequence[str]) -> None:
+    missing = [name for name in ("path", "sample_rate", "channels") if name not in names]
+    if "frames" not in names and "duration" not in names:
+        missing.append("frames (or duration)")
+    if missing:
+        raise UserError(f"the manifest {manifest} lacks the column {', '.join(missing)}; it has {', '.join(names)}")
+
+
+def _file(path: str, row: Row) -> AudioFile:
+    rate, channels, frames = (_number(row.get(name)) for name in ("sample_rate", "channels", "frames"))
+    if frames is None:
+        seconds = _number(row.get("duration"))
+        frames = None if seconds is None or rate is None else seconds * rate
+    if rate is None or channels is None or frames is None or rate < 1:
+        raise UnusableFileError("its row of the manifest lacks the length, sample rate or channels")
+    file = AudioFile(path, round(frames), round(rate), round(channels))
+    check_usable(file)
+    return file
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
