@@ -81,8 +81,9 @@ def plain(value: Any, what: str) -> Any:
 
 
 def finished_windows(out: Path) -> set[str]:
-    """Names of the windows that exist, in the folder of whichever rank."""
-    return {file.stem for folder in _rank_folders(out) for file in folder.glob("*.npy") if file.name[0] != "."}
+    """Names of the windows that exist with both files, in the folder of whichever rank."""
+    found = (file for folder in _rank_folders(out) for file in folder.glob("*.npy") if file.name[0] != ".")
+    return {file.stem for file in found if file.with_suffix(".json").exists()}
 
 
 def remove_remnants(out: Path, ranks: Container[int] | None = None) -> None:

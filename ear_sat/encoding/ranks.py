@@ -17,7 +17,9 @@ from ..errors import UserError
 
 Job = TypeVar("Job")
 
-#: Launcher → variables of rank, number of ranks, and rank on this machine.
+#: Launcher → variables of rank, number of ranks, and rank on this machine. SLURM's batch script, which is one process,
+#: has them too; only srun, which starts one per task, sets the variable of a step.
+_SLURM_STEP = "SLURM_STEP_ID"
 _VARIABLES = {
     "torchrun": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
     "SLURM": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
@@ -40,12 +42,14 @@ def find_place(environment: Mapping[str, str] | None = None) -> Place:
     Raises:
         UserError: the variables are not whole numbers that go together.
 
-    >>> find_place({"SLURM_PROCID": "3", "SLURM_NTASKS": "4"})
+    >>> find_place({"SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_STEP_ID": "0"})
     Place(rank=3, size=4, local_rank=0, launcher='SLURM')
     """
     environment = os.environ if environment is None else environment
     for launcher, (rank_name, size_name, local_name) in _VARIABLES.items():
         if rank_name not in environment or size_name not in environment:
+            continue
+        if launcher == "SLURM" and _SLURM_STEP not in environment:
             continue
         try:
             rank, size = int(environment[rank_name]), int(environment[size_name])

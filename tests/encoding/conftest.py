@@ -25,7 +25,8 @@ def _one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def _no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"):
+    slurm = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_STEP_ID")
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", *slurm):
         monkeypatch.delenv(name, raising=False)
 
 

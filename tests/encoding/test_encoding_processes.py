@@ -45,6 +45,7 @@ def test_launchers_split_the_files(encode, monkeypatch, names):
     for rank in range(4):  # the fourth has nothing to do
         monkeypatch.setenv(names[0], str(rank))
         monkeypatch.setenv(names[1], "4")
+        monkeypatch.setenv("SLURM_STEP_ID", "0")
         results.append(encode("many"))
     assert [result.written for result in results] == [3, 1, 1, 0]
     assert files(results[0].out) == whole and (results[0].out / "2").is_dir()
@@ -52,6 +53,8 @@ def test_launchers_split_the_files(encode, monkeypatch, names):
 
 def test_places(monkeypatch):
     assert find_place({}) == Place() and find_place({"RANK": "1"}) == Place()
+    # The script that sbatch runs is one process, whatever number of tasks was asked for.
+    assert find_place({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}) == Place()
     both = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "SLURM_PROCID": "0", "SLURM_NTASKS": "9"}
     assert find_place(both) == Place(1, 2, 1, "torchrun")
     for rank, size in (("2", "2"), ("-1", "2"), ("x", "2"), ("0", "0")):
