@@ -10,12 +10,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..compute import PRECISIONS
 from ..errors import UserError
 from ..evaluate import Evaluation, evaluate
 from ..evaluate.engine import check_processes
 from ..evaluate.run import DEFAULT_CLIPS
 from ..evaluate.tables import print_published, print_summary
-from ..inference.precision import PRECISIONS
 from ..metrics import METRICS
 from ..models.reconstruction import DEFAULT_CHUNK_SECONDS
 from ..report.atomic import make_folder
@@ -147,9 +147,9 @@ def _test_tones(arguments: argparse.Namespace, weights: Path) -> None:
     from tqdm import tqdm
 
     from .. import load_autoencoder
+    from ..compute import arithmetic, choose_device
     from ..evaluate.tone_measurement import measure_tones
     from ..evaluate.tone_report import save_tone_report, tone_tables
-    from ..inference.precision import arithmetic, choose_device
 
     device = choose_device(arguments.device)
     model = load_autoencoder(weights, device=str(device))

@@ -3,54 +3,61 @@
 from __future__ import annotations
 
 import argparse
+import ast
+import importlib
+import importlib.util
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from . import (
-    balance,
-    config,
-    convert,
-    download,
-    errors,
-    evaluate,
-    export,
-    inspect,
-    latent_stats,
-    pre_encode,
-    reconstruct,
-    run,
-)
+from . import errors
 
-#: name → module with ``add_arguments(parser)`` and ``main(arguments) -> int``.
+#: name → module here with ``add_arguments(parser)`` and ``main(arguments) -> int``; its docstring is the help.
 COMMANDS = {
-    "run": run,
-    "balance": balance,
-    "config": config,
-    "download": download,
-    "inspect": inspect,
-    "convert": convert,
-    "export": export,
-    "latent-stats": latent_stats,
-    "pre-encode": pre_encode,
-    "reconstruct": reconstruct,
-    "evaluate": evaluate,
+    "run": "run",
+    "balance": "balance",
+    "config": "config",
+    "download": "download",
+    "inspect": "inspect",
+    "convert": "convert",
+    "export": "export",
+    "latent-stats": "latent_stats",
+    "pre-encode": "pre_encode",
+    "reconstruct": "reconstruct",
+    "evaluate": "evaluate",
 }
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+def load(name: str) -> Any:
+    """The module of a command."""
+    return importlib.import_module(f".{COMMANDS[name]}", __package__)
+
+
+def get_parser(chosen: str | None = None) -> argparse.ArgumentParser:
+    """The parser; only the ``chosen`` command has its arguments, since importing all modules takes seconds."""
     parser = argparse.ArgumentParser(prog="ear-sat", description="εar-VAE for stable-audio-tools.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, module in COMMANDS.items():
-        summary = (module.__doc__ or "").strip().splitlines()[0].split(": ", 1)[-1]
-        module.add_arguments(commands.add_parser(name, help=summary, description=module.__doc__))
+    for name in COMMANDS:
+        text = _docstring(name)
+        command = commands.add_parser(name, help=text.splitlines()[0].split(": ", 1)[-1], description=text)
+        if name == chosen:
+            load(name).add_arguments(command)
     return parser
+
+
+def _docstring(name: str) -> str:
+    spec = importlib.util.find_spec(f".{COMMANDS[name]}", __package__)
+    assert spec is not None and spec.origin is not None
+    return ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses and calls one command; returns the exit code."""
-    arguments = get_parser().parse_args(argv)
-    return errors.run(lambda: COMMANDS[arguments.command].main(arguments))
+    argv = sys.argv[1:] if argv is None else list(argv)
+    chosen = argv[0] if argv and argv[0] in COMMANDS else None
+    arguments = get_parser(chosen).parse_args(argv)
+    return errors.run(lambda: load(arguments.command).main(arguments))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..compute import PRECISIONS, choose_device
 from ..errors import UserError
 from ..inference import Settings, plan_jobs, reconstruct_files, summarize
-from ..inference.precision import PRECISIONS, choose_device
 from ..inference.settings import CHANNELS, PEAKS, SUBTYPES
 from ..report.atomic import make_folder
 

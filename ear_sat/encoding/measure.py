@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ..compute import choose_device
 from ..data.base import require_whole
 from ..data.windows import WindowSet, open_windows
 from ..errors import UserError
 from ..models import Autoencoder
 from .details import versions
 from .model_file import open_model
-from .posterior import check_sample_size, choose_device
+from .posterior import check_sample_size
 from .statistics import Moments, kl_per_channel
 from .stream import Encoded, encode_windows
 

@@ -1,19 +1,17 @@
-"""Audio to the posterior of the latents: device, precision, and the readable end of what can go wrong."""
+"""Audio to the posterior of the latents, and the readable end of what can go wrong."""
 
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import check_choice
+from ..compute import arithmetic
 from ..errors import UserError
 from ..models import Autoencoder
 
-PRECISIONS: dict[str, torch.dtype | None] = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 DEFAULT_SECONDS = 30.0
 
 
@@ -46,55 +44,13 @@ def check_sample_size(sample_size: int | None, sample_rate: int, hop: int) -> in
     return sample_size
 
 
-def choose_device(name: str, turn: int = 0) -> torch.device:
-    """The device called ``name``: "auto", "cpu", "cuda", "cuda:1", …
-
-    Args:
-        name: "auto" is CUDA where there is a GPU, else the CPU.
-        turn: number of this process on its machine; "cuda" and "auto" deal the GPUs out by it.
-
-    Raises:
-        UserError: there is no such device.
-
-    >>> choose_device("cpu")
-    device(type='cpu')
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"unknown device '{name}'; use auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if count == 0:
-            raise UserError(f"the device {name} was asked for, but torch sees no GPU; use --device cpu")
-        if device.index is None:
-            return torch.device("cuda", turn % count)
-        if device.index >= count:
-            raise UserError(f"there is no device {name}: torch sees {count}; use cuda:0 to cuda:{count - 1}")
-    elif device.type == "mps" and not torch.backends.mps.is_available():
-        raise UserError("the device mps was asked for, but this machine has none; use --device cpu")
-    return device
-
-
-def check_precision(precision: str, device: torch.device) -> str:
-    """``precision`` if it is one of :data:`PRECISIONS` and the device has it, else raises :class:`UserError`."""
-    check_choice("precision", precision, PRECISIONS)
-    if precision == "16" and device.type == "cpu":
-        raise UserError("precision 16 needs a GPU; use 32 or bf16 on the CPU")
-    return precision
-
-
 def encode_posterior(model: Autoencoder, audio: Tensor, precision: str = "32") -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of the latents.
-
-    On GPUs since Ampere, torch computes float32 convolutions in TF32 unless told otherwise, here as in training.
 
     Args:
         model: in eval mode, on any device.
         audio: (batch, channels, samples) in [−1, 1], whole latent frames.
-        precision: of the arithmetic; see :data:`PRECISIONS`.
+        precision: see :func:`ear_sat.compute.arithmetic`.
 
     Returns:
         two of (batch, latent_dim, frames), float32, on the CPU.
@@ -102,8 +58,8 @@ def encode_posterior(model: Autoencoder, audio: Tensor, precision: str = "32") -
     Raises:
         UserError: not enough memory.
     """
-    device, dtype = next(model.parameters()).device, PRECISIONS[precision]
-    with torch.inference_mode(), nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype):
+    device = next(model.parameters()).device
+    with torch.inference_mode(), arithmetic(device, precision):
         try:
             _, info = model.encode(audio.to(device), return_info=True)
             return info["mean"].float().cpu(), info["std"].float().cpu()

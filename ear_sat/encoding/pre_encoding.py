@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ..compute import PRECISIONS, choose_device
+from ..config import check_choice
 from ..data.base import require_whole
 from ..data.windows import Window, WindowSet, open_windows
 from ..errors import UserError
@@ -20,7 +22,7 @@ from ..report.atomic import make_folder
 from .details import agree, versions
 from .latent_files import finished_windows, remove_remnants, write_file
 from .model_file import ModelFile, open_model
-from .posterior import check_precision, check_sample_size, choose_device
+from .posterior import check_sample_size
 from .ranks import Place, find_place, run_in_processes
 from .worker import Event, Job, encode_job
 
@@ -106,7 +108,8 @@ def pre_encode(
     require_whole("--seed", seed, at_least=0)
     if limit == 0:
         raise UserError("--limit must be a whole number of at least 1, not 0")
-    check_precision(precision, choose_device(device))
+    check_choice("precision", precision, PRECISIONS)
+    choose_device(device)
     place = find_place()
     file, model = open_model(weights, sample_rate)
     sample_size = check_sample_size(sample_size, file.sample_rate, file.hop)

@@ -59,7 +59,7 @@ def encode_windows(
         model: in eval mode.
         windows: what to encode.
         batch_size: windows at a time. Results of different batch sizes may differ in their last bits.
-        precision: see :data:`ear_sat.encoding.posterior.PRECISIONS`.
+        precision: see :func:`ear_sat.compute.arithmetic`.
 
     Raises:
         UserError: a custom metadata function fails, or the memory does not suffice.

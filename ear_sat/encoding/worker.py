@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import torch
 
+from ..compute import choose_device
 from ..data.windows import WindowSet
 from ..models import Autoencoder
 from .latent_files import write_window
 from .model_file import open_model
-from .posterior import check_precision, choose_device, draw
+from .posterior import draw
 from .stream import LeftOut, encode_windows
 
 
@@ -26,7 +27,7 @@ class Job:
         sample_rate: of the weights, in Hz, where the file does not say it.
         windows: those still to be encoded.
         folder: where they go.
-        device, turn: see :func:`choose_device`.
+        device, turn: see :func:`ear_sat.compute.choose_device`.
         precision, batch_size: see :func:`encode_windows`.
         seed: of the posterior samples; None for the mean.
         threads: of the arithmetic on the CPU; None leaves torch's number.
@@ -66,7 +67,6 @@ def encode_job(job: Job, model: Autoencoder | None = None) -> Iterator[Event]:
     if job.threads is not None:
         torch.set_num_threads(job.threads)
     device = choose_device(job.device, job.turn)
-    check_precision(job.precision, device)
     if not job.windows.windows:
         return
     if model is None:

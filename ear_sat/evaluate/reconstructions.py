@@ -6,10 +6,10 @@ import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
+from ..compute import choose_device
 from ..data.reading import SUFFIXES
 from ..errors import UserError
 from ..inference import Settings, plan_jobs, reconstruct_files
-from ..inference.precision import choose_device
 from ..report.atomic import make_folder
 
 

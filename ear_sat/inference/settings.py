@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..compute import PRECISIONS
 from ..config import check_choice
 from ..errors import UserError
 from ..models.reconstruction import DEFAULT_CHUNK_SECONDS
-from .precision import PRECISIONS
 
 #: Name → libsndfile's subtype.
 SUBTYPES = {"pcm24": "PCM_24", "float": "FLOAT"}
@@ -27,7 +27,7 @@ class Settings:
             ``first`` (the first two), or ``each`` by itself as mono, which keeps the layout.
         sample: decode a draw from the posterior instead of its mean.
         seed: of that draw, the same for each file.
-        precision: ``32``, ``bf16`` or ``16``; see :func:`ear_sat.inference.precision.arithmetic`.
+        precision: ``32``, ``bf16`` or ``16``; see :func:`ear_sat.compute.arithmetic`.
         chunk_seconds, batch_size, attention_seconds: see :func:`ear_sat.models.reconstruct_blocks`.
 
     Raises:

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..compute import arithmetic
 from ..data import AudioFile
 from ..models import Autoencoder, reconstruct_blocks
 from ..models.reconstruction import join_channels, split_channels
 from .files import Job
-from .precision import arithmetic
 from .settings import Settings
 from .source import choose_channels, chosen_channels, read_blocks, readable
 from .wave_file import Levels, write_wave
