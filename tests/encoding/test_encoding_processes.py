@@ -1,5 +1,6 @@
 """Several processes give the files of one, and what goes wrong in one reaches the user."""
 
+import json
 import os
 import signal
 import subprocess
@@ -105,29 +106,29 @@ def test_one_failure_stops_all():
 def test_a_stopped_command_continues(weights, write, tmp_path, how, processes):
     """Stopped while it writes: no part of a file remains, and the same command completes the rest."""
     for number in range(4):
-        write(f"{number}.wav", noise(100 * SIZE, seed=number))
-    out = tmp_path / "latents"
-    command = [sys.executable, "-m", "ear_sat.cli.main", "pre-encode", "--weights", str(weights), "--device", "cpu"]
-    command += [
-        "--data",
-        str(tmp_path / "music"),
-        "--out",
-        str(out),
-        "--sample-size",
-        str(SIZE),
-        "--processes",
-        str(processes),
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        write(f"{number}.wav", noise(25 * SIZE, seed=number))
+    out, slow, config = tmp_path / "latents", tmp_path / "slow.py", tmp_path / "data.json"
+    # A tenth of a second per window, so that it is still at work when the signal comes, however busy the machine is.
+    slow.write_text(
+        "import os, time\n"
+        "def get_custom_metadata(info, audio):\n"
+        "    time.sleep(float(os.environ.get('SECONDS_PER_WINDOW', 0)))\n"
+        "    return {}\n"
+    )
+    folder = {"id": "music", "path": str(tmp_path / "music"), "custom_metadata_module": str(slow)}
+    config.write_text(json.dumps({"dataset_type": "ear_audio", "datasets": [folder]}))
+    command = [sys.executable, "-m", "ear_sat.cli.main", "pre-encode", "--weights", weights, "--device", "cpu"]
+    command += ["--dataset-config", config, "--out", out, "--sample-size", SIZE, "--processes", processes]
+    environment = {**os.environ, "SECONDS_PER_WINDOW": "0.1"}
+    process = subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True, env=environment)
     while len(list(out.glob("*/*.npy"))) < 2 and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(how)
     _, errors = process.communicate()  # waits for the orphans too: they end after the window at hand
     assert "Traceback" not in errors and process.returncode == (-9 if how == signal.SIGKILL else 130)
     before = len(list(out.glob("*/*.npy")))
-    assert 2 <= before < 400
+    assert 2 <= before < 100
     assert all(np.load(file).shape == (32, 128) for file in out.glob("*/*.npy"))
-    config = data_config(tmp_path / "music")
-    result = pre_encode(weights, config, out, sample_size=SIZE, device="cpu", progress=False)
-    assert (result.present, result.written) == (before, 400 - before)
-    assert not [file for file in out.rglob(".*") if file.is_file()] and len(files(out, "json")) == 400
+    result = pre_encode(weights, data_config(None, config), out, sample_size=SIZE, device="cpu", progress=False)
+    assert (result.present, result.written) == (before, 100 - before)
+    assert not [file for file in out.rglob(".*") if file.is_file()] and len(files(out, "json")) == 100
