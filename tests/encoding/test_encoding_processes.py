@@ -120,7 +120,13 @@ def test_a_stopped_command_continues(weights, write, tmp_path, how, processes):
     command = [sys.executable, "-m", "ear_sat.cli.main", "pre-encode", "--weights", weights, "--device", "cpu"]
     command += ["--dataset-config", config, "--out", out, "--sample-size", SIZE, "--processes", processes]
     environment = {**os.environ, "SECONDS_PER_WINDOW": "0.1"}
-    process = subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        [*map(str, command)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored below a background shell
+    )
     while len(list(out.glob("*/*.npy"))) < 2 and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(how)
