@@ -10,10 +10,10 @@ from tqdm import tqdm
 
 from ..errors import UserError
 from ..metrics import METRICS
+from ..processes import Runner, cores
 from .cache import ResultCache, measure_and_keep
 from .measure import PairResult
 from .pairing import Pair, Pairing
-from .pool import Runner, cores
 from .summary import Summary, summarise
 
 

@@ -12,13 +12,13 @@ from ..config import check_choice
 from ..data.reading import UnusableFileError
 from ..errors import UserError
 from ..metrics import METRICS
+from ..processes import Runner, workers
 from .cache import ResultCache
 from .clips import Clip, ClipChoice, choose_clips, render_clip
 from .engine import Evaluation, check_processes, measure_missing, summarise_results
 from .files import write_results, write_text
 from .page import evaluation_page
 from .pairing import pair_files
-from .pool import Runner, workers
 
 DEFAULT_CLIPS = 12
 MAX_CLIP_BYTES = 28_000_000
