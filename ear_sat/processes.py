@@ -11,7 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 
@@ -19,12 +19,32 @@ from .errors import UserError
 
 T = TypeVar("T")
 
-Runner = Callable[[Callable[..., T], Iterable[tuple]], Iterator[tuple[int, T]]]
-"""Takes a module-level function and the arguments of its calls; yields (index of the call, result) as they finish. The
-calls are taken from their iterable as processes get free, so there may be any number of them."""
-
+DEATH = (
+    "a worker process died, most likely for want of memory; run the same command again with fewer --processes: what is "
+    "finished is kept"
+)
 JOBS_PER_PROCESS = 4
 """Calls handed out at a time: no process waits for its next one, and few are in memory."""
+
+
+class Runner(Protocol):
+    """Makes calls somewhere else."""
+
+    def __call__(
+        self, function: Callable[..., T], jobs: Iterable[tuple], on_death: Callable[..., T] | None = None
+    ) -> Iterator[tuple[int, T]]:
+        """Yields (index of the call, its result) as calls finish.
+
+        Args:
+            function: of a module.
+            jobs: the arguments of its calls, any number of them: they are taken as processes get free.
+            on_death: gives the result of a call that killed its process, from the call's arguments. The calls that were
+                under way when a process died are made again, to find out which one it was. Without it the death of a
+                process is an error.
+
+        Raises:
+            UserError: a process died.
+        """
 
 
 def cores() -> int:
@@ -33,28 +53,24 @@ def cores() -> int:
 
 
 @contextmanager
-def workers(processes: int, on_death: Callable[..., Any] | None = None) -> Iterator[Runner]:
-    """A :data:`Runner` on ``processes`` processes, each with its share of the cores; 1 means this process.
+def workers(processes: int) -> Iterator[Runner]:
+    """A :class:`Runner` on ``processes`` processes, each with its share of the cores; 1 means this process.
 
     Processes start with the first call and end with the block, or when this process dies.
-
-    Args:
-        processes: how many.
-        on_death: gives the result of a call that killed its process, from the call's arguments. The calls that were
-            under way when a process died are made again, one by one, to find out which one it was.
-            Without it the death of a process is an error.
 
     >>> with workers(1) as run:
     ...     list(run(pow, [(2, 3), (2, 5)]))
     [(0, 8), (1, 32)]
     """
     if processes == 1:
-        yield lambda function, jobs: ((index, function(*job)) for index, job in enumerate(jobs))
+        yield lambda function, jobs, on_death=None: ((index, function(*job)) for index, job in enumerate(jobs))
         return
     threads = max(1, cores() // processes)
     executor = _start(processes, threads)
 
-    def run(function: Callable[..., T], jobs: Iterable[tuple]) -> Iterator[tuple[int, T]]:
+    def run(
+        function: Callable[..., T], jobs: Iterable[tuple], on_death: Callable[..., T] | None = None
+    ) -> Iterator[tuple[int, T]]:
         nonlocal executor
         numbered = enumerate(jobs)
         waiting: dict[Future[T], tuple[int, tuple]] = {}
@@ -66,7 +82,7 @@ def workers(processes: int, on_death: Callable[..., Any] | None = None) -> Itera
             elif not waiting:
                 executor.shutdown()
                 executor = _start(processes, threads)
-                assert on_death is not None
+                assert on_death is not None  # else there are no suspects
                 alone = _call_one_by_one(function, (job for _, job in suspects), threads, on_death)
                 yield from ((index, result) for (index, _), result in zip(suspects, alone, strict=True))
                 suspects = []
@@ -79,10 +95,7 @@ def workers(processes: int, on_death: Callable[..., Any] | None = None) -> Itera
                     result = future.result()
                 except BrokenProcessPool:
                     if on_death is None:
-                        raise UserError(
-                            "a worker process died, most likely for want of memory; run the same command again with "
-                            "fewer --processes: what is finished is kept"
-                        ) from None
+                        raise UserError(DEATH) from None
                     suspects.append((index, job))
                 else:
                     yield index, result
@@ -112,7 +125,7 @@ def _submit(executor: ProcessPoolExecutor, function: Callable[..., T], job: tupl
 
 
 def _call_one_by_one(
-    function: Callable[..., T], jobs: Iterable[tuple], threads: int, on_death: Callable[..., Any]
+    function: Callable[..., T], jobs: Iterable[tuple], threads: int, on_death: Callable[..., T]
 ) -> Iterator[T]:
     """The results of calls in one process, and those of ``on_death`` for the ones that kill it."""
     executor = _start(1, threads)

@@ -79,7 +79,7 @@ def check_processes(given: int | None, jobs: int) -> int:
 
 
 def measure_missing(
-    pairs: Sequence[Pair], known: Sequence[PairResult], cache: ResultCache, align: bool, run: Runner[PairResult]
+    pairs: Sequence[Pair], known: Sequence[PairResult], cache: ResultCache, align: bool, run: Runner
 ) -> list[PairResult]:
     """Results of all pairs in their order; measures those not ``known``, with a progress bar."""
     done = {(result.file, result.system): result for result in known}

@@ -85,7 +85,7 @@ def evaluate(
 
 
 def _clips(
-    evaluation: Evaluation, count: int | None, audio: bool, rank_by: str, run: Runner[Clip | None]
+    evaluation: Evaluation, count: int | None, audio: bool, rank_by: str, run: Runner
 ) -> tuple[list[ClipChoice], list[Clip], str]:
     """Choices, rendered clips in order, and the sentence above them."""
     higher = METRICS[rank_by].higher_is_better
@@ -115,7 +115,7 @@ def _clips(
 
 
 def _render(
-    evaluation: Evaluation, choices: Sequence[ClipChoice], pictured: set[str], audio: bool, run: Runner[Clip | None]
+    evaluation: Evaluation, choices: Sequence[ClipChoice], pictured: set[str], audio: bool, run: Runner
 ) -> dict[str, Clip]:
     found: dict[str, tuple[Path, dict[str, Path]]] = {}
     for result in evaluation.results:

@@ -15,25 +15,14 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from ..data.reading import AudioFile, UnusableFileError, reason_of
+from ..data.reading import UNKNOWN_LENGTH, AudioFile, Stream, UnusableFileError, reason_of
 from .tracks import read_member, split_path
 
 BLOCK = 1 << 16  # frames
-_UNKNOWN_LENGTH = 1 << 40  # libsndfile reports about 2^63 frames where a streamed file's header gives none
 # What libsndfile notes where a wav, aiff or rf64 file is shorter than its header says; it then corrects the length.
 _SHORT_CHUNK = re.compile(r"^ *(?:data|SSND) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _SHORT_RF64 = re.compile(r"Calculated frame count \d+ does not match value from 'ds64' chunk of (\d+)")
 _STREAMED_SIZE = 0x7FFF0000  # bytes; writers to a pipe put 0x7FFFFFFF or 0xFFFFFFFF, or a little less
-
-
-class _Stream(soundfile.SoundFile):
-    """A file that is read on from where it was.
-
-    ``SoundFile.read`` ends with a seek to where it is already: flac decodes a block again, mp3 decoders start anew.
-    """
-
-    def seekable(self) -> bool:
-        return False
 
 
 @dataclass(frozen=True)
@@ -69,7 +58,7 @@ class Track:
             size, checksum = _checksum(source)
             if size == 0:
                 raise UnusableFileError("the file is empty (0 bytes)")
-            self._file = _Stream(source)
+            self._file = Stream(source)
         except (OSError, RuntimeError, ValueError, TypeError) as error:
             raise UnusableFileError(f"not readable as audio ({_why(error)})") from error
         handle = self._file
@@ -125,7 +114,7 @@ def _promised_frames(handle: soundfile.SoundFile) -> int | None:
         return handle.frames * int(short[1]) // int(short[2])
     if short := _SHORT_RF64.search(notes):
         return int(short[1])
-    return handle.frames if 0 <= handle.frames < _UNKNOWN_LENGTH else None
+    return handle.frames if 0 <= handle.frames < UNKNOWN_LENGTH else None
 
 
 def _why(error: Exception) -> str:

@@ -49,7 +49,7 @@ def require_pyarrow() -> None:
         import pyarrow  # noqa: F401
     except ImportError:
         raise UserError(
-            "manifests are Parquet files, which need pyarrow; run: pip install 'ear-sat[prepare]'"
+            "the manifest is a Parquet file, which needs pyarrow; run: pip install 'ear-sat[parquet]'"
         ) from None
 
 
@@ -86,9 +86,7 @@ def _parquet_writer(path: Path) -> Iterator[pyarrow.parquet.ParquetWriter]:
     import pyarrow
     from pyarrow import parquet
 
-    schema = pyarrow.schema(
-        [(name, getattr(pyarrow, kind if kind != "float64" else "float64")()) for name, kind in COLUMNS.items()]
-    )
+    schema = pyarrow.schema([(name, getattr(pyarrow, kind)()) for name, kind in COLUMNS.items()])
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         yield writer
 

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from ..errors import UserError
-from ..processes import JOBS_PER_PROCESS, Runner, cores
+from ..processes import DEATH, JOBS_PER_PROCESS, Runner, cores
 
 T = TypeVar("T")
 
@@ -19,14 +19,11 @@ RETRIES = 3  # of a call whose process or machine died, before it counts as the 
 
 
 @contextmanager
-def ray_cluster(processes: int | None = None) -> Iterator[Callable[[Callable[..., Any]], Runner]]:
-    """Connects to the cluster that ``RAY_ADDRESS`` names or that runs on this machine, or starts one for the block.
+def ray_cluster(processes: int | None = None) -> Iterator[Runner]:
+    """A runner on the cluster that ``RAY_ADDRESS`` names or that runs on this machine, or on one started for the block.
 
     Args:
         processes: calls at a time; by default as many as the cluster has cores.
-
-    Yields:
-        a function from ``on_death`` (see :func:`ear_sat.processes.workers`) to a :data:`Runner`.
 
     Raises:
         UserError: Ray is not installed, or ``RAY_ADDRESS`` does not answer.
@@ -51,7 +48,7 @@ def ray_cluster(processes: int | None = None) -> Iterator[Callable[[Callable[...
     else:
         limit = JOBS_PER_PROCESS * max(1, int(ray.cluster_resources().get("CPU", 1)))
     try:
-        yield lambda on_death: _runner(limit, on_death)
+        yield _runner(limit)
     finally:
         if not connected_before:
             ray.shutdown()
@@ -68,11 +65,13 @@ def _check_address(address: str) -> None:
         raise UserError(f"no Ray cluster answers at RAY_ADDRESS={address} ({error}); start it or unset it") from error
 
 
-def _runner(limit: int, on_death: Callable[..., Any]) -> Runner:
+def _runner(limit: int) -> Runner:
     import ray
     from ray.exceptions import RayError, RayTaskError
 
-    def run(function: Callable[..., T], jobs: Iterable[tuple]) -> Iterator[tuple[int, T]]:
+    def run(
+        function: Callable[..., T], jobs: Iterable[tuple], on_death: Callable[..., T] | None = None
+    ) -> Iterator[tuple[int, T]]:
         task = ray.remote(num_cpus=1, max_retries=RETRIES)(function)
         numbered = enumerate(jobs)
         waiting: dict[Any, tuple[int, tuple]] = {}
@@ -88,10 +87,12 @@ def _runner(limit: int, on_death: Callable[..., Any]) -> Runner:
                 except RayTaskError as error:  # the function itself failed
                     if "failed to import" in str(error):
                         raise UserError(
-                            "a machine of the Ray cluster cannot import ear_sat; install the same version on all of them"
+                            "a machine of the Ray cluster cannot import ear_sat; install the same version everywhere"
                         ) from error
                     raise
                 except RayError:
+                    if on_death is None:
+                        raise UserError(DEATH) from None
                     result = on_death(*job)
                 yield index, result
 

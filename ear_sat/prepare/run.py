@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -22,15 +21,12 @@ from .manifest import require_pyarrow, write_manifest
 from .measurement import Row, measure_track
 from .ray_engine import ray_cluster
 from .rules import KEEP, STAGE1, STAGES, Rules, decide
-from .shards import Shard, ShardSettings, outdated_shards, plan_shards, require_webdataset, write_shard
+from .shards import Shard, ShardSettings, outdated_shards, plan_shards, write_shard
 from .statistics import Statistics
 from .tracks import find_tracks, split_path
 
 ENGINES = ("local", "ray")
 DATABASE = "measurements.sqlite"
-
-Engine = Callable[[Callable[..., Any]], AbstractContextManager[Runner]]
-"""From ``on_death`` (see :func:`ear_sat.processes.workers`) to a runner."""
 
 
 @dataclass
@@ -85,8 +81,6 @@ def prepare_data(
     if processes is not None and processes < 1:
         raise UserError(f"--processes must be at least 1, not {processes}")
     require_pyarrow()
-    if shards is not None:
-        require_webdataset()
     rules, result = rules or Rules(), Preparation()
     with _disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -97,12 +91,14 @@ def prepare_data(
                 raise UserError(
                     "there is no audio file in what was given; give folders of music, files, lists or shards"
                 )
-            with _engine(engine, processes) as runner:
-                result.measured = _measure_missing(database, runner)
+            with ray_cluster(processes) if engine == "ray" else workers(processes or cores()) as run:
+                result.measured = _measure_missing(database, run)
                 write_manifest(out, _counted(_decided(database.rows(), database, rules), result.statistics))
+                if shards is None and any((out / "shards").glob("*/*.tar")):
+                    result.notes.append("the shards are those of an earlier run: add --shards to bring them up to date")
                 if shards is not None:
                     rows = _decided(database.shuffled_rows(), database, rules)
-                    _write_shards(rows, out / "shards", shards, runner, result)
+                    _write_shards(rows, out / "shards", shards, run, result)
         _write_configs(out.resolve(), result)
     return result
 
@@ -125,25 +121,10 @@ def _clear(out: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-@contextmanager
-def _engine(name: str, processes: int | None) -> Iterator[Engine]:
-    if name == "local":
-        yield lambda on_death: workers(processes or cores(), on_death)
-        return
-    with ray_cluster(processes) as runner:
-
-        @contextmanager
-        def on_cluster(on_death: Callable[..., Any]) -> Iterator[Runner]:
-            yield runner(on_death)
-
-        yield on_cluster
-
-
-def _measure_missing(database: Database, engine: Engine) -> int:
+def _measure_missing(database: Database, run: Runner) -> int:
     total, missing, failed = database.count(), database.count("row IS NULL"), database.count("failed")
-    with engine(_died_measuring) as run, tqdm(total=total, unit="track", desc="measuring", disable=None) as bar:
-        bar.update(total - missing)
-        for _, row in run(measure_track, ((path,) for path in database.missing())):
+    with tqdm(total=total, initial=total - missing, unit="track", desc="measuring", disable=None) as bar:
+        for _, row in run(measure_track, ((path,) for path in database.missing()), _died_measuring):
             database.add(row)
             failed += row["error"] is not None
             bar.set_postfix_str(f"{failed} unreadable" if failed else "", refresh=False)
@@ -168,9 +149,7 @@ def _counted(rows: Iterator[Row], statistics: Statistics) -> Iterator[Row]:
         yield row
 
 
-def _write_shards(
-    rows: Iterator[Row], folder: Path, settings: ShardSettings, engine: Engine, result: Preparation
-) -> None:
+def _write_shards(rows: Iterator[Row], folder: Path, settings: ShardSettings, run: Runner, result: Preparation) -> None:
     planned: set[Path] = set()
     failures: list[str] = []
 
@@ -180,8 +159,8 @@ def _write_shards(
             if not shard.path.exists():
                 yield shard, settings.sample_rate
 
-    with engine(_died_writing) as run, tqdm(unit=" shards", desc="writing", disable=None) as bar:
-        for _, failure in run(write_shard, missing()):
+    with tqdm(unit=" shards", desc="writing", disable=None) as bar:
+        for _, failure in run(write_shard, missing(), _died_writing):
             if failure:
                 failures.append(failure)
             else:

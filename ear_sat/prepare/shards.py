@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,14 +71,6 @@ class Shard:
     rows: tuple[Row, ...]
 
 
-def require_webdataset() -> None:
-    """Raises UserError if webdataset is missing, before hours of work."""
-    try:
-        import webdataset  # noqa: F401
-    except ImportError:
-        raise UserError("shards need webdataset; run: pip install 'ear-sat[prepare]'") from None
-
-
 def plan_shards(rows: Iterable[Row], folder: Path, settings: ShardSettings) -> Iterator[Shard]:
     """Deals tracks out to shards in ``folder/keep`` and ``folder/stage1``.
 
@@ -120,23 +113,25 @@ def write_shard(shard: Shard, sample_rate: int | None) -> str:
     are rounded, and clipped at full scale. The JSON has :data:`INFO`, ``sample_rate``, and what the source's own JSON
     had, if it came from a shard; nulls are left out. Shards of the same tracks are the same, byte for byte.
     """
-    from webdataset import TarWriter
-
     shard.path.parent.mkdir(parents=True, exist_ok=True)
     row: Row = {}
     try:
-        with (
-            atomic_path(shard.path) as temporary,
-            temporary.open("wb") as file,
-            TarWriter(file, encoder=False, mtime=0) as tar,
-        ):
+        with atomic_path(shard.path) as temporary, tarfile.open(temporary, "w") as tar:
             for number, row in enumerate(shard.rows):
-                audio, rate = encode_track(row["path"], sample_rate)
+                audio, rate = encode_track(row["path"], sample_rate, row["sha256"])
                 info = read_sidecar(row["path"]) | {name: row[name] for name in INFO} | {"sample_rate": rate}
-                tar.write({"__key__": f"{number:06d}", "flac": audio, "json": json.dumps(_without_none(info)).encode()})
+                _add(tar, f"{number:06d}.flac", audio)
+                _add(tar, f"{number:06d}.json", json.dumps(_without_none(info)).encode())
     except UnusableFileError as error:
         return f"{row['path']}: {error}"
     return ""
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)  # of the same time and owner for everyone
+    entry.size = len(content)
+    tar.addfile(entry, io.BytesIO(content))
+    tar.members = []  # type: ignore[attr-defined]  # it would keep every entry
 
 
 def _without_none(value: Any) -> Any:
@@ -150,19 +145,22 @@ def _without_none(value: Any) -> Any:
     return [_without_none(item) for item in value if item is not None] if isinstance(value, list) else value
 
 
-def encode_track(path: str, sample_rate: int | None) -> tuple[bytes, int]:
+def encode_track(path: str, sample_rate: int | None, checksum: str | None = None) -> tuple[bytes, int]:
     """The track as stereo FLAC, and its sample rate in Hz.
 
     Args:
         path: see :mod:`.tracks`.
         sample_rate: resamples (soxr HQ) to this many Hz; None keeps the track's own.
+        checksum: SHA-256 that the source must have; None for any.
 
     Raises:
-        UnusableFileError: see :class:`.decoding.Track`.
+        UnusableFileError: another checksum; see :class:`.decoding.Track`.
     """
     encoded = io.BytesIO()
     with quiet_decoders(), Track(path) as track:
         header = track.header
+        if checksum not in (None, header.sha256):
+            raise UnusableFileError("it has changed since it was measured")
         rate = sample_rate or header.sample_rate
         bits = _bits(header.encoding, rate != header.sample_rate)
         with soundfile.SoundFile(encoded, "w", rate, 2, f"PCM_{bits}", format="FLAC") as file:

@@ -176,7 +176,6 @@ def test_killed_while_measuring(prepare, manifest, measured, music, tmp_path):
 
 def test_killed_while_writing_shards(prepare, write, tmp_path):
     """No half-written shard, and in the end those of an undisturbed run, byte for byte; none is written twice."""
-    pytest.importorskip("webdataset")
     for index in range(4):
         write(tmp_path / "music" / f"{index}.flac", tone(-10 - index, 4.0))  # more than half a megabyte each
     out, folder = tmp_path / "out", tmp_path / "out" / "shards" / "keep"

@@ -52,7 +52,6 @@ def power(base: int, exponent: int) -> int:
 
 
 def test_two_processes(prepare, music, tmp_path):
-    pytest.importorskip("webdataset")
     settings = ShardSettings(megabytes=1)
     prepare(music, shards=settings)
     result = prepare(music, shards=settings, out=tmp_path / "two", processes=2)
@@ -113,8 +112,8 @@ def test_ray_takes_any_number_of_jobs(ray):
             taken.append(index)
             yield (index, 2)
 
-    with ray_cluster(processes=2) as runner:
-        results = runner(lambda *_: None)(power, jobs())
+    with ray_cluster(processes=2) as run_calls:
+        results = run_calls(power, jobs())
         first = next(results)
         assert len(taken) <= 16
         assert sorted([first, *results]) == [(index, index**2) for index in range(300)]

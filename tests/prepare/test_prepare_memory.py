@@ -18,11 +18,11 @@ from ear_sat.prepare import Rules, prepare_data, run
 
 def stub(path):
     return {
-        "path": path, "sha256": hashlib.sha256(path.encode()).hexdigest(), "error": None, "bytes": 1, "container": "FLAC",
-        "encoding": "PCM_16", "sample_rate": 44100, "channels": 2, "frames": 44100 * 200, "duration": 200.0,
-        "clipped_runs": 0, "dual_mono": False, "loudness_lufs": -12.345678, "loudness_range_lu": 5.678901,
-        "true_peak_dbtp": -0.123456, "sample_peak_dbfs": -0.234567, "silence_share": 0.0, "dc": 0.000123,
-        "mid_side_ratio_db": 12.345678, "bandwidth_hz": 20123.456,
+        "path": path, "sha256": hashlib.sha256(path.encode()).hexdigest(), "error": None, "bytes": 1,
+        "container": "FLAC", "encoding": "PCM_16", "sample_rate": 44100, "channels": 2, "frames": 44100 * 200,
+        "duration": 200.0, "clipped_runs": 0, "dual_mono": False, "loudness_lufs": -12.345678,
+        "loudness_range_lu": 5.678901, "true_peak_dbtp": -0.123456, "sample_peak_dbfs": -0.234567,
+        "silence_share": 0.0, "dc": 0.000123, "mid_side_ratio_db": 12.345678, "bandwidth_hz": 20123.456,
     }
 
 run.measure_track = stub

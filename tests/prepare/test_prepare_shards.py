@@ -16,8 +16,6 @@ from ear_sat.data import mix_channels
 from ear_sat.prepare import Rules, ShardSettings, run
 from ear_sat.prepare.shards import encode_track
 
-pytest.importorskip("webdataset")
-
 NATIVE = ShardSettings(sample_rate=None)
 
 
