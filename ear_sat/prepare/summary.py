@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,13 @@ def write_summary(path: Path, statistics: Statistics) -> None:
 def save_distributions(path: Path, statistics: Statistics, rules: Rules) -> None:
     """Draws loudness, true peak and bandwidth of all tracks, with the bounds of ``rules``."""
 
-    def panel(title: str, unit: str, histogram: Histogram, marks: Iterable[float]) -> HistogramPanel:
+    def panel(title: str, unit: str, histogram: Histogram, *bounds: float) -> HistogramPanel:
         counts = {LABELS[name]: values for name, values in histogram.counts.items() if name != ERROR}
-        return HistogramPanel(title, unit, histogram.edges, counts, [*marks])
+        return HistogramPanel(title, unit, histogram.edges, counts, bounds)
 
     panels = [
-        panel("integrated loudness", "LUFS", statistics.loudness, (rules.min_loudness, rules.max_loudness)),
-        panel("true peak", "dBTP", statistics.peak, [rules.max_true_peak]),
-        panel("highest frequency with content", "Hz", statistics.bandwidth, [rules.min_bandwidth or float("nan")]),
+        panel("integrated loudness", "LUFS", statistics.loudness, rules.min_loudness, rules.max_loudness),
+        panel("true peak", "dBTP", statistics.peak, rules.max_true_peak),
+        panel("highest frequency with content", "Hz", statistics.bandwidth, rules.min_bandwidth or math.nan),
     ]
     save_histograms(path, panels, f"{statistics.total.tracks:,} tracks")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,14 +26,14 @@ class HistogramPanel:
         unit: of the values; label of the axis.
         edges: of the bins, rising, (bins + 1,). The first and the last bin hold what lies beyond.
         counts: group → (bins,); groups are stacked in this order.
-        marks: places of dashed lines, such as bounds; those that are not finite or not on the axis are left out.
+        bounds: places of dashed lines; those that are not finite or not on the axis are left out.
     """
 
     title: str
     unit: str
     edges: np.ndarray
     counts: Mapping[str, np.ndarray]
-    marks: Sequence[float] = ()
+    bounds: Sequence[float] = ()
 
 
 def save_histograms(path: str | Path, panels: Sequence[HistogramPanel], title: str) -> None:
@@ -49,10 +49,11 @@ def save_histograms(path: str | Path, panels: Sequence[HistogramPanel], title: s
     rows = figure.add_gridspec(1, len(panels), left=0.045, right=0.99, top=0.76, bottom=0.125, wspace=0.14)
     for index, panel in enumerate(panels):
         _draw(figure.add_subplot(rows[0, index]), panel)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="upper left", bbox_to_anchor=(0.037, 0.915), ncols=len(labels), frameon=False, fontsize=11
-    )
+    legend = {
+        label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.037, 0.915), "ncols": len(legend)}
+    figure.legend(list(legend.values()), list(legend), **place, frameon=False, fontsize=11)
     save_figure(figure, path)
 
 
@@ -64,9 +65,9 @@ def _draw(axes: Axes, panel: HistogramPanel) -> None:
         axes.bar(panel.edges[:-1], counts, np.diff(panel.edges), bottom=base, align="edge", color=color, label=group)
         base = base + counts
     low, high = float(panel.edges[0]), float(panel.edges[-1])
-    for mark in panel.marks:
-        if low <= mark <= high:
-            axes.axvline(mark, color="black", linestyle="--", linewidth=1)
+    for bound in panel.bounds:
+        if low <= bound <= high:
+            axes.axvline(bound, color="black", linestyle="--", linewidth=1, label="bound")
     axes.set_xlim(low, high)
     axes.set_ylim(0, max(1.0, 1.05 * float(base.max())))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
