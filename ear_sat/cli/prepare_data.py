@@ -66,7 +66,7 @@ def _add_rules(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Prepares and prints what came of it."""
-    from ..prepare import prepare_data
+    from ..prepare.run import disk_errors, prepare_data
     from ..prepare.summary import save_distributions, summary_tables, write_summary
     from ..report.tables import print_table
 
@@ -80,8 +80,9 @@ def main(arguments: argparse.Namespace) -> int:
         processes=arguments.processes,
         retry_errors=arguments.retry_errors,
     )
-    write_summary(out / "summary.md", result.statistics)
-    save_distributions(out / "histograms.png", result.statistics, rules)
+    with disk_errors(out):
+        write_summary(out / "summary.md", result.statistics)
+        save_distributions(out / "histograms.png", result.statistics, rules)
     for table in summary_tables(result.statistics):
         print_table(*table)
     for line in _lines(result, out):

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ..config import check_choice
 from ..errors import UserError
 from ..processes import Runner, cores, workers
-from ..report.atomic import stale_files
+from ..report.atomic import make_folder, stale_files
 from .configs import manifest_config, shard_config, write_config
 from .database import Database
 from .manifest import require_pyarrow, write_manifest
@@ -82,8 +82,8 @@ def prepare_data(
         raise UserError(f"--processes must be at least 1, not {processes}")
     require_pyarrow()
     rules, result = rules or Rules(), Preparation()
-    with _disk_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
+    with disk_errors(out):
         with Database(out / DATABASE) as database:
             _clear(out)
             database.enter(tqdm(find_tracks(sources, out), "finding", unit=" tracks", disable=None), retry_errors)
@@ -104,7 +104,8 @@ def prepare_data(
 
 
 @contextmanager
-def _disk_errors(out: Path) -> Iterator[None]:
+def disk_errors(out: Path) -> Iterator[None]:
+    """Makes a UserError of what goes wrong while ``out`` is written to."""
     try:
         yield
     except (OSError, sqlite3.OperationalError) as error:

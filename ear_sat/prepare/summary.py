@@ -38,8 +38,7 @@ def summary_tables(statistics: Statistics) -> list[Table]:
 
 
 def _cells(tally: Tally, total: Tally) -> list[Any]:
-    share = round(100 * tally.tracks / total.tracks, 2) if total.tracks else None
-    return [tally.tracks, round(tally.seconds / 3600, 2), share]
+    return [tally.tracks, tally.seconds / 3600, 100 * tally.tracks / total.tracks if total.tracks else None]
 
 
 def write_summary(path: Path, statistics: Statistics) -> None:

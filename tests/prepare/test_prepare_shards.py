@@ -212,3 +212,18 @@ def test_the_host_trains_from_them(prepare, write, tmp_path):
         if Path(info["path"][0]) == path:
             source = decoded(path)[:32768].T
             assert np.array_equal(crop.numpy(), source) or np.array_equal(crop.numpy(), -source)
+
+
+def test_a_file_that_changes_meanwhile(prepare, write, tmp_path, monkeypatch):
+    """A shard's name vouches for what it holds."""
+    write(tmp_path / "music" / "a.wav", tone(-14))
+    original = run.write_manifest
+
+    def write_and_change(*arguments):
+        original(*arguments)
+        write(tmp_path / "music" / "a.wav", tone(-15))
+
+    monkeypatch.setattr(run, "write_manifest", write_and_change)
+    with pytest.raises(UserError, match="has changed since it was measured"):
+        prepare(tmp_path / "music", shards=ShardSettings())
+    assert not shards(tmp_path / "out")
