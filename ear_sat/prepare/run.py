@@ -94,7 +94,7 @@ def prepare_data(
             with ray_cluster(processes) if engine == "ray" else workers(processes or cores()) as run:
                 result.measured = _measure_missing(database, run)
                 write_manifest(out, _counted(_decided(database.rows(), database, rules), result.statistics))
-                if shards is None and any((out / "shards").glob("*/*.tar")):
+                if shards is None and outdated_shards(out / "shards", set()):
                     result.notes.append("the shards are those of an earlier run: add --shards to bring them up to date")
                 if shards is not None:
                     rows = _decided(database.shuffled_rows(), database, rules)
