@@ -20,18 +20,24 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_both_sides_of_both_benchmarks_are_measured(tmp_path):
+#: As small as it gets.
+SIZES = ("--channels", 4, "--filters", 4, "--batch", 1, "--samples", 8192, "--width", 4, "--seconds", 1)
+
+
+def test_both_sides_of_every_benchmark_are_measured(tmp_path):
     file = tmp_path / "bench.json"
-    sizes = ("--channels", 4, "--filters", 4, "--batch", 1, "--samples", 8192, "--track-seconds", 2)
-    done = run(*sizes, "--repeats", 1, "--threads", 1, "--json", file)
+    done = run(*SIZES, "--track-seconds", 2, "--repeats", 1, "--threads", 1, "--json", file)
     assert done.returncode == 0, done.stderr
     results = json.loads(file.read_text())
 
-    step, losses = results["step"], results["losses"]
+    step = results["step"]
     assert step["host"]["discriminator_parameters"] == step["ear"]["discriminator_parameters"]
     # Ours shares one activation within a residual unit, so it is a little smaller.
     assert 0.98 < step["ear"]["parameters"] / step["host"]["parameters"] < 1
-    for benchmark in (step, losses):
+    rows = [name for name in results if "median_speed_ratio" in results[name]]
+    inference = ["encode + decode, float32", "encode + decode, bf16"]
+    assert rows == ["step", "step, discriminator in bf16", "losses", *inference, "data flac", "data mp3"]
+    for benchmark in (results[name] for name in rows if not name.startswith("data")):
         for side in ("host", "ear"):
             samples = benchmark[side]["seconds"]
             assert len(samples) >= 2 and min(samples) > 0
@@ -41,11 +47,31 @@ def test_both_sides_of_both_benchmarks_are_measured(tmp_path):
         for key in ("median", "fastest"):
             ratio = benchmark["host"][f"{key}_seconds"] / benchmark["ear"][f"{key}_seconds"]
             assert benchmark[f"{key}_speed_ratio"] == pytest.approx(ratio)
+    for name in inference:
+        assert results[name]["ear"]["audio_seconds"] == pytest.approx(1, rel=0.02)
+        assert f"{name}: 0.998 s of audio" in done.stdout
+    assert "feature_matching" in done.stdout  # what low precision does to the losses
+    assert all(value > 0 for value in results["ceilings"].values())
     for side in ("host", "ear"):
         above, absolute = step[side]["peak_memory_mib"], step[side]["peak_memory_absolute_mib"]
         assert len(above) == len(absolute) == 1 and 0 < above[0] < absolute[0]
     assert results["machine"]["threads"] == 1 and results["settings"]["samples"] == 8192
     assert "step" in done.stdout and "losses" in done.stdout and results["machine"]["torch"] in done.stdout
+
+
+def test_profile_and_curve(tmp_path):
+    file = tmp_path / "bench.json"
+    done = run(*SIZES, "--threads", 1, "--json", file, "--only", "curve", "--profile", tmp_path / "profile")
+    assert done.returncode == 0, done.stderr
+    results = json.loads(file.read_text())
+    assert {(p["audio_seconds"], p["batch"]) for p in results["curve"]["points"]} >= {(1, 1), (32, 1), (2, 4)}
+    parts = results["profile"]["parts"]
+    assert {"generator forward", "discriminator backward, fake", "generator backward"} <= set(parts)
+    # The parts are the round but for what lies between them.
+    assert 0.5 * results["profile"]["seconds"] < sum(parts.values()) <= results["profile"]["seconds"]
+    assert results["profile"]["gflop"] > 7 * results["profile"]["forward_gflop"]["discriminator"] > 0
+    trace = json.loads((tmp_path / "profile" / "step_trace.json").read_text())
+    assert any(event.get("name") == "ear_sat: generator forward" for event in trace["traceEvents"])
 
 
 @pytest.mark.parametrize(

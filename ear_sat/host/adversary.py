@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 from ..losses.adversarial import fake_loss, feature_matching, generator_loss, real_loss
 from ..models.discriminator import AdversarialLosses, MultiResolutionSTFTDiscriminator
@@ -48,18 +49,22 @@ def _shared_features(
     train: bool,
     backward: Backward,
 ) -> AdversarialLosses:
-    with torch.set_grad_enabled(train):
+    with torch.set_grad_enabled(train), record_function("ear_sat: discriminator forward, real"):
         real = discriminator(reals)
         on_real = real_loss(real.logits)
     if train:
         # Back-propagated at once: the graph over the real audio is gone before the one over the fakes is built.
-        backward(on_real, inputs=parameters)
-    fake = discriminator(fakes)
-    on_fake = fake_loss(fake.logits)
+        with record_function("ear_sat: discriminator backward, real"):
+            backward(on_real, inputs=parameters)
+    with record_function("ear_sat: discriminator forward, fake"):
+        fake = discriminator(fakes)
+        on_fake = fake_loss(fake.logits)
     if train:
-        backward(on_fake, inputs=parameters, retain_graph=fakes.requires_grad)
-    return AdversarialLosses(
-        (on_real + on_fake).detach(),
-        generator_loss(fake.logits),
-        feature_matching(preds=fake.features, target=real.features),
-    )
+        with record_function("ear_sat: discriminator backward, fake"):
+            backward(on_fake, inputs=parameters, retain_graph=fakes.requires_grad)
+    with record_function("ear_sat: adversarial losses"):
+        return AdversarialLosses(
+            (on_real + on_fake).detach(),
+            generator_loss(fake.logits),
+            feature_matching(preds=fake.features, target=real.features),
+        )

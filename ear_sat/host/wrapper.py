@@ -15,7 +15,9 @@ import pytorch_lightning as pl
 import torch
 from ema_pytorch import EMA
 from torch import Tensor, nn
+from torch.profiler import record_function
 
+from ..compute import keep_freed_memory
 from ..config import build, check_choice, choice_error
 from ..losses import LossBundle, gradient_norms
 from ..weights import config_metadata, write_weights
@@ -115,6 +117,10 @@ class EarTrainingWrapper(pl.LightningModule):
         """Reconstruction of (batch, channels, time)."""
         return self.autoencoder.decode(self.autoencoder.encode(reals))
 
+    def on_fit_start(self) -> None:
+        if self.device.type == "cpu":
+            keep_freed_memory()
+
     def on_train_start(self) -> None:
         # The noise of the bottleneck: another on every rank, another after a resume, the same in a repeated run.
         seed = torch.initial_seed() + 7919 * self.global_rank + 104729 * self.rounds
@@ -132,7 +138,8 @@ class EarTrainingWrapper(pl.LightningModule):
         if self._micro >= self.accumulate:
             if output is not None and self.gradient_log_every and self.rounds % self.gradient_log_every == 0:
                 self.last_output_gradients.update(gradient_norms(terms, output))
-            self._finish_round(phase, generator, discriminator)
+            with record_function("ear_sat: clipping, optimizers, moving average"):
+                self._finish_round(phase, generator, discriminator)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         if self.validation is not None:
@@ -209,7 +216,7 @@ class EarTrainingWrapper(pl.LightningModule):
         Returns values to log, the terms on the decoded audio (graphs kept in rounds that measure their gradients), and
         the decoded audio as their leaf, None where it needs no gradient.
         """
-        with torch.set_grad_enabled(generator):
+        with torch.set_grad_enabled(generator), record_function("ear_sat: generator forward"):
             latents, info = self.autoencoder.encode(self._encoder_input(reals), return_info=True)
             if self.latent_mask_ratio > 0:
                 latents = latents.masked_fill(torch.rand_like(latents) < self.latent_mask_ratio, 0)
@@ -221,7 +228,8 @@ class EarTrainingWrapper(pl.LightningModule):
         weighted: dict[str, Tensor] = {}
         raw: dict[str, Tensor] = {}
         if generator:
-            losses = self.bundle(output, reals, step=self.rounds, entries=phase.losses)
+            with record_function("ear_sat: reconstruction losses"):
+                losses = self.bundle(output, reals, step=self.rounds, entries=phase.losses)
             weighted, raw = dict(losses.weighted), dict(losses.raw)
         if self.discriminator is not None and phase.adversarial:
             adversary = adversarial_pass(
@@ -274,13 +282,15 @@ class EarTrainingWrapper(pl.LightningModule):
         if live:
             # In fp16 the discriminator's own gradients underflow without the scale.
             objective = torch.stack([value.float() for value in live]).sum() * scale
-            (gradient,) = torch.autograd.grad(objective, output, retain_graph=self._keeps_term_graphs())
+            with record_function("ear_sat: all losses back to the audio"):
+                (gradient,) = torch.autograd.grad(objective, output, retain_graph=self._keeps_term_graphs())
             gradient = gradient / scale
         surrogate = (decoded.float() * gradient).sum()
         for value in others:
             surrogate = surrogate + value.float()
         if surrogate.requires_grad:
-            self.manual_backward(surrogate / self.accumulate)
+            with record_function("ear_sat: generator backward"):
+                self.manual_backward(surrogate / self.accumulate)
 
     def _scaler(self) -> Any:
         return getattr(self.trainer.precision_plugin, "scaler", None)

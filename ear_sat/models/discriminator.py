@@ -7,6 +7,7 @@ multi-period part and without a constant-Q transform, which the εar-VAE paper f
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ from .layers import WNConv2d
 LEAKY_SLOPE = 0.2
 #: Window lengths in samples. Ours, the host's stock set: the paper's list is not known to us.
 DEFAULT_WINDOWS = (2048, 1024, 512, 256, 128)
+DISCRIMINATOR_PRECISIONS = ("training", "bf16")
 
 
 class DiscriminatorOutput(NamedTuple):
@@ -113,6 +115,8 @@ class MultiResolutionSTFTDiscriminator(nn.Module):
         kernel_size: (frames, bins), odd.
         dilations: one dilated convolution each, dilated over frames.
         stride: (frames, bins) of the dilated convolutions; EnCodec's (1, 2) by default, the host's stock is (1, 1).
+        precision: ``"training"``, that of the run, or ``"bf16"``: convolutions and features in bfloat16 whatever the run
+            has; spectra, losses and weights stay in float32.
 
     ``loss(reals, fakes)`` is what the host calls. The training step uses :meth:`forward` and the functions of
     :mod:`ear_sat.losses.adversarial`, so that the features of the real audio are computed once.
@@ -133,8 +137,10 @@ class MultiResolutionSTFTDiscriminator(nn.Module):
         kernel_size: Sequence[int] = (3, 9),
         dilations: Sequence[int] = (1, 2, 4),
         stride: Sequence[int] = (1, 2),
+        precision: str = "training",
     ) -> None:
         super().__init__()
+        self.precision = check_choice("discriminator precision", precision, DISCRIMINATOR_PRECISIONS)
         self.channels = check_choice("discriminator channels", channels, ("lr", "mslr"))
         if channels == "mslr" and in_channels != 2:
             raise UserError(f'discriminator channels "mslr" need stereo audio; this model has {in_channels} channel(s)')
@@ -164,7 +170,9 @@ class MultiResolutionSTFTDiscriminator(nn.Module):
         if self.channels == "mslr":
             left, right = x[:, :1], x[:, 1:]
             x = torch.cat(((left + right) / 2, (left - right) / 2, x), dim=1)
-        outputs = [discriminator(x) for discriminator in self.discriminators]
+        low = torch.autocast(x.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
+        with low:
+            outputs = [discriminator(x) for discriminator in self.discriminators]
         return DiscriminatorOutput([logits for logits, _ in outputs], [features for _, features in outputs])
 
     def loss(self, reals: Tensor, fakes: Tensor) -> AdversarialLosses:
