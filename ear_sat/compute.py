@@ -58,8 +58,8 @@ def keep_freed_memory() -> None:
     """Makes glibc keep blocks of up to 1 GiB that are freed, and hand them out again, for the rest of the process.
 
     By default it returns blocks of 32 MiB and more to the system at once; then every large activation of a network on
-    the CPU is mapped, faulted in page by page and zeroed anew, which can take longer than the arithmetic. The process
-    may hold more memory in between, not at its peak. Nothing is done where the C library is another one.
+    the CPU is mapped, faulted in page by page and zeroed anew, which can take longer than the arithmetic. What it keeps
+    leaves gaps; :func:`return_freed_memory` empties them. Nothing is done where the C library is another one.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -67,6 +67,12 @@ def keep_freed_memory() -> None:
         # Before glibc 2.35 or so 32 MiB was the most.
         _ = mallopt(mmap_threshold, 1 << 30) or mallopt(mmap_threshold, 32 << 20)
         mallopt(trim_threshold, 2**31 - 1)
+
+
+def return_freed_memory() -> None:
+    """Returns to the system what glibc has kept so far; takes milliseconds."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextlib.contextmanager

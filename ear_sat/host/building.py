@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..compiling import can_compile
 from ..config import choice_error
 from ..data import DATASET_TYPES
 from ..errors import UserError
@@ -48,6 +49,7 @@ def create_training_wrapper(model_config: dict[str, Any], options: TrainOptions)
     if not (options.resume or options.ckpt_path):  # whose checkpoints bring the weights
         check_pretransform_weights(model)
     wrapper = create_training_wrapper_from_config(model_config, model)
+    compiled = options.compile and can_compile("cuda" if options.on_gpu else "cpu")
     ours = isinstance(wrapper, EarTrainingWrapper)
     if options.reuse_discriminator and not (ours and wrapper.discriminator is not None):
         raise UserError("this training has no discriminator that could be continued; drop --reuse-discriminator")
@@ -58,11 +60,11 @@ def create_training_wrapper(model_config: dict[str, Any], options: TrainOptions)
             wrapper.optimizer_configs.clip_norms = dict.fromkeys(
                 wrapper.optimizer_configs.clip_norms, options.gradient_clip_val
             )
-        if options.compile:
+        if compiled:
             for module in (wrapper.autoencoder.encoder, wrapper.autoencoder.decoder, wrapper.discriminator):
                 if module is not None:
                     module.compile()
-    elif options.compile:
+    elif compiled:
         wrapper.compile()
     return wrapper
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 
 @dataclass
 class TrainOptions:
@@ -38,3 +40,8 @@ class TrainOptions:
     precision: str | None = None
     logger: str = "csv"
     compile: bool = False
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the run asks for an NVIDIA GPU, or takes the one there is."""
+        return self.accelerator in ("gpu", "cuda") or (self.accelerator == "auto" and torch.cuda.is_available())

@@ -52,7 +52,7 @@ def create_trainer(
         raise UserError(
             "deepspeed trains one optimizer only; use --strategy ddp or fsdp for a generator and a discriminator"
         )
-    on_gpu = options.accelerator in ("gpu", "cuda") or (options.accelerator == "auto" and torch.cuda.is_available())
+    on_gpu = options.on_gpu
     precision = options.precision or (
         ("bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed") if on_gpu else "32"
     )

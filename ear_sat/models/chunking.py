@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..compute import return_freed_memory
 from ..errors import UserError
 from .oobleck import Decoder, Encoder
 from .receptive_field import Reach, hop_length, inputs_of, output_length, reaches
@@ -187,3 +188,5 @@ def _forward(network: Callable[[Tensor], Tensor], stretches: list[_Stretch]) -> 
     outputs = network(together).chunk(len(stretches))
     for output, (_, skip, keep) in zip(outputs, stretches, strict=True):
         yield output[..., skip : skip + keep]
+    if together.device.type == "cpu":
+        return_freed_memory()  # chunks differ in length: the gaps that they leave would add up

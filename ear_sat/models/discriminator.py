@@ -115,8 +115,8 @@ class MultiResolutionSTFTDiscriminator(nn.Module):
         kernel_size: (frames, bins), odd.
         dilations: one dilated convolution each, dilated over frames.
         stride: (frames, bins) of the dilated convolutions; EnCodec's (1, 2) by default, the host's stock is (1, 1).
-        precision: ``"training"``, that of the run, or ``"bf16"``: convolutions and features in bfloat16 whatever the run
-            has; spectra, losses and weights stay in float32.
+        precision: ``"training"``, that of the run, or ``"bf16"``: convolutions and features in bfloat16 whatever the
+            run has; spectra, losses and weights stay in float32.
 
     ``loss(reals, fakes)`` is what the host calls. The training step uses :meth:`forward` and the functions of
     :mod:`ear_sat.losses.adversarial`, so that the features of the real audio are computed once.

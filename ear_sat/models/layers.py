@@ -33,6 +33,9 @@ class _WeightNorm(nn.Module):
         self.dilation: Any = conv.dilation
 
     def normed_weight(self) -> Tensor:
+        if torch.compiler.is_compiling():  # whose weights may not be contiguous, as the fused backward wants them
+            norm = torch.linalg.vector_norm(self.weight_v, dim=list(range(1, self.weight_v.ndim)), keepdim=True)
+            return self.weight_v * (self.weight_g / norm)
         return torch._weight_norm(self.weight_v, self.weight_g, 0)
 
     def extra_repr(self) -> str:

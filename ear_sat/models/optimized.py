@@ -45,18 +45,20 @@ def optimize_for_inference(model: Model, precision: str = "32", compiled: bool =
     """
     check_choice("precision", precision, PRECISIONS)
     dtype = getattr(torch, PRECISIONS[precision])
-    for network in [m for m in model.modules() if isinstance(m, Encoder | Decoder)]:
-        device = next(network.parameters()).device.type
-        if device == "cpu":
-            keep_freed_memory()
+    networks = [m for m in model.modules() if isinstance(m, Encoder | Decoder)]
+    for network in networks:
         fold_weight_norm(network.layers)
         convolutions = [m for m in network.layers.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
         if not convolutions:
             raise ValueError("the model is prepared for inference already")
         types: _Types = {convolutions[0]: (torch.float32, dtype), convolutions[-1]: (torch.float32, torch.float32)}
         _replace(network.layers, dtype, types)
-        if compiled and can_compile(device):
+    device = next(model.parameters()).device.type
+    if compiled and can_compile(device):
+        for network in networks:
             network.run = torch.compile(network.run, dynamic=True)  # type: ignore[method-assign]
+    if device == "cpu":  # from now on: what was freed above has gone back to the system
+        keep_freed_memory()
     return model
 
 
