@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .config import check_choice
 from .errors import UserError
 
 if TYPE_CHECKING:
@@ -54,24 +54,29 @@ def choose_device(name: str = "auto", turn: int = 0) -> torch.device:
     return device
 
 
+def keep_freed_memory() -> None:
+    """Makes glibc keep blocks of up to 1 GiB that are freed, and hand them out again, for the rest of the process.
+
+    By default it returns blocks of 32 MiB and more to the system at once; then every large activation of a network on
+    the CPU is mapped, faulted in page by page and zeroed anew, which can take longer than the arithmetic. The process
+    may hold more memory in between, not at its peak. Nothing is done where the C library is another one.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mmap_threshold, trim_threshold = -3, -1  # their numbers in malloc.h
+        # Before glibc 2.35 or so 32 MiB was the most.
+        _ = mallopt(mmap_threshold, 1 << 30) or mallopt(mmap_threshold, 32 << 20)
+        mallopt(trim_threshold, 2**31 - 1)
+
+
 @contextlib.contextmanager
-def arithmetic(device: torch.device, precision: str = "32") -> Iterator[None]:
-    """While open, convolutions compute in ``precision``.
+def true_float32() -> Iterator[None]:
+    """While open, float32 is float32 also on those GPUs where torch's convolutions round the factors to 10 bits (TF32).
 
-    ``32`` is float32 throughout: also on those GPUs where torch would round the factors to 10 bits (TF32), which makes
-    chunked and unchunked audio differ by more than rounding. ``bf16`` and ``16`` are torch's autocast: weights stay in
-    float32, convolutions and what lies between them are in half precision, posterior and transformer in float32.
-
-    Raises:
-        UserError: ``precision`` is none of :data:`PRECISIONS`.
+    With TF32, chunked and unchunked audio differ by more than rounding.
     """
     import torch
 
-    check_choice("precision", precision, PRECISIONS)
-    if precision != "32":
-        with torch.autocast(device.type, getattr(torch, PRECISIONS[precision])):
-            yield
-        return
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:

@@ -41,14 +41,19 @@ def run_data(repeats: int, track_seconds: int) -> dict[str, Any]:
     return results
 
 
+def synthesise(number: int, seconds: int) -> np.ndarray:
+    """A track, (frames, 2): a passage and its repetitions."""
+    length, first = min(PASSAGE_SECONDS, float(seconds)), number * PIECES
+    pieces = [synthesise_track(piece, length, SAMPLE_RATE, seed=0).T for piece in range(first, first + PIECES)]
+    passage = np.mean(pieces, axis=0)
+    copies = -(-seconds * SAMPLE_RATE // len(passage))
+    return np.tile(passage, (copies, 1))[: seconds * SAMPLE_RATE]
+
+
 def _write_tracks(folder: Path, kind: str, seconds: int) -> None:
     for number in range(TRACKS):
-        length, first = min(PASSAGE_SECONDS, float(seconds)), number * PIECES
-        pieces = [synthesise_track(piece, length, SAMPLE_RATE, seed=0).T for piece in range(first, first + PIECES)]
-        passage = np.mean(pieces, axis=0)
-        copies = -(-seconds * SAMPLE_RATE // len(passage))
         path = folder / f"{number}.{kind}"
-        soundfile.write(path, np.tile(passage, (copies, 1))[: seconds * SAMPLE_RATE], SAMPLE_RATE)
+        soundfile.write(path, synthesise(number, seconds), SAMPLE_RATE)
         for link in range(1, LINKS):
             os.link(path, folder / f"{number}-{link}.{kind}")
 

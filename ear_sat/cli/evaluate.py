@@ -146,18 +146,17 @@ def _test_tones(arguments: argparse.Namespace, weights: Path) -> None:
     import torch
     from tqdm import tqdm
 
-    from .. import load_autoencoder
-    from ..compute import arithmetic, choose_device
+    from ..compute import true_float32
     from ..evaluate.tone_measurement import measure_tones
     from ..evaluate.tone_report import save_tone_report, tone_tables
+    from ..inference import Settings, open_model
 
-    device = choose_device(arguments.device)
-    model = load_autoencoder(weights, device=str(device))
+    model = open_model(weights, arguments.device, Settings(precision=arguments.precision))
     make_folder(arguments.out / "test_tones")
     with tqdm(unit="signal", disable=None) as bar:
 
         def process(signal: torch.Tensor) -> torch.Tensor:
-            with arithmetic(device, arguments.precision):
+            with true_float32():
                 return model.reconstruct(signal, model.sample_rate, chunk_seconds=arguments.chunk_seconds)
 
         def progress(done: int, total: int) -> None:

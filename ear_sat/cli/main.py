@@ -26,6 +26,7 @@ COMMANDS = {
     "pre-encode": "pre_encode",
     "reconstruct": "reconstruct",
     "evaluate": "evaluate",
+    "prepare-data": "prepare_data",
 }
 
 

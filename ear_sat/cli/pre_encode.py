@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of latents, new or to continue")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="that share the files (default: 1)")
     parser.add_argument("--precision", default="32", help="32 (default), bf16 or 16; files are float32 in any case")
+    parser.add_argument("--compile", action="store_true", help="compile the network; for long runs")
     parser.add_argument("--sample", action="store_true", help="draw from the posterior (default: its mean)")
     parser.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
     parser.add_argument("--limit", type=int, metavar="N", help="encode the first N windows only")
@@ -44,6 +45,7 @@ def main(arguments: argparse.Namespace) -> int:
         processes=arguments.processes,
         device=arguments.device,
         precision=arguments.precision,
+        compiled=arguments.compile,
         sample=arguments.sample,
         seed=arguments.seed,
         limit=arguments.limit,

@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..compute import PRECISIONS, choose_device
+from ..compute import PRECISIONS
 from ..errors import UserError
-from ..inference import Settings, plan_jobs, reconstruct_files, summarize
+from ..inference import Settings, open_model, plan_jobs, reconstruct_files, summarize
 from ..inference.settings import CHANNELS, PEAKS, SUBTYPES
 from ..report.atomic import make_folder
 
@@ -48,8 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=PRECISIONS,
         default=default.precision,
-        help="32: float32 (default); bf16, 16: faster on a GPU, with noise of its own",
+        help="32: float32 (default); bf16, 16: faster, with noise of its own",
     )
+    work.add_argument("--compile", action="store_true", help="compile the networks; for long runs")
     work.add_argument(
         "--chunk-seconds",
         type=float,
@@ -77,14 +78,12 @@ def main(arguments: argparse.Namespace) -> int:
         sample=arguments.sample,
         seed=arguments.seed or 0,
         precision=arguments.precision,
+        compiled=arguments.compile,
         chunk_seconds=arguments.chunk_seconds,
         batch_size=arguments.batch_size,
         attention_seconds=arguments.attention_seconds,
     )
     jobs = plan_jobs(arguments.inputs, arguments.out)
-    device = choose_device(arguments.device)
-    from .. import load_autoencoder
-
-    model = load_autoencoder(arguments.weights, device=str(device))
+    model = open_model(arguments.weights, arguments.device, settings)
     make_folder(arguments.out)
     return 0 if summarize(reconstruct_files(model, jobs, settings, force=arguments.force)) else 1

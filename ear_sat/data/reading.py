@@ -18,7 +18,7 @@ from .seeking import decoding_start
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif")
 
 _BLOCK = 1 << 18  # frames
-_UNKNOWN_LENGTH = 1 << 40  # libsndfile reports about 2^63 frames where a streamed file's header gives none
+UNKNOWN_LENGTH = 1 << 40  # libsndfile reports about 2^63 frames where a streamed file's header gives none
 _CONTEXT_SECONDS = 0.05  # read either side of a crop to be resampled: many times the resampler's filter
 # ITU-R BS.775-3, annex 4, table 2: 3/2 to 2/0, channel order L R C LFE Ls Rs (the LFE is dropped).
 _DOWNMIX_51 = np.array([[1, 0, 0.5**0.5, 0, 0.5**0.5, 0], [0, 1, 0.5**0.5, 0, 0, 0.5**0.5]], np.float32)
@@ -71,7 +71,7 @@ def reason_of(error: Exception) -> str:
     return str(text).removeprefix("Error : ").strip().rstrip(".")
 
 
-class _Stream(soundfile.SoundFile):
+class Stream(soundfile.SoundFile):
     """A file that is read on from where it was.
 
     ``SoundFile.read`` ends with a seek to where it is already: flac decodes a block again, mp3 decoders start anew.
@@ -101,8 +101,8 @@ def open_header(path: str, channels: Collection[int] = (1, 2, 6)) -> AudioFile:
     try:
         if Path(path).stat().st_size == 0:
             raise UnusableFileError("the file is empty (0 bytes)")
-        with _Stream(path) as file:
-            frames = file.frames if 0 <= file.frames < _UNKNOWN_LENGTH else _skip(file, _UNKNOWN_LENGTH)
+        with Stream(path) as file:
+            frames = file.frames if 0 <= file.frames < UNKNOWN_LENGTH else _skip(file, UNKNOWN_LENGTH)
             header = AudioFile(path, frames, file.samplerate, file.channels)
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         raise UnusableFileError(f"not readable as audio ({reason_of(error)})") from error
@@ -131,12 +131,12 @@ def read_frames(file: AudioFile, start: int, frames: int) -> np.ndarray:
     expected = min(frames, file.frames - start)
     try:
         Path(file.path).stat()  # its message is better than libsndfile's "System error"
-        with _Stream(file.path) as handle:
+        with Stream(file.path) as handle:
             if (handle.samplerate, handle.channels) != (file.sample_rate, file.channels):
                 raise UnusableFileError("its sample rate or channel count changed since the data set was opened")
             audio = _read_from(handle, start, frames)
         if len(audio) == 0 < expected:  # cannot seek, or cannot seek there: decode from the beginning
-            with _Stream(file.path) as handle:
+            with Stream(file.path) as handle:
                 _skip(handle, start)
                 audio = handle.read(frames, dtype="float32", always_2d=True)
     except (OSError, RuntimeError, ValueError, TypeError) as error:
@@ -148,7 +148,7 @@ def read_frames(file: AudioFile, start: int, frames: int) -> np.ndarray:
     return audio
 
 
-def _read_from(handle: _Stream, start: int, frames: int) -> np.ndarray:
+def _read_from(handle: Stream, start: int, frames: int) -> np.ndarray:
     """The frames from a newly opened file; none where it cannot seek."""
     frames = min(frames, max(0, handle.frames - start))
     piece = None
@@ -156,7 +156,7 @@ def _read_from(handle: _Stream, start: int, frames: int) -> np.ndarray:
         piece = cut_mp3(Path(handle.name), start, frames, handle.samplerate, handle.frames)
     try:
         if piece is not None:
-            with _Stream(io.BytesIO(piece[0])) as cut:
+            with Stream(io.BytesIO(piece[0])) as cut:
                 _skip(cut, piece[1])
                 audio = cut.read(frames, dtype="float32", always_2d=True)
             if len(audio) == frames:

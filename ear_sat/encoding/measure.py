@@ -14,7 +14,7 @@ from ..compute import choose_device
 from ..data.base import require_whole
 from ..data.windows import WindowSet, open_windows
 from ..errors import UserError
-from ..models import Autoencoder
+from ..models import Autoencoder, optimize_for_inference
 from .details import versions
 from .model_file import open_model
 from .posterior import check_sample_size
@@ -178,9 +178,8 @@ def latent_stats(
     if limit is not None and require_whole("--limit", limit, at_least=1) < len(windows):
         chosen = np.random.default_rng(seed).choice(len(windows), limit, replace=False)
         windows = windows.select(windows.windows[index] for index in sorted(chosen))
-    stats = measure_latents(
-        model.to(chosen_device), windows, batch_size=batch_size, dead_below=dead_below, progress=progress
-    )
+    optimize_for_inference(model.to(chosen_device))
+    stats = measure_latents(model, windows, batch_size=batch_size, dead_below=dead_below, progress=progress)
     record = {
         **stats.to_json(),
         "weights": file.to_json(),

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..compute import arithmetic
+from ..compute import true_float32
 from ..errors import UserError
 from ..models import Autoencoder
 
@@ -44,13 +44,12 @@ def check_sample_size(sample_size: int | None, sample_rate: int, hop: int) -> in
     return sample_size
 
 
-def encode_posterior(model: Autoencoder, audio: Tensor, precision: str = "32") -> tuple[Tensor, Tensor]:
+def encode_posterior(model: Autoencoder, audio: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of the latents.
 
     Args:
         model: in eval mode, on any device.
         audio: (batch, channels, samples) in [−1, 1], whole latent frames.
-        precision: see :func:`ear_sat.compute.arithmetic`.
 
     Returns:
         two of (batch, latent_dim, frames), float32, on the CPU.
@@ -59,7 +58,7 @@ def encode_posterior(model: Autoencoder, audio: Tensor, precision: str = "32") -
         UserError: not enough memory.
     """
     device = next(model.parameters()).device
-    with torch.inference_mode(), arithmetic(device, precision):
+    with torch.inference_mode(), true_float32():
         try:
             _, info = model.encode(audio.to(device), return_info=True)
             return info["mean"].float().cpu(), info["std"].float().cpu()

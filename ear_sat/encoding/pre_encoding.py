@@ -72,6 +72,7 @@ def pre_encode(
     processes: int = 1,
     device: str = "auto",
     precision: str = "32",
+    compiled: bool = False,
     sample: bool = False,
     seed: int = 0,
     limit: int | None = None,
@@ -91,7 +92,7 @@ def pre_encode(
         batch_size: windows at a time and process. Beyond 1, a window's last bits may depend on its company.
         processes: number of processes that share the files.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        precision: "32", "bf16" or "16".
+        precision, compiled: see :func:`ear_sat.models.optimize_for_inference`.
         sample: draw from the posterior instead of taking its mean.
         seed: of the draw; the noise of a window depends on it and on the window's name alone.
         limit: encode the first ``limit`` windows only.
@@ -131,8 +132,8 @@ def pre_encode(
         if waiting.windows:
             local = place.local_rank * processes + turn
             chosen = seed if sample else None
-            job = Job(file.path, sample_rate, waiting, out / str(rank), device, local, precision, batch_size, chosen)
-            jobs.append(job)
+            work = (precision, compiled, batch_size, chosen)
+            jobs.append(Job(file.path, sample_rate, waiting, out / str(rank), device, local, *work))
     only_model = model if len(jobs) == 1 else None
     del model  # spawned processes read their own
     _run(jobs, only_model, result, progress)

@@ -50,16 +50,13 @@ class LeftOut:
     rejected: bool = False
 
 
-def encode_windows(
-    model: Autoencoder, windows: WindowSet, batch_size: int = 1, precision: str = "32"
-) -> Iterator[Encoded | LeftOut]:
+def encode_windows(model: Autoencoder, windows: WindowSet, batch_size: int = 1) -> Iterator[Encoded | LeftOut]:
     """Yields every window of ``windows`` once, nearly in order.
 
     Args:
         model: in eval mode.
         windows: what to encode.
         batch_size: windows at a time. Results of different batch sizes may differ in their last bits.
-        precision: see :func:`ear_sat.compute.arithmetic`.
 
     Raises:
         UserError: a custom metadata function fails, or the memory does not suffice.
@@ -73,10 +70,10 @@ def encode_windows(
         else:
             yield LeftOut(window, rejected=True)
         if len(batch) == batch_size:
-            yield from _encode(model, batch, precision)
+            yield from _encode(model, batch)
             batch = []
     if batch:
-        yield from _encode(model, batch, precision)
+        yield from _encode(model, batch)
 
 
 def _read_ahead(windows: WindowSet, ahead: int) -> Iterator[tuple[Window, Sample | LeftOut]]:
@@ -116,12 +113,12 @@ def _add_metadata(window: Window, sample: Sample) -> bool:
     return not info.pop("__reject__", False)
 
 
-def _encode(model: Autoencoder, batch: list[tuple[Window, Sample]], precision: str) -> Iterable[Encoded | LeftOut]:
+def _encode(model: Autoencoder, batch: list[tuple[Window, Sample]]) -> Iterable[Encoded | LeftOut]:
     audio = torch.stack([audio for _, (audio, _) in batch])
-    means, stds = encode_posterior(model, audio, precision)
+    means, stds = encode_posterior(model, audio)
     for (window, (_, info)), mean, std in zip(batch, means, stds, strict=True):
         if not (mean.isfinite().all() and std.isfinite().all()):
-            yield LeftOut(window, f"NaN or infinite latents in window {window.number} at precision {precision}")
+            yield LeftOut(window, f"NaN or infinite latents in window {window.number}; try --precision 32")
             continue
         mask = info.pop("padding_mask")
         mask = F.interpolate(mask[None, None].float(), size=mean.shape[-1], mode="nearest")[0, 0].int()

@@ -11,7 +11,7 @@ import torch
 
 from ..compute import choose_device
 from ..data.windows import WindowSet
-from ..models import Autoencoder
+from ..models import Autoencoder, optimize_for_inference
 from .latent_files import write_window
 from .model_file import open_model
 from .posterior import draw
@@ -28,7 +28,8 @@ class Job:
         windows: those still to be encoded.
         folder: where they go.
         device, turn: see :func:`ear_sat.compute.choose_device`.
-        precision, batch_size: see :func:`encode_windows`.
+        precision, compiled: see :func:`ear_sat.models.optimize_for_inference`.
+        batch_size: see :func:`encode_windows`.
         seed: of the posterior samples; None for the mean.
         threads: of the arithmetic on the CPU; None leaves torch's number.
     """
@@ -40,6 +41,7 @@ class Job:
     device: str
     turn: int
     precision: str
+    compiled: bool
     batch_size: int
     seed: int | None
     threads: int | None = None
@@ -59,7 +61,7 @@ def encode_job(job: Job, model: Autoencoder | None = None) -> Iterator[Event]:
 
     Args:
         job: the share.
-        model: on the CPU; read from ``job.weights`` if None.
+        model: on the CPU, which is made ready for inference in place; read from ``job.weights`` if None.
 
     Raises:
         UserError: see :func:`encode_windows` and :func:`write_window`.
@@ -71,7 +73,8 @@ def encode_job(job: Job, model: Autoencoder | None = None) -> Iterator[Event]:
         return
     if model is None:
         _, model = open_model(job.weights, job.sample_rate)
-    for result in encode_windows(model.to(device), job.windows, job.batch_size, job.precision):
+    optimize_for_inference(model.to(device), job.precision, job.compiled)
+    for result in encode_windows(model, job.windows, job.batch_size):
         window = result.window
         if isinstance(result, LeftOut):
             yield Event(window.source.path, reason=result.reason, rejected=result.rejected)

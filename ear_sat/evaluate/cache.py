@@ -16,7 +16,7 @@ from ..report.atomic import atomic_path, make_folder, stale_files
 from .measure import PairResult, measure_pair
 from .pairing import Pair
 
-PACKAGES = ("torch", "torchaudio", "numpy", "scipy", "auraloss", "librosa", "pyloudnorm", "soundfile", "soxr")
+PACKAGES = ("torch", "torchaudio", "numpy", "scipy", "auraloss", "librosa", "soundfile", "soxr")
 """What the values of the metrics can depend on."""
 
 

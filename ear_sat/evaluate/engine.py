@@ -10,10 +10,10 @@ from tqdm import tqdm
 
 from ..errors import UserError
 from ..metrics import METRICS
+from ..processes import Runner, cores
 from .cache import ResultCache, measure_and_keep
 from .measure import PairResult
 from .pairing import Pair, Pairing
-from .pool import Runner, cores
 from .summary import Summary, summarise
 
 
@@ -79,7 +79,7 @@ def check_processes(given: int | None, jobs: int) -> int:
 
 
 def measure_missing(
-    pairs: Sequence[Pair], known: Sequence[PairResult], cache: ResultCache, align: bool, run: Runner[PairResult]
+    pairs: Sequence[Pair], known: Sequence[PairResult], cache: ResultCache, align: bool, run: Runner
 ) -> list[PairResult]:
     """Results of all pairs in their order; measures those not ``known``, with a progress bar."""
     done = {(result.file, result.system): result for result in known}

@@ -6,10 +6,9 @@ import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
-from ..compute import choose_device
 from ..data.reading import SUFFIXES
 from ..errors import UserError
-from ..inference import Settings, plan_jobs, reconstruct_files
+from ..inference import Settings, open_model, plan_jobs, reconstruct_files
 from ..report.atomic import make_folder
 
 
@@ -41,9 +40,7 @@ def reconstruct_folder(
     for job in jobs:
         if job.output.exists() and job.source.stat().st_mtime > job.output.stat().st_mtime:
             job.output.unlink()  # made from what the source was before
-    from .. import load_autoencoder
-
-    model = load_autoencoder(weights, device=str(choose_device(device)))
+    model = open_model(weights, device, settings)
     make_folder(folder)
     results = reconstruct_files(model, jobs, settings)
     failed = {

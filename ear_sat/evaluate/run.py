@@ -12,13 +12,13 @@ from ..config import check_choice
 from ..data.reading import UnusableFileError
 from ..errors import UserError
 from ..metrics import METRICS
+from ..processes import Runner, workers
 from .cache import ResultCache
 from .clips import Clip, ClipChoice, choose_clips, render_clip
 from .engine import Evaluation, check_processes, measure_missing, summarise_results
 from .files import write_results, write_text
 from .page import evaluation_page
 from .pairing import pair_files
-from .pool import Runner, workers
 
 DEFAULT_CLIPS = 12
 MAX_CLIP_BYTES = 28_000_000
@@ -85,7 +85,7 @@ def evaluate(
 
 
 def _clips(
-    evaluation: Evaluation, count: int | None, audio: bool, rank_by: str, run: Runner[Clip | None]
+    evaluation: Evaluation, count: int | None, audio: bool, rank_by: str, run: Runner
 ) -> tuple[list[ClipChoice], list[Clip], str]:
     """Choices, rendered clips in order, and the sentence above them."""
     higher = METRICS[rank_by].higher_is_better
@@ -115,7 +115,7 @@ def _clips(
 
 
 def _render(
-    evaluation: Evaluation, choices: Sequence[ClipChoice], pictured: set[str], audio: bool, run: Runner[Clip | None]
+    evaluation: Evaluation, choices: Sequence[ClipChoice], pictured: set[str], audio: bool, run: Runner
 ) -> dict[str, Clip]:
     found: dict[str, tuple[Path, dict[str, Path]]] = {}
     for result in evaluation.results:

@@ -27,7 +27,7 @@ class Settings:
             ``first`` (the first two), or ``each`` by itself as mono, which keeps the layout.
         sample: decode a draw from the posterior instead of its mean.
         seed: of that draw, the same for each file.
-        precision: ``32``, ``bf16`` or ``16``; see :func:`ear_sat.compute.arithmetic`.
+        precision, compiled: of the model; see :func:`ear_sat.models.optimize_for_inference`.
         chunk_seconds, batch_size, attention_seconds: see :func:`ear_sat.models.reconstruct_blocks`.
 
     Raises:
@@ -40,6 +40,7 @@ class Settings:
     sample: bool = False
     seed: int = 0
     precision: str = "32"
+    compiled: bool = False
     chunk_seconds: float = DEFAULT_CHUNK_SECONDS
     batch_size: int = 1
     attention_seconds: float | None = None

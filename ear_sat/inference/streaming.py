@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..compute import arithmetic
+from ..compute import true_float32
 from ..data import AudioFile
 from ..models import Autoencoder, reconstruct_blocks
 from ..models.reconstruction import join_channels, split_channels
@@ -60,12 +60,11 @@ def reconstruct_file(
     """
     begin = time.monotonic()
     job.output.parent.mkdir(parents=True, exist_ok=True)
-    device = next(model.parameters()).device
     with contextlib.ExitStack() as stack:
         file, by_ffmpeg = stack.enter_context(readable(job.source, job.output.parent))
         channels = chosen_channels(file, settings.channels)
         stack.enter_context(torch.inference_mode())
-        stack.enter_context(arithmetic(device, settings.precision))
+        stack.enter_context(true_float32())
         original = _Extremes()
         blocks = _progress(original.watched(read_blocks(file)), file, advance)
         audio = _progress(_reconstruct(model, blocks, file, channels, settings), file, advance)

@@ -3,13 +3,15 @@
 A metric's name is its name everywhere: in tables, in JSON files, on log axes. Pair metrics are listed in
 :data:`METRICS`: the frozen ones of the paper's comparison (:data:`FROZEN`), and ours (:data:`ADDITIONAL`), which see
 what those are blind to: polarity, level, panning, and where in the spectrum a codec fails. ``true_peak_dbtp``,
-``integrated_loudness_lufs`` and ``loudness_range_lu`` measure one signal; ``offset_samples`` says whether a pair is
+``integrated_loudness_lufs`` and ``loudness_range_lu`` measure one signal,
+:class:`LoudnessMeter` and :class:`TruePeakMeter` one that arrives in blocks; ``offset_samples`` says whether a pair is
 aligned at all. Waveforms are float tensors (channels, time) or (batch, channels, time); a batch gives the mean over its
 clips. What is undefined is NaN.
 """
 
 from .log1p import log1p_distance
 from .loudness import integrated_loudness_lufs, loudness_diff_lu, loudness_range_diff_lu, loudness_range_lu
+from .loudness_meter import LoudnessMeter
 from .mslr import k_stft_distance_left, k_stft_distance_mid, k_stft_distance_right, k_stft_distance_side
 from .octaves import OCTAVES, si_sdr_octaves_db
 from .offset import Offset, offset_samples
@@ -18,6 +20,7 @@ from .registry import ADDITIONAL, FROZEN, HIGHER_IS_BETTER, METRICS, Metric, eva
 from .spectral import mel_distance, stft_distance
 from .stereo import icc_error, icld_error_db, panning_error_deg, stereo_width_error_db
 from .true_peak import true_peak_dbtp, true_peak_diff_db
+from .true_peak_meter import TruePeakMeter
 from .waveform import polarity_left, polarity_right, si_sdr_db, snr_db
 
 __all__ = [
@@ -26,8 +29,10 @@ __all__ = [
     "HIGHER_IS_BETTER",
     "METRICS",
     "OCTAVES",
+    "LoudnessMeter",
     "Metric",
     "Offset",
+    "TruePeakMeter",
     "ccpc",
     "evaluate_pair",
     "icc_error",

@@ -1,4 +1,4 @@
-"""Loudness by pyloudnorm, and loudness range from its short-term loudness."""
+"""Integrated loudness and loudness range, of whole signals; :mod:`.loudness_meter` measures them block by block."""
 
 from __future__ import annotations
 
@@ -6,22 +6,13 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
-from pyloudnorm import Meter
 from torch import Tensor
 
 from .clips import mean_over_clips, mean_over_pairs
+from .loudness_meter import MAX_CHANNELS, LoudnessMeter
 
-GATING_BLOCK_SECONDS = 0.4  # BS.1770-4
-# EBU Tech 3342: blocks of 3 s at 10 Hz, gates, percentiles.
-SHORT_TERM_SECONDS, SHORT_TERM_STEP = 3.0, 0.1
-ABSOLUTE_GATE_LUFS, RELATIVE_GATE_LU = -70.0, -20.0
-PERCENTILES = (0.10, 0.95)
-MAX_CHANNELS = 5  # L, R, C, Ls, Rs: the standard weights no others
-
-# pyloudnorm's name for the filters whose coefficients at 48 kHz are those of BS.1770; its own default reads a 997 Hz
-# sine 0.04 LU low. At other rates they are recomputed from the analogue prototype.
-FILTERS = "DeMan"
+BLOCK = 1 << 16
+"""Samples filtered at a time: what fits into the processor's cache."""
 
 
 def integrated_loudness_lufs(signal: Tensor, sample_rate: int = 44100) -> float:
@@ -38,7 +29,7 @@ def integrated_loudness_lufs(signal: Tensor, sample_rate: int = 44100) -> float:
     Raises:
         ValueError: shape or type does not fit.
 
-    Source: ITU-R BS.1770-4, EBU R 128; pyloudnorm (Steinmetz and Reiss 2021).
+    Source: ITU-R BS.1770-4, EBU R 128.
 
     >>> import torch
     >>> sine = torch.sin(2 * torch.pi * 997 / 48000 * torch.arange(48000))
@@ -51,8 +42,7 @@ def integrated_loudness_lufs(signal: Tensor, sample_rate: int = 44100) -> float:
 def loudness_range_lu(signal: Tensor, sample_rate: int = 44100) -> float:
     """Loudness range in LU: the spread (10th to 95th percentile) of the gated short-term loudness over blocks of 3 s.
 
-    Whole blocks only, ten a second, as ffmpeg's meter counts them. pyloudnorm's own loudness range is not used: it
-    steps by 0.09 s and appends 1.5 s of silence, whose fade reads as range, 2 LU more on a 6 s clip.
+    Whole blocks only, ten a second, as ffmpeg's meter counts them.
 
     Args:
         signal: (channels, time) or (batch, channels, time), full scale 1; at most 5 channels: L, R, C, Ls, Rs.
@@ -65,7 +55,7 @@ def loudness_range_lu(signal: Tensor, sample_rate: int = 44100) -> float:
     Raises:
         ValueError: shape or type does not fit.
 
-    Source: EBU Tech 3342; pyloudnorm for the short-term loudness.
+    Source: EBU Tech 3342.
 
     >>> import torch
     >>> sine = torch.sin(2 * torch.pi * 1000 / 8000 * torch.arange(160000))  # 20 s, first loud, then 10 dB softer
@@ -127,31 +117,15 @@ def _mean_difference(measure: Callable[[Tensor, int], float], preds: Tensor, tar
 
 
 def _integrated_loudness(clip: Tensor, sample_rate: int) -> float:
-    return _read(Meter(sample_rate, filter_class=FILTERS, block_size=GATING_BLOCK_SECONDS), clip)[0]
+    return _measured(clip, sample_rate).integrated_lufs if 1 <= len(clip) <= MAX_CHANNELS else math.nan
 
 
 def _loudness_range(clip: Tensor, sample_rate: int) -> float:
-    overlap = 1 - SHORT_TERM_STEP / SHORT_TERM_SECONDS
-    meter = Meter(sample_rate, filter_class=FILTERS, block_size=SHORT_TERM_SECONDS, overlap=overlap)
-    seconds = clip.shape[1] / sample_rate
-    whole = math.floor((seconds - SHORT_TERM_SECONDS) / SHORT_TERM_STEP + 1e-6) + 1  # pyloudnorm rounds to the nearest
-    blocks = np.array(_read(meter, clip)[1])[: max(0, whole)]
-    blocks = blocks[blocks >= ABSOLUTE_GATE_LUFS]
-    if not len(blocks) or not np.isfinite(blocks).all():
-        return math.nan
-    mean_loudness = 10 * math.log10(np.mean(10 ** (blocks / 10)))
-    blocks = blocks[blocks >= mean_loudness + RELATIVE_GATE_LU]
-    # The block of rank p·n, as ffmpeg counts; (n − 1)·p + 1 in the standard's example, one block more at the low end.
-    low, high = (np.sort(blocks)[max(1, int(p * len(blocks) + 0.5)) - 1] for p in PERCENTILES)
-    return float(high - low)
+    return _measured(clip, sample_rate).range_lu if 1 <= len(clip) <= MAX_CHANNELS else math.nan
 
 
-def _read(meter: Meter, clip: Tensor) -> tuple[float, list[float]]:
-    """Integrated loudness in LUFS, NaN if undefined, and the loudness of every block."""
-    channels, length = clip.shape
-    if not 1 <= channels <= MAX_CHANNELS or length < meter.block_size * meter.rate:
-        return math.nan, []
-    # Silence is −inf per block, and pyloudnorm takes means of no block on the way to it; a wrong file may overflow.
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        value = float(meter.integrated_loudness(clip.double().cpu().numpy().T))
-    return value if math.isfinite(value) else math.nan, meter.blockwise_loudness
+def _measured(clip: Tensor, sample_rate: int) -> LoudnessMeter:
+    meter = LoudnessMeter(sample_rate, len(clip))
+    for block in clip.split(BLOCK, dim=-1):
+        meter.feed(block)
+    return meter

@@ -5,6 +5,7 @@ from .bottleneck import VAEBottleneck, kl_divergence
 from .discriminator import DISCRIMINATORS, MultiResolutionSTFTDiscriminator
 from .layers import fold_weight_norm
 from .oobleck import Decoder, Encoder
+from .optimized import optimize_for_inference
 from .parts import BOTTLENECKS, DECODERS, ENCODERS, build_part, check_model_sizes
 from .receptive_field import context_frames
 from .reconstruction import reconstruct_blocks
@@ -28,6 +29,7 @@ __all__ = [
     "context_frames",
     "fold_weight_norm",
     "kl_divergence",
+    "optimize_for_inference",
     "reconstruct_blocks",
     "snake_beta",
 ]

@@ -130,7 +130,9 @@ class ResidualUnit(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
+        y = self.layers(x)
+        # In place: the convolution that ends the branch does not need its output in the backward pass.
+        return y.add_(x) if y.dtype == x.dtype else x + y
 
 
 def residual_units(channels: int, *, use_snake: bool, bias: bool) -> list[nn.Module]:

@@ -63,6 +63,8 @@ def reaches(network: nn.Module) -> list[Reach]:
     """
     from alias_free_torch import Activation1d
 
+    if hasattr(network, "reaches"):  # a layer of inference mode knows its own
+        return cast("list[Reach]", network.reaches)
     if isinstance(network, nn.Sequential):
         return [reach for layer in network for reach in reaches(layer)]
     if isinstance(network, Encoder | Decoder | _Block | ResidualUnit):

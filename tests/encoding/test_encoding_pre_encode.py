@@ -17,7 +17,7 @@ from ear_sat.data.windows import open_windows
 from ear_sat.encoding import default_sample_size, pre_encode
 from ear_sat.encoding import worker as worker_module
 from ear_sat.errors import UserError
-from ear_sat.models import Autoencoder
+from ear_sat.models import Autoencoder, optimize_for_inference
 
 MODULE = """
 def get_custom_metadata(info, audio):
@@ -61,7 +61,8 @@ def test_files_hold_the_latents_of_their_windows(encode, weights, music, tmp_pat
     assert (result.written, result.present, result.rejected, result.bad_files) == (5, 0, 0, {})
     assert result.seconds == pytest.approx((3.5 * SIZE + SIZE // 10) / RATE) and result.elapsed > 0
     found, described = latents(result.out), infos(result.out)
-    model, windows = ear_sat.load_autoencoder(weights), open_windows(music, SIZE, RATE)
+    model = optimize_for_inference(ear_sat.load_autoencoder(weights))
+    windows = open_windows(music, SIZE, RATE)
     assert set(found) == set(described) == {window.name for window in windows.windows}
     for window in windows.windows:
         audio, info = windows.read(window)
@@ -344,6 +345,6 @@ def test_latents_that_are_not_finite_are_not_written(encode, monkeypatch):
     monkeypatch.setattr(Autoencoder, "encode", spoil)
     result = encode()
     assert result.written == len(latents(result.out)) == 4
-    assert list(result.bad_files.values()) == ["NaN or infinite latents in window 1 at precision 32"]
+    assert list(result.bad_files.values()) == ["NaN or infinite latents in window 1; try --precision 32"]
     monkeypatch.undo()
     assert encode().written == 1

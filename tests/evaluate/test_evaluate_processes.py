@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ear_sat import UserError
-from ear_sat.evaluate.pool import workers
+from ear_sat.processes import workers
 
 SLOW_METRICS = """
 import sys, time
@@ -79,7 +79,7 @@ def test_killed_and_run_again(tmp_path, noise, write, evaluate_command):
 def test_workers_end_with_their_parent():
     code = (
         "import os, time\n"
-        "from ear_sat.evaluate.pool import workers\n"
+        "from ear_sat.processes import workers\n"
         "if __name__ == '__main__':\n"
         "    with workers(2) as run:\n"
         "        for _, pid in run(os.getpid, [()]):\n"

@@ -1,5 +1,6 @@
 """``--weights`` and ``--data``: reconstruct and evaluate in one go."""
 
+import copy
 import json
 
 import numpy
@@ -7,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-import ear_sat
+from ear_sat.inference import model as opening
 from ear_sat.models import Autoencoder, Decoder, Encoder, VAEBottleneck
 
 
@@ -24,7 +25,7 @@ def weights(tmp_path, monkeypatch):
         downsampling_ratio=4,
         sample_rate=44100,
     ).eval()
-    monkeypatch.setattr(ear_sat, "load_autoencoder", lambda path, device: model, raising=False)
+    monkeypatch.setattr(opening, "load_autoencoder", lambda path, device: copy.deepcopy(model))
     path = tmp_path / "tiny.ckpt"
     path.write_bytes(b"weights")
     return path

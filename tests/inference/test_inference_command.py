@@ -11,9 +11,9 @@ import pytest
 import soundfile
 import torch
 
-import ear_sat
 from ear_sat.cli.main import main
 from ear_sat.inference import Settings, plan_jobs, reconstruct_files
+from ear_sat.inference import model as opening
 from ear_sat.models import Autoencoder
 
 Write = Callable[..., Path]
@@ -29,7 +29,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., in
         def load(path: Path, device: str = "cpu") -> Autoencoder:
             return torch.load(path, map_location=device, weights_only=False)
 
-        monkeypatch.setattr(ear_sat, "load_autoencoder", load, raising=False)
+        monkeypatch.setattr(opening, "load_autoencoder", load)
         paths = [str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--weights", str(tmp_path / "model.pt")]
         return main(["reconstruct", *paths, "--device", "cpu", *arguments])
 

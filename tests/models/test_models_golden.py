@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from ear_sat.models import Decoder, Encoder, VAEBottleneck, fold_weight_norm, kl_divergence
+from ear_sat.models import Decoder, Encoder, VAEBottleneck, fold_weight_norm, kl_divergence, optimize_for_inference
 
 NETWORKS = ("tiny_transformer", "tiny_no_transformer")
 # Same operations in another order: float32 keeps 1.2e-7 of values up to a few units, over some 20 layers.
@@ -74,6 +74,13 @@ def test_folded_network_computes_the_same(golden: tuple[Encoder, Decoder, dict[s
     encoder, decoder, io = golden
     assert worst(fold_weight_norm(encoder)(io["audio"]), io["encoder_output"]) <= TOLERANCE
     assert worst(fold_weight_norm(decoder)(io["latents"]), io["decoded"]) <= TOLERANCE
+
+
+@torch.no_grad()
+def test_inference_mode_computes_the_same(golden: tuple[Encoder, Decoder, dict[str, Tensor]]) -> None:
+    encoder, decoder, io = golden
+    assert worst(optimize_for_inference(encoder)(io["audio"]), io["encoder_output"]) <= TOLERANCE
+    assert worst(optimize_for_inference(decoder)(io["latents"]), io["decoded"]) <= TOLERANCE
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from ear_sat.models import SnakeBeta, snake_beta
+from ear_sat.compiling import can_compile
+from ear_sat.models import SnakeBeta, snake, snake_beta
 from ear_sat.models.snake import snake_beta_reference
 
 
@@ -91,3 +92,47 @@ def test_deep_copy_is_independent() -> None:
     x = torch.randn(1, 3, 8)
     assert torch.equal(module(x), snake_beta(x, torch.zeros(3), torch.zeros(3)))
     assert torch.equal(twin(x), snake_beta(x, torch.ones(3), torch.zeros(3)))
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("block", [1, 37, 100])
+def test_blocks_make_no_difference(
+    channels_last: bool,
+    block: int,
+    inputs: tuple[Tensor, ...],
+    gradients: Callable[..., list[Tensor]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, alpha, beta = inputs
+    if channels_last:
+        x = x.detach().transpose(1, 2).contiguous().transpose(1, 2).requires_grad_()
+    whole = snake_beta(x, alpha, beta)
+    expected = gradients(whole, [x, alpha, beta])
+    monkeypatch.setattr(snake, "BLOCK", block)
+    result = snake_beta(x, alpha, beta)
+    assert torch.equal(result, whole) and result.stride() == x.stride()
+    for ours, theirs in zip(gradients(result, [x, alpha, beta]), expected, strict=True):
+        assert (ours - theirs).abs().max() <= 1e-6 * theirs.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_in_place(dtype: torch.dtype, inputs: tuple[Tensor, ...]) -> None:
+    x, alpha, beta = (t.detach() for t in inputs)
+    x = x.to(dtype)
+    expected = snake_beta(x, alpha, beta)
+    result = snake.periodic(x, *snake.constants(alpha, beta, dtype), inplace=True)
+    assert result is x and torch.equal(x, expected)
+
+
+def test_compiled_formulas_are_the_same(inputs: tuple[Tensor, ...]) -> None:
+    # What runs on a GPU, compiled for the CPU.
+    if not can_compile("cpu"):
+        pytest.skip("torch.compile needs a C++ compiler")
+    x, alpha, beta = (t.detach() for t in inputs)
+    frequency, height = snake.constants(alpha, beta, x.dtype)
+    grad = torch.randn_like(x)
+    value = torch.compile(snake._value, dynamic=True)(x, frequency, height)
+    assert torch.allclose(value, snake.periodic(x, frequency, height), rtol=1e-6, atol=1e-6)
+    compiled = torch.compile(snake._gradients, dynamic=True)(grad, x, frequency, height)
+    for ours, theirs in zip(compiled, snake._blockwise_gradients(grad, x, frequency, height), strict=True):
+        assert (ours - theirs).abs().max() <= 2e-6 * theirs.abs().max()

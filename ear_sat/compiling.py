@@ -1,0 +1,37 @@
+"""torch.compile where there is a compiler; where there is none, the plain code and one notice."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
+@functools.cache
+def can_compile(device_type: str) -> bool:
+    """Whether torch.compile works on "cpu", "cuda", … here, found out by compiling one line; logs a notice if not."""
+    try:
+        torch.compile(_probe, dynamic=False, fullgraph=True)(torch.zeros(8, device=device_type))
+    except Exception as error:  # no compiler, no headers, no Triton, a Python too new: each has an exception of its own
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        needs = "Triton" if device_type == "cuda" else "a C++ compiler such as g++"
+        logger.warning("torch.compile does not work here, going on without it; it needs %s (%s)", needs, reason)
+        return False
+    return True
+
+
+def _probe(x: torch.Tensor) -> torch.Tensor:
+    return x.sin() + 1
+
+
+@functools.cache
+def fused(function: Function) -> Function:
+    """``function`` of GPU tensors, compiled to as few kernels as can be, for any shapes; see :func:`can_compile`."""
+    return torch.compile(function, dynamic=True) if can_compile("cuda") else function  # type: ignore[return-value]

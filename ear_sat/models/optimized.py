@@ -1,0 +1,158 @@
+"""Inference mode: the networks with everything settled that training has to keep open.
+
+Weight norm is folded; the channels lie last in memory, where convolution libraries are at their best; transposed
+convolutions are in polyphase form; activations replace their input; convolutions compute in the precision asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..compiling import can_compile
+from ..compute import PRECISIONS, keep_freed_memory
+from ..config import check_choice
+from .layers import ResidualUnit, fold_weight_norm
+from .oobleck import Decoder, Encoder
+from .receptive_field import Reach, output_length, reaches
+from .snake import SnakeBeta, constants, periodic
+
+Model = TypeVar("Model", bound=nn.Module)
+#: Convolution → type in which it is computed, type of its result.
+_Types = dict[nn.Module, tuple[torch.dtype, torch.dtype]]
+
+
+def optimize_for_inference(model: Model, precision: str = "32", compiled: bool = False) -> Model:
+    """Prepares the encoders and decoders in ``model`` for fast inference, in place: no training or saving after that.
+
+    With ``32`` the output is the same to rounding. With ``bf16`` and ``16`` the first and the last convolution of a
+    network stay in float32, so that neither audio nor latents are rounded to 8 or 11 bits, and so do posterior and
+    transformer. On the CPU the process keeps the memory it frees; see :func:`ear_sat.compute.keep_freed_memory`.
+
+    Args:
+        model: an autoencoder or a part of one, on its device.
+        precision: ``32``, ``bf16`` or ``16``.
+        compiled: compile the networks on first use, for any length; see :func:`ear_sat.compiling.can_compile`.
+
+    Returns:
+        ``model``.
+
+    Raises:
+        UserError: ``precision`` is none of these.
+    """
+    check_choice("precision", precision, PRECISIONS)
+    dtype = getattr(torch, PRECISIONS[precision])
+    for network in [m for m in model.modules() if isinstance(m, Encoder | Decoder)]:
+        device = next(network.parameters()).device.type
+        if device == "cpu":
+            keep_freed_memory()
+        fold_weight_norm(network.layers)
+        convolutions = [m for m in network.layers.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
+        if not convolutions:
+            raise ValueError("the model is prepared for inference already")
+        types: _Types = {convolutions[0]: (torch.float32, dtype), convolutions[-1]: (torch.float32, torch.float32)}
+        _replace(network.layers, dtype, types)
+        if compiled and can_compile(device):
+            network.run = torch.compile(network.run, dynamic=True)  # type: ignore[method-assign]
+    return model
+
+
+def _replace(module: nn.Module, dtype: torch.dtype, types: _Types) -> None:
+    # Not named_children(): a residual unit holds its one activation twice, and the first must not replace its input.
+    for name, child in module._modules.items():
+        if child is None:
+            continue
+        if isinstance(child, nn.Conv1d):
+            module._modules[name] = _Convolution(child, *types.get(child, (dtype, dtype)))
+        elif isinstance(child, nn.ConvTranspose1d):
+            module._modules[name] = _Upsampling(child, *types.get(child, (dtype, dtype)))
+        elif isinstance(child, SnakeBeta):
+            module._modules[name] = _Periodic(child)
+        elif type(child).__module__.startswith("alias_free_torch"):
+            child.register_forward_pre_hook(_to_float32)  # its filters are float32
+            _replace(child, dtype, types)
+        else:
+            _replace(child, dtype, types)
+    if isinstance(module, ResidualUnit) and isinstance(module.layers[0], _Periodic):
+        module.layers[0].inplace = False
+
+
+def _to_float32(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(x.float() for x in inputs)
+
+
+class _Convolution(nn.Module):
+    """A 1-D convolution, computed as a 2-D one of height 1 with the channels last in memory.
+
+    Args:
+        conv: what it replaces.
+        dtype: in which it is computed.
+        out_dtype: of the result.
+
+    Shapes: (batch, channels, time) in any layout → (batch, channels, frames), contiguous when transposed.
+    """
+
+    def __init__(self, conv: nn.Conv1d, dtype: torch.dtype, out_dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype, self.out_dtype, self.reaches = dtype, out_dtype, reaches(conv)
+        self.kernel = _constant(_kernel(conv.weight), dtype)
+        self.bias = None if conv.bias is None else _constant(conv.bias, dtype)
+        padding: Any = conv.padding if isinstance(conv.padding, str) else (0, *conv.padding)
+        self.options = {"stride": (1, *conv.stride), "padding": padding, "dilation": (1, *conv.dilation)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.conv2d(x.to(self.dtype).unsqueeze(2), self.kernel, self.bias, **self.options)
+        return y.squeeze(2).to(self.out_dtype)
+
+
+class _Upsampling(nn.Module):
+    """A transposed 1-D convolution as a convolution at the lower rate, which gives the phases of each input sample.
+
+    With the channels last in memory the phases, side by side, are successive samples, so that nothing has to be
+    interleaved (polyphase form; Vaidyanathan, 1990). Arguments and shapes as of :class:`_Convolution`.
+    """
+
+    def __init__(self, conv: nn.ConvTranspose1d, dtype: torch.dtype, out_dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype, self.out_dtype, self.reaches = dtype, out_dtype, reaches(conv)
+        channels, out_channels, taps = conv.weight.shape
+        (stride,) = conv.stride
+        steps = -(-taps // stride)  # taps of each phase
+        # y[n·stride + p] = Σ_j x[n − j] · w[p + j·stride]: for each phase p a convolution, the latest tap first.
+        weight = F.pad(conv.weight, (0, steps * stride - taps)).view(channels, out_channels, steps, stride).flip(2)
+        weight = weight.permute(3, 1, 0, 2).reshape(stride * out_channels, channels, steps)
+        self.kernel = _constant(_kernel(weight), dtype)
+        self.bias = None if conv.bias is None else _constant(conv.bias.repeat(stride), dtype)
+        self.steps, self.out_channels, self.cropped = steps, out_channels, int(conv.padding[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.dtype).unsqueeze(2)
+        phases = F.conv2d(x, self.kernel, self.bias, padding=(0, self.steps - 1)).squeeze(2)
+        samples = phases.transpose(1, 2).reshape(len(x), -1, self.out_channels).transpose(1, 2)
+        return samples.narrow(2, self.cropped, output_length(self.reaches, x.shape[-1])).to(self.out_dtype)
+
+
+class _Periodic(nn.Module):
+    """SnakeBeta with its exponentials and its division done; the result replaces the input unless told otherwise."""
+
+    def __init__(self, snake: SnakeBeta) -> None:
+        super().__init__()
+        frequency, height = constants(snake.alpha, snake.beta, torch.float32)
+        self.frequency, self.height = _constant(frequency, torch.float32), _constant(height, torch.float32)
+        self.inplace = True
+        self.reaches: list[Reach] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        return periodic(x, self.frequency, self.height, self.inplace)
+
+
+def _kernel(weight: Tensor) -> Tensor:
+    """(out, in, taps) → (out, in, 1, taps), channels_last."""
+    return weight.detach().unsqueeze(2).contiguous(memory_format=torch.channels_last)
+
+
+def _constant(value: Tensor, dtype: torch.dtype) -> nn.Parameter:
+    return nn.Parameter(value.detach().to(dtype), requires_grad=False)

@@ -1,0 +1,136 @@
+"""A track from its first sample to its last, in blocks, and whether that was all of it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from ..data.reading import UNKNOWN_LENGTH, AudioFile, Stream, UnusableFileError, reason_of
+from .tracks import read_member, split_path
+
+BLOCK = 1 << 16  # frames
+# What libsndfile notes where a wav, aiff or rf64 file is shorter than its header says; it then corrects the length.
+_SHORT_CHUNK = re.compile(r"^ *(?:data|SSND) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_SHORT_RF64 = re.compile(r"Calculated frame count \d+ does not match value from 'ds64' chunk of (\d+)")
+_STREAMED_SIZE = 0x7FFF0000  # bytes; writers to a pipe put 0x7FFFFFFF or 0xFFFFFFFF, or a little less
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is known of a track before decoding. ``frames`` is what it promises; None where it promises nothing."""
+
+    bytes: int
+    sha256: str
+    container: str
+    encoding: str
+    sample_rate: int
+    channels: int
+    frames: int | None
+
+
+class Track:
+    """An open track; use it in a ``with`` block.
+
+    Args:
+        path: see :mod:`.tracks`.
+
+    Attributes:
+        header: see :class:`Header`.
+
+    Raises:
+        UnusableFileError: not readable as audio.
+    """
+
+    def __init__(self, path: str) -> None:
+        file, member = split_path(path)
+        try:
+            source: Any = io.BytesIO(read_member(file, member)) if member else file
+            size, checksum = _checksum(source)
+            if size == 0:
+                raise UnusableFileError("the file is empty (0 bytes)")
+            self._file = Stream(source)
+        except (OSError, RuntimeError, ValueError, TypeError) as error:
+            raise UnusableFileError(f"not readable as audio ({_why(error)})") from error
+        handle = self._file
+        self.header = Header(
+            size, checksum, handle.format, handle.subtype, handle.samplerate, handle.channels, _promised_frames(handle)
+        )
+
+    def __enter__(self) -> Track:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def blocks(self, dtype: str = "float32") -> Iterator[np.ndarray]:
+        """All frames, in blocks (frames, channels) of soundfile's ``dtype``.
+
+        Raises:
+            UnusableFileError: no samples, a read error, or fewer frames than the header promises.
+        """
+        done, rate = 0, self.header.sample_rate
+        while True:
+            try:
+                block = self._file.read(BLOCK, dtype=dtype, always_2d=True)
+            except (OSError, RuntimeError, ValueError, TypeError) as error:
+                raise UnusableFileError(f"decoding stopped after {done / rate:.1f} s ({_why(error)})") from error
+            if len(block) == 0:
+                break
+            done += len(block)
+            yield block
+        if done == 0:
+            raise UnusableFileError("it holds no samples")
+        promised = self.header.frames
+        if promised is not None and promised - done > AudioFile("", promised, rate, self.header.channels).tolerance:
+            raise UnusableFileError(f"truncated: it ends at frame {done}, but its header promises {promised}")
+
+
+def _checksum(source: str | io.BytesIO) -> tuple[int, str]:
+    """Size in bytes and SHA-256."""
+    if isinstance(source, io.BytesIO):
+        with source.getbuffer() as data:
+            return len(data), hashlib.sha256(data).hexdigest()
+    digest, size = hashlib.sha256(), 0
+    with Path(source).open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+            size += len(piece)
+    return size, digest.hexdigest()
+
+
+def _promised_frames(handle: soundfile.SoundFile) -> int | None:
+    notes = handle.extra_info
+    if (short := _SHORT_CHUNK.search(notes)) and 0 < int(short[2]) < int(short[1]) < _STREAMED_SIZE:
+        return handle.frames * int(short[1]) // int(short[2])
+    if short := _SHORT_RF64.search(notes):
+        return int(short[1])
+    return handle.frames if 0 <= handle.frames < UNKNOWN_LENGTH else None
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, soundfile.LibsndfileError) and not error.error_string:
+        return f"libsndfile's error {error.code}"
+    return reason_of(error)
+
+
+@contextmanager
+def quiet_decoders() -> Iterator[None]:
+    """Sends what libraries print to standard error nowhere: libmpg123 warns about every odd frame of every file."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

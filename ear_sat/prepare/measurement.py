@@ -1,0 +1,112 @@
+"""Everything that is measured of a track, in one pass over its samples."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from ..data.reading import UnusableFileError
+from ..metrics import LoudnessMeter, TruePeakMeter
+from .bandwidth import BandwidthMeter
+from .decoding import Track, quiet_decoders
+from .levels import LevelMeter
+from .stereo import StereoMeter
+from .tracks import read_sidecar
+
+CHANNELS = (1, 2, 6)  # mono, stereo, 5.1: what the data sets take
+_WITHOUT_LFE = [0, 1, 2, 4, 5]  # of L R C LFE Ls Rs: BS.1770 leaves the LFE out
+
+DECIMALS = 6  # further ones differ between processors
+
+Row = dict[str, Any]
+"""A track's row of the manifest by column, without the decision; see :data:`.manifest.COLUMNS`. What is undefined is
+None; ``error`` is None for a good track."""
+
+
+def measure_track(path: str) -> Row:
+    """Measures the track at ``path`` (see :mod:`.tracks`). Whatever is wrong with it is the row's ``error``."""
+    row: Row = {"path": path, "error": None}
+    try:
+        with quiet_decoders(), _one_thread(), Track(path) as track:
+            row |= asdict(track.header) | {"frames": None}
+            read_sidecar(path)  # only to see that it is valid
+            if track.header.channels not in CHANNELS:
+                raise UnusableFileError(f"it has {track.header.channels} channels; mono, stereo and 5.1 are supported")
+            row |= _measure(track.blocks(), track.header.sample_rate, track.header.channels)
+    except UnusableFileError as error:
+        row["error"] = str(error)
+    except Exception as error:  # one odd file of a million must not stop the others; its row says what happened
+        row["error"] = f"{type(error).__name__}: {error}"
+    return row
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums come out the same to the last bit wherever a track is measured, and a track per core is faster anyway."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _measure(blocks: Iterator[np.ndarray], sample_rate: int, channels: int) -> Row:
+    loudness = LoudnessMeter(sample_rate, min(channels, len(_WITHOUT_LFE)))
+    true_peak, bandwidth = TruePeakMeter(sample_rate), BandwidthMeter(sample_rate, channels)
+    levels, stereo = LevelMeter(sample_rate, channels), StereoMeter()
+    for block in blocks:
+        samples: Tensor = torch.from_numpy(np.ascontiguousarray(block.T))
+        loudness.feed(samples[_WITHOUT_LFE] if channels == 6 else samples)
+        true_peak.feed(samples)
+        levels.feed(samples)
+        bandwidth.feed(samples)
+        if channels == 2:
+            stereo.feed(samples)
+    if not levels.finite:
+        raise UnusableFileError("it has NaN or infinite samples")
+    values = {
+        "loudness_lufs": loudness.integrated_lufs,
+        "loudness_range_lu": loudness.range_lu,
+        "true_peak_dbtp": true_peak.dbtp,
+        "sample_peak_dbfs": levels.sample_peak_dbfs,
+        "silence_share": levels.silence_share,
+        "dc": levels.dc,
+        "mid_side_ratio_db": stereo.mid_side_ratio_db,
+        "bandwidth_hz": bandwidth.bandwidth_hz,
+    }
+    return {
+        "frames": levels.samples,
+        "duration": levels.samples / sample_rate,
+        "clipped_runs": levels.clipped_runs,
+        "dual_mono": stereo.dual_mono,
+        **{name: round(value, DECIMALS) if math.isfinite(value) else None for name, value in values.items()},
+    }
+
+
+@lru_cache(maxsize=1)
+def measuring_code() -> str:
+    """A digest of the code that measures and of the versions of what decodes: results of another one are not kept."""
+    package = Path(__file__).parents[1]
+    files = [
+        Path(__file__).with_name(f"{name}.py") for name in ("measurement", "decoding", "levels", "stereo", "bandwidth")
+    ]
+    files += [
+        package / "weighting.py",
+        *(package / "metrics" / f"{name}_meter.py" for name in ("loudness", "true_peak")),
+    ]
+    digest = hashlib.sha256(f"{soundfile.__version__} {soundfile.__libsndfile_version__}".encode())
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,208 @@
+"""One call from music to manifest: find, measure what is missing, decide, write."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..config import check_choice
+from ..errors import UserError
+from ..processes import Runner, cores, workers
+from ..report.atomic import make_folder, stale_files
+from .configs import manifest_config, shard_config, write_config
+from .database import Database
+from .manifest import require_pyarrow, write_manifest
+from .measurement import Row, measure_track
+from .ray_engine import ray_cluster
+from .rules import KEEP, STAGE1, STAGES, Rules, decide
+from .shards import Shard, ShardSettings, outdated_shards, plan_shards, write_shard
+from .statistics import Statistics
+from .tracks import find_tracks, split_path
+
+ENGINES = ("local", "ray")
+DATABASE = "measurements.sqlite"
+
+
+@dataclass
+class Preparation:
+    """What a preparation did.
+
+    Attributes:
+        measured: tracks measured by this run, good or bad; the others were known.
+        statistics: of the whole manifest.
+        configs: the dataset configs written.
+        shards: number of shards there are, 0 if none were asked for.
+        shards_written: by this run.
+        notes: sentences for the user.
+    """
+
+    measured: int = 0
+    statistics: Statistics = field(default_factory=Statistics)
+    configs: list[Path] = field(default_factory=list)
+    shards: int = 0
+    shards_written: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+def prepare_data(
+    sources: Sequence[Path],
+    out: Path,
+    rules: Rules | None = None,
+    *,
+    shards: ShardSettings | None = None,
+    engine: str = "local",
+    processes: int | None = None,
+    retry_errors: bool = False,
+) -> Preparation:
+    """Measures all tracks of ``sources`` and writes manifest, dataset configs and, if asked for, shards into ``out``.
+
+    What an earlier call has measured is not measured again; one that was stopped, in whatever way, is continued by the
+    same call. Other rules need no new measurement.
+
+    Args:
+        sources: see :func:`.tracks.find_tracks`.
+        out: a folder, made if needed; it is left out where it lies inside a source.
+        rules: by default the paper's.
+        shards: how to write WebDataset shards, below ``out/shards``; None for none.
+        engine: ``"local"`` processes, or ``"ray"``: see :func:`.ray_engine.ray_cluster`.
+        processes: how many to use, by default one per core.
+        retry_errors: measure tracks again that had errors.
+
+    Raises:
+        UserError: no track found, a missing package, a full disk, an argument out of range.
+    """
+    check_choice("engine", engine, ENGINES)
+    if processes is not None and processes < 1:
+        raise UserError(f"--processes must be at least 1, not {processes}")
+    require_pyarrow()
+    rules, result = rules or Rules(), Preparation()
+    make_folder(out)
+    with disk_errors(out):
+        with Database(out / DATABASE) as database:
+            _clear(out)
+            database.enter(tqdm(find_tracks(sources, out), "finding", unit=" tracks", disable=None), retry_errors)
+            if database.count() == 0:
+                raise UserError(
+                    "there is no audio file in what was given; give folders of music, files, lists or shards"
+                )
+            with ray_cluster(processes) if engine == "ray" else workers(processes or cores()) as run:
+                result.measured = _measure_missing(database, run)
+                write_manifest(out, _counted(_decided(database.rows(), database, rules), result.statistics))
+                if shards is None and outdated_shards(out / "shards", set()):
+                    result.notes.append("the shards are those of an earlier run: add --shards to bring them up to date")
+                if shards is not None:
+                    rows = _decided(database.shuffled_rows(), database, rules)
+                    _write_shards(rows, out / "shards", shards, run, result)
+        _write_configs(out.resolve(), result)
+    return result
+
+
+@contextmanager
+def disk_errors(out: Path) -> Iterator[None]:
+    """Makes a UserError of what goes wrong while ``out`` is written to."""
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        raise UserError(
+            f"cannot write to {out}: {error}; what is finished is kept: free some space or choose another --out, and "
+            "run the same command again"
+        ) from error
+
+
+def _clear(out: Path) -> None:
+    """Removes what killed runs left half-written."""
+    for folder in (out, out / "shards" / KEEP, out / "shards" / STAGE1):
+        for file in stale_files(folder):
+            file.unlink(missing_ok=True)
+
+
+def _measure_missing(database: Database, run: Runner) -> int:
+    total, missing, failed = database.count(), database.count("row IS NULL"), database.count("failed")
+    with tqdm(total=total, initial=total - missing, unit="track", desc="measuring", disable=None) as bar:
+        for _, row in run(measure_track, ((path,) for path in database.missing()), _died_measuring):
+            database.add(row)
+            failed += row["error"] is not None
+            bar.set_postfix_str(f"{failed} unreadable" if failed else "", refresh=False)
+            bar.update()
+    return missing
+
+
+def _died_measuring(path: str) -> Row:
+    return {"path": path, "error": "the process that measured it died: damaged data, or too little memory"}
+
+
+def _decided(rows: Iterator[Row], database: Database, rules: Rules) -> Iterator[Row]:
+    for row in rows:
+        decision, reasons = decide(row, rules, partial(database.has_earlier_equal, row))
+        yield row | {"decision": decision, "reason": ";".join(reasons)}
+
+
+def _counted(rows: Iterator[Row], statistics: Statistics) -> Iterator[Row]:
+    for row in rows:
+        statistics.add(row)
+        statistics.members += row["decision"] in (KEEP, STAGE1) and bool(split_path(row["path"])[1])
+        yield row
+
+
+def _write_shards(rows: Iterator[Row], folder: Path, settings: ShardSettings, run: Runner, result: Preparation) -> None:
+    planned: set[Path] = set()
+    failures: list[str] = []
+
+    def missing() -> Iterator[tuple[Shard, int | None]]:
+        for shard in plan_shards(rows, folder, settings):
+            planned.add(shard.path)
+            if not shard.path.exists():
+                yield shard, settings.sample_rate
+
+    with tqdm(unit=" shards", desc="writing", disable=None) as bar:
+        for _, failure in run(write_shard, missing(), _died_writing):
+            if failure:
+                failures.append(failure)
+            else:
+                result.shards_written += 1
+            bar.update()
+    if failures:
+        raise UserError(
+            f"{len(failures)} shard(s) could not be written, because files have changed since they were measured; run "
+            f"the same command again. The first: {failures[0]}"
+        )
+    result.shards = len(planned)
+    outdated = outdated_shards(folder, planned)
+    for file in outdated:
+        file.unlink()
+    if outdated:
+        result.notes.append(f"{len(outdated)} shard(s) of an earlier run did not fit the manifest any more: removed")
+
+
+def _died_writing(shard: Shard, _: int | None) -> str:
+    return f"{shard.path}: the process that wrote it died, most likely for want of memory"
+
+
+def _write_configs(out: Path, result: Preparation) -> None:
+    tallies = result.statistics.by_decision
+    fit = sum(tallies[decision].tracks for decision in (KEEP, STAGE1))
+    folders = {name: out / "shards" / name for name in (KEEP, STAGE1) if tallies[name].tracks}
+    for stage, decisions in STAGES.items():
+        tracks = sum(tallies[decision].tracks for decision in decisions)
+        if not tracks:
+            result.notes.append(f"no track is fit for {stage}: no config for it")
+            for name in (f"{stage}.json", f"{stage}_shards.json"):
+                (out / name).unlink(missing_ok=True)
+            continue
+        if fit > result.statistics.members:
+            result.configs.append(out / f"{stage}.json")
+            write_config(result.configs[-1], manifest_config(out / "manifest.parquet", stage, tracks))
+        if result.shards:
+            result.configs.append(out / f"{stage}_shards.json")
+            write_config(result.configs[-1], shard_config(folders, stage))
+    if result.statistics.members:
+        result.notes.append(
+            f"{result.statistics.members} track(s) fit for training lie in shards, which ear_audio cannot read: "
+            "write new ones with --shards"
+        )

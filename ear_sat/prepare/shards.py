@@ -1,0 +1,197 @@
+"""WebDataset shards of the tracks that are fit for training: FLAC and JSON, for the host's data set type ``wds``."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+
+from ..data.reading import UnusableFileError, mix_channels
+from ..errors import UserError
+from ..report.atomic import atomic_path
+from .decoding import Track, quiet_decoders
+from .measurement import Row
+from .rules import KEEP, STAGE1
+from .tracks import read_sidecar
+
+FORMAT = 1  # of the shards; another one has other names
+INFO = (
+    "path",
+    "sha256",
+    "duration",
+    "loudness_lufs",
+    "loudness_range_lu",
+    "true_peak_dbtp",
+    "bandwidth_hz",
+    "decision",
+)
+"""Columns of the manifest that go into a track's JSON."""
+_NAME = re.compile(r"\d{6}-[0-9a-f]{12}\.tar")
+_EXACT_BITS = {"PCM_S8": 16, "PCM_U8": 16, "PCM_16": 16}  # all others are written with 24 bits
+
+
+@dataclass(frozen=True)
+class ShardSettings:
+    """How shards are written.
+
+    Args:
+        sample_rate: in Hz; None keeps each track's own.
+        megabytes: the most that a shard holds, counted before FLAC compresses (to about 60 %); a longer track has a
+            shard of its own.
+
+    Raises:
+        UserError: a value is below 1.
+    """
+
+    sample_rate: int | None = 44100
+    megabytes: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.megabytes < 1:
+            raise UserError(f"a shard must hold at least 1 MB, not {self.megabytes}")
+        if self.sample_rate is not None and self.sample_rate < 1:
+            raise UserError(f"the sample rate of shards must be at least 1 Hz, not {self.sample_rate}")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard to write: its file, and the rows of its tracks."""
+
+    path: Path
+    rows: tuple[Row, ...]
+
+
+def plan_shards(rows: Iterable[Row], folder: Path, settings: ShardSettings) -> Iterator[Shard]:
+    """Deals tracks out to shards in ``folder/keep`` and ``folder/stage1``.
+
+    A shard's name has a digest of what it holds and how, so one that exists under its name is complete.
+
+    Args:
+        rows: of the manifest, with decisions, in the order in which the shards are to hold them; others than "keep" and
+            "stage1" are passed over.
+        folder: where to.
+        settings: sample rate and size.
+    """
+    groups: dict[str, list[Row]] = {KEEP: [], STAGE1: []}
+    sizes, numbers = dict.fromkeys(groups, 0.0), dict.fromkeys(groups, 0)
+
+    def close(decision: str) -> Shard:
+        recipe = json.dumps([FORMAT, settings.sample_rate, [[row["path"], row["sha256"]] for row in groups[decision]]])
+        digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
+        shard = Shard(folder / decision / f"{numbers[decision]:06d}-{digest}.tar", tuple(groups[decision]))
+        numbers[decision] += 1
+        groups[decision], sizes[decision] = [], 0.0
+        return shard
+
+    for row in rows:
+        decision = row["decision"]
+        if decision in groups:
+            rate = settings.sample_rate or row["sample_rate"]
+            size = 2 * row["duration"] * rate * _bits(row["encoding"], rate != row["sample_rate"]) / 8
+            if groups[decision] and sizes[decision] + size > settings.megabytes * 1e6:
+                yield close(decision)
+            groups[decision].append(row)
+            sizes[decision] += size
+    yield from (close(decision) for decision in groups if groups[decision])
+
+
+def write_shard(shard: Shard, sample_rate: int | None) -> str:
+    """Writes a shard, complete or not at all; returns which track could not be written and why, empty if all could.
+
+    Tracks are ``000000.flac``, ``000000.json`` and so on: two channels, 16 bits where the source has no more, else 24.
+    Without resampling samples are the source's, bit for bit; those that 24 bits cannot hold (mp3, ogg, floating point)
+    are rounded, and clipped at full scale. The JSON has :data:`INFO`, ``sample_rate``, and what the source's own JSON
+    had, if it came from a shard; nulls are left out. Shards of the same tracks are the same, byte for byte.
+    """
+    shard.path.parent.mkdir(parents=True, exist_ok=True)
+    row: Row = {}
+    try:
+        with atomic_path(shard.path) as temporary, tarfile.open(temporary, "w") as tar:
+            for number, row in enumerate(shard.rows):
+                audio, rate = encode_track(row["path"], sample_rate, row["sha256"])
+                info = read_sidecar(row["path"]) | {name: row[name] for name in INFO} | {"sample_rate": rate}
+                _add(tar, f"{number:06d}.flac", audio)
+                _add(tar, f"{number:06d}.json", json.dumps(_without_none(info)).encode())
+    except UnusableFileError as error:
+        return f"{row['path']}: {error}"
+    return ""
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)  # of the same time and owner for everyone
+    entry.size = len(content)
+    tar.addfile(entry, io.BytesIO(content))
+    tar.members = []  # type: ignore[attr-defined]  # it would keep every entry
+
+
+def _without_none(value: Any) -> Any:
+    """JSON without nulls, which the host's loader cannot put into a batch.
+
+    >>> _without_none({"text": "drums", "key": None, "tags": ["a", None]})
+    {'text': 'drums', 'tags': ['a']}
+    """
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return [_without_none(item) for item in value if item is not None] if isinstance(value, list) else value
+
+
+def encode_track(path: str, sample_rate: int | None, checksum: str | None = None) -> tuple[bytes, int]:
+    """The track as stereo FLAC, and its sample rate in Hz.
+
+    Args:
+        path: see :mod:`.tracks`.
+        sample_rate: resamples (soxr HQ) to this many Hz; None keeps the track's own.
+        checksum: SHA-256 that the source must have; None for any.
+
+    Raises:
+        UnusableFileError: another checksum; see :class:`.decoding.Track`.
+    """
+    encoded = io.BytesIO()
+    with quiet_decoders(), Track(path) as track:
+        header = track.header
+        if checksum not in (None, header.sha256):
+            raise UnusableFileError("it has changed since it was measured")
+        rate = sample_rate or header.sample_rate
+        bits = _bits(header.encoding, rate != header.sample_rate)
+        with soundfile.SoundFile(encoded, "w", rate, 2, f"PCM_{bits}", format="FLAC") as file:
+            for block in _resampled(track.blocks(), header.sample_rate, rate):
+                file.write(_quantised(block, bits))
+    return encoded.getvalue(), rate
+
+
+def _bits(encoding: str, resampled: bool) -> int:
+    return 24 if resampled else _EXACT_BITS.get(encoding, 24)
+
+
+def _resampled(blocks: Iterator[np.ndarray], source_rate: int, rate: int) -> Iterator[np.ndarray]:
+    """Stereo blocks (frames, 2) at ``rate``."""
+    stereo = (np.ascontiguousarray(mix_channels(block.T, 2).T) for block in blocks)
+    if rate == source_rate:
+        yield from stereo
+        return
+    stream = soxr.ResampleStream(source_rate, rate, 2, dtype="float32")
+    for block in stereo:
+        yield stream.resample_chunk(block)
+    yield stream.resample_chunk(np.zeros((0, 2), np.float32), last=True)
+
+
+def _quantised(block: np.ndarray, bits: int) -> np.ndarray:
+    """Float samples as the upper ``bits`` of 32; exact for what has no more. libsndfile itself scales by 2^n − 1."""
+    scale = 2.0 ** (bits - 1)
+    return np.clip(np.rint(block * scale), -scale, scale - 1).astype(np.int32) << (32 - bits)
+
+
+def outdated_shards(folder: Path, planned: set[Path]) -> list[Path]:
+    """The shards of earlier runs in ``folder`` that are no longer planned: ``wds`` would train from them as well."""
+    found = (file for name in (KEEP, STAGE1) for file in (folder / name).glob("*.tar"))
+    return sorted(file for file in found if _NAME.fullmatch(file.name) and file not in planned)

@@ -1,0 +1,239 @@
+"""Finding tracks: audio files in folders and lists, and members of WebDataset shards.
+
+A track is named by its path alone: ``/music/song.flac``, or ``/shards/000.tar::song.flac`` for a member of a shard.
+Tracks are found one by one, never as a list.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..data.reading import SUFFIXES, UnusableFileError, reason_of
+from ..errors import UserError
+
+SHARD_SUFFIX = ".tar"
+LIST_SUFFIXES = (".txt", ".csv", ".parquet", ".pq")
+_MEMBER = f"{SHARD_SUFFIX}::"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A track, or something that should have been one.
+
+    Attributes:
+        path: absolute, of valid Unicode.
+        identity: size and modification time of the file; another one means another content.
+        error: why there is nothing to measure; empty where there is.
+    """
+
+    path: str
+    identity: str = ""
+    error: str = ""
+
+
+def find_tracks(sources: Sequence[Path], without: Path) -> Iterator[Found]:
+    """The tracks of all sources, in no particular order; one that is named twice comes twice.
+
+    Args:
+        sources: folders, with what is below them; audio files; ``.tar`` shards; lists: ``.txt`` with a path per line,
+            ``.csv`` or ``.parquet`` with a column ``path``. Relative paths of a list start from its folder.
+        without: a folder that is left out.
+
+    Raises:
+        UserError: a source does not exist, or a list cannot be read. A listed file that does not exist is an error of
+            that track.
+    """
+    for source in sources:
+        if not source.exists():
+            raise UserError(
+                f"no such file or folder: {source}; give folders, audio files, .tar shards, or lists of them"
+            )
+    skipped = without.resolve()
+    for source in sources:
+        if source.is_file() and source.suffix.lower() in LIST_SUFFIXES:
+            folder = os.path.abspath(source.parent)  # noqa: PTH100 - removes ".." as well, and keeps links
+            for path in _listed(source):
+                yield from _expand(os.path.join(folder, path), skipped)  # noqa: PTH118 - an absolute path stays
+        else:
+            yield from _expand(str(source), skipped)
+
+
+def _expand(path: str, skipped: Path) -> Iterator[Found]:
+    """The tracks at ``path``: a folder's, a shard's, or the file itself."""
+    path = os.path.abspath(path)  # noqa: PTH100
+    if Path(path).is_dir():
+        for file in _files_below(Path(path), skipped):
+            yield from _tracks_of(file)
+    else:
+        yield from _tracks_of(path)
+
+
+def _tracks_of(path: str) -> Iterator[Found]:
+    file, member = split_path(path)
+    try:
+        state = Path(file).stat()
+    except OSError as error:
+        yield _found(path, error=f"not readable ({reason_of(error)})")
+        return
+    identity = f"{state.st_size}-{state.st_mtime_ns}"
+    if member or not path.lower().endswith(SHARD_SUFFIX):
+        yield _found(path, identity)
+        return
+    try:
+        with tarfile.open(path, "r:") as shard:
+            for entry in shard:
+                if entry.isfile() and _is_audio(entry.name):
+                    yield _found(f"{path}::{entry.name}", identity)
+                shard.members = []  # type: ignore[attr-defined]  # tarfile would keep every entry
+    except (tarfile.TarError, OSError, EOFError) as error:
+        yield _found(path, identity, f"not readable as a shard to its end ({reason_of(error)})")
+
+
+def _found(path: str, identity: str = "", error: str = "") -> Found:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode(errors="backslashreplace")
+        return Found(shown, error="its name is not valid UTF-8, which a manifest cannot hold; rename it")
+    return Found(path, identity, error)
+
+
+def _is_audio(name: str) -> bool:
+    base = name.rsplit("/", 1)[-1]
+    return not base.startswith(".") and base.lower().endswith(SUFFIXES)
+
+
+def _files_below(folder: Path, skipped: Path) -> Iterator[str]:
+    """Audio files and shards below ``folder``; hidden ones are skipped, links are followed."""
+    waiting, seen = [folder], set()
+    while waiting:
+        here = waiting.pop()
+        try:
+            state = here.stat()
+            if (key := (state.st_dev, state.st_ino)) in seen or here.resolve() == skipped:
+                continue
+            seen.add(key)  # a link to a folder above would go round for ever
+            folders = []
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir():
+                        folders.append(here / entry.name)
+                    elif entry.name.lower().endswith((*SUFFIXES, SHARD_SUFFIX)) and entry.is_file():
+                        yield entry.path
+        except OSError:  # no permission: its files are as good as absent
+            continue
+        waiting += sorted(folders, reverse=True)  # the same way round every time, wherever links lead
+
+
+def _listed(source: Path) -> Iterator[str]:
+    """The paths of a list, as they stand there."""
+    suffix = source.suffix.lower()
+    try:
+        if suffix in (".parquet", ".pq"):
+            yield from _parquet_paths(source)
+            return
+        with source.open(
+            newline="" if suffix == ".csv" else None, encoding="utf-8-sig", errors="surrogateescape"
+        ) as file:
+            if suffix == ".txt":
+                yield from (line for text in file if (line := text.strip()))
+                return
+            table = csv.DictReader(file)
+            if "path" not in (table.fieldnames or ()):
+                raise UserError(f"the list {source} has no column path; it has {', '.join(table.fieldnames or ())}")
+            yield from (row["path"] for row in table if row["path"])
+    except (OSError, csv.Error) as error:
+        raise UserError(f"cannot read the list {source}: {error}") from error
+
+
+def _parquet_paths(source: Path) -> Iterator[str]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(source)
+        if "path" not in file.schema_arrow.names:
+            raise UserError(f"the list {source} has no column path; it has {', '.join(file.schema_arrow.names)}")
+        for batch in file.iter_batches(batch_size=10_000, columns=["path"]):
+            yield from (str(path) for path in batch.column(0).to_pylist() if path)
+    except pyarrow.ArrowException as error:
+        raise UserError(f"cannot read the list {source}: {error}") from error
+
+
+def split_path(path: str) -> tuple[str, str]:
+    """The file of a track, and its name inside that file; empty for a file of its own.
+
+    >>> split_path("/a/0.tar::x/y.flac"), split_path("/a/y.flac")
+    (('/a/0.tar', 'x/y.flac'), ('/a/y.flac', ''))
+    """
+    shard, separator, member = path.partition(_MEMBER)
+    return (shard + SHARD_SUFFIX, member) if separator else (path, "")
+
+
+def read_member(shard: str, member: str) -> bytes:
+    """The bytes of ``member`` of ``shard``.
+
+    Raises:
+        UnusableFileError: there is no such member, or the shard ends before it does.
+    """
+    try:
+        place = _members(shard).get(member)
+        if place is None:
+            raise UnusableFileError(f"no such member in {shard}")
+        with open(shard, "rb") as file:  # noqa: PTH123
+            file.seek(place[0])
+            data = file.read(place[1])
+    except OSError as error:
+        raise UnusableFileError(f"not readable ({reason_of(error)})") from error
+    if len(data) < place[1]:
+        raise UnusableFileError(f"truncated: {len(data)} of {place[1]} bytes are there")
+    return data
+
+
+def read_sidecar(path: str) -> dict[str, Any]:
+    """The JSON that belongs to a member of a shard by its name (text, tags, …); empty for other tracks.
+
+    Raises:
+        UnusableFileError: it is not a JSON object.
+    """
+    shard, member = split_path(path)
+    folder, slash, name = member.rpartition("/")
+    sidecar = f"{folder}{slash}{name.partition('.')[0]}.json"  # WebDataset's rule: a name ends at its first dot
+    if not member or sidecar not in _members(shard):
+        return {}
+    try:
+        content = json.loads(read_member(shard, sidecar))
+    except ValueError as error:
+        raise UnusableFileError(f"its {sidecar} is not valid JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise UnusableFileError(f"its {sidecar} must hold a JSON object, not a {type(content).__name__}")
+    return content
+
+
+def _members(shard: str) -> dict[str, tuple[int, int]]:
+    """Name → offset and size in bytes."""
+    return _index(shard, Path(shard).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _index(shard: str, changed: int) -> dict[str, tuple[int, int]]:
+    """:func:`_members`; ``changed`` makes it anew when the shard is another."""
+    found = {}
+    try:
+        with tarfile.open(shard, "r:") as file:
+            for entry in file:
+                found[entry.name] = (entry.offset_data, entry.size)
+                file.members = []  # type: ignore[attr-defined]
+    except (tarfile.TarError, EOFError):  # damaged: what comes before the damage can be used
+        pass
+    return found

@@ -1,0 +1,229 @@
+"""Shards: samples bit for bit, what the host makes of them, and what happens when tracks come and go."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from prepare_test_signals import noise, tone, with_inter_sample_peak
+
+from ear_sat import UserError
+from ear_sat.data import mix_channels
+from ear_sat.prepare import Rules, ShardSettings, run
+from ear_sat.prepare.shards import encode_track
+
+NATIVE = ShardSettings(sample_rate=None)
+
+
+def shards(out: Path) -> list[Path]:
+    return sorted((out / "shards").glob("*/*.tar"))
+
+
+def tracks(out: Path) -> dict[str, tuple[bytes, dict]]:
+    """Name of the source → (FLAC, JSON), of all shards."""
+    found = {}
+    for path in shards(out):
+        with tarfile.open(path) as shard:
+            content = {entry.name: shard.extractfile(entry).read() for entry in shard}
+        for name in content:
+            if name.endswith(".json"):
+                info = json.loads(content[name])
+                found[Path(info["path"].replace("::", "/")).name] = (content[name.replace(".json", ".flac")], info)
+    return found
+
+
+def decoded(data: bytes | Path, dtype: str = "float32") -> np.ndarray:
+    return soundfile.read(io.BytesIO(data) if isinstance(data, bytes) else data, dtype=dtype, always_2d=True)[0]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24"])
+def test_whole_numbers_are_bit_equal(subtype, prepare, write, tmp_path):
+    """Every step of the scale, both ends of it included."""
+    signal = noise(3, 44100)
+    signal[:4] = [[-1, 1], [1, -1], [-1, -1], [0, 0]]
+    path = write(tmp_path / "music" / "a.wav", signal, subtype=subtype)
+    prepare(tmp_path / "music", shards=ShardSettings(), rules=Rules(max_true_peak=99))
+    flac, info = tracks(tmp_path / "out")["a.wav"]
+    assert np.array_equal(decoded(flac, "int32"), decoded(path, "int32"))
+    assert np.array_equal(decoded(flac), decoded(path))
+    bits = "PCM_24" if subtype == "PCM_24" else "PCM_16"
+    assert soundfile.info(io.BytesIO(flac)).subtype == bits and info["sample_rate"] == 44100
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "a.ogg", "a.wav"])
+def test_others_are_rounded_to_24_bits(name, write, tmp_path):
+    options = {"subtype": "FLOAT"} if name == "a.wav" else {}
+    path = write(tmp_path / name, 3 * noise(1, 44100), **options)
+    source, copy = decoded(path), decoded(encode_track(str(path), None)[0])
+    assert np.abs(source).max() > 1  # FLAC ends at full scale, as the crops of the data sets do
+    assert np.abs(np.clip(source, -1, 1) - copy).max() <= 2**-23
+    assert copy.max() == 1 - 2**-23 and copy.min() == -1
+
+
+def test_mono_and_surround_become_stereo(write, tmp_path):
+    path = write(tmp_path / "mono.wav", noise(1, 44100)[:, :1], subtype="PCM_16")
+    copy = decoded(encode_track(str(path), None)[0], "int16")
+    assert np.array_equal(copy, np.repeat(decoded(path, "int16"), 2, axis=1))
+    path = write(tmp_path / "surround.wav", np.hstack([noise(1, 44100, seed) for seed in range(3)]))
+    copy = decoded(encode_track(str(path), None)[0])
+    assert np.abs(copy - mix_channels(decoded(path).T, 2).T).max() <= 2**-24
+
+
+@pytest.mark.parametrize(("native", "rate"), [(48000, 44100), (96000, 44100), (22050, 44100), (44100, 48000)])
+def test_resampling(native, rate, write, tmp_path):
+    path = write(tmp_path / "a.wav", tone(-14, 2.0, native), native, subtype="PCM_16")
+    data, written = encode_track(str(path), rate)
+    copy = decoded(data)
+    whole = soxr.resample(decoded(path), native, rate)
+    assert written == rate and soundfile.info(io.BytesIO(data)).subtype == "PCM_24"
+    assert copy.shape == whole.shape and np.abs(copy - whole).max() < 10 ** (-100 / 20)
+
+
+def test_native_rates(prepare, write, tmp_path):
+    path = write(tmp_path / "music" / "a.flac", tone(-14, rate=96000), 96000)
+    prepare(tmp_path / "music", shards=NATIVE)
+    flac, info = tracks(tmp_path / "out")["a.flac"]
+    assert info["sample_rate"] == 96000 and np.array_equal(decoded(flac), decoded(path))
+
+
+def test_what_is_written_where(prepare, manifest, write, tmp_path):
+    write(tmp_path / "music" / "good.wav", tone(-14))
+    write(tmp_path / "music" / "over.wav", with_inter_sample_peak(tone(-20), 44100, 2.0))
+    write(tmp_path / "music" / "quiet.wav", tone(-40))
+    result = prepare(tmp_path / "music", shards=ShardSettings())
+    assert [path.parent.name for path in shards(tmp_path / "out")] == ["keep", "stage1"] and result.shards == 2
+    found = tracks(tmp_path / "out")
+    assert sorted(found) == ["good.wav", "over.wav"] and found["over.wav"][1]["decision"] == "stage1"
+    row = manifest()["good.wav"]
+    info = found["good.wav"][1]
+    assert all(info[name] == row[name] for name in info if name != "sample_rate") and info["loudness_lufs"] is not None
+    configs = {path.name: json.loads(path.read_text()) for path in result.configs}
+    folders = {name: str(tmp_path / "out" / "shards" / name) for name in ("keep", "stage1")}
+    datasets = {
+        name: [entry["path"] for entry in config["datasets"]] for name, config in configs.items() if "shards" in name
+    }
+    assert datasets == {
+        "stage1_shards.json": [folders["keep"], folders["stage1"]],
+        "stage2_shards.json": [folders["keep"]],
+    }
+
+
+def test_shards_from_shards_keep_their_texts(prepare, write, tmp_path):
+    source = write(tmp_path / "a.flac", tone(-14))
+    (tmp_path / "in").mkdir()
+    with tarfile.open(tmp_path / "in" / "0.tar", "w") as shard:
+        shard.add(source, "x.flac")
+        text = b'{"text": "a tone", "path": "elsewhere"}'
+        entry = tarfile.TarInfo("x.json")
+        entry.size = len(text)
+        shard.addfile(entry, io.BytesIO(text))
+    result = prepare(tmp_path / "in", shards=ShardSettings())
+    flac, info = tracks(tmp_path / "out")["x.flac"]
+    assert info["text"] == "a tone" and info["path"] == f"{tmp_path}/in/0.tar::x.flac"
+    assert np.array_equal(decoded(flac), decoded(source))
+    assert [path.name for path in result.configs] == ["stage1_shards.json", "stage2_shards.json"]
+    assert "which ear_audio cannot read" in result.notes[-1]
+
+
+def test_sizes(prepare, write, tmp_path):
+    """Two tracks of 1.06 MB do not fit into 2 MB; one that is larger than a shard has one of its own."""
+    for index in range(5):
+        write(tmp_path / "music" / f"{index}.wav", tone(-10 - index, 4.0))
+    prepare(tmp_path / "music", shards=ShardSettings(megabytes=2), out=tmp_path / "small")
+    prepare(tmp_path / "music", shards=ShardSettings(megabytes=3), out=tmp_path / "middle")
+    prepare(tmp_path / "music", shards=ShardSettings(), out=tmp_path / "large")
+    assert [len(shards(tmp_path / name)) for name in ("small", "middle", "large")] == [5, 3, 1]
+    assert all(len(tracks(tmp_path / name)) == 5 for name in ("small", "middle", "large"))
+
+
+def test_equal_files_share_a_shard(prepare, write, tmp_path):
+    for name in ("a.wav", "b.wav"):
+        write(tmp_path / "music" / name, tone(-14))
+    prepare(tmp_path / "music", shards=ShardSettings())
+    assert sorted(tracks(tmp_path / "out")) == ["a.wav", "b.wav"]
+    result = prepare(tmp_path / "music", shards=ShardSettings(), rules=Rules(no_duplicates=True))
+    assert list(tracks(tmp_path / "out")) == ["a.wav"] and result.shards_written == 1
+
+
+def test_a_second_run_writes_only_what_is_missing(prepare, write, tmp_path):
+    for index in range(3):
+        write(tmp_path / "music" / f"{index}.wav", tone(-10 - index, 4.0))
+    assert prepare(tmp_path / "music", shards=ShardSettings(megabytes=1)).shards_written == 3
+    assert prepare(tmp_path / "music", shards=ShardSettings(megabytes=1)).shards_written == 0
+    first = shards(tmp_path / "out")[1]
+    content = first.read_bytes()
+    first.unlink()
+    assert prepare(tmp_path / "music", shards=ShardSettings(megabytes=1)).shards_written == 1
+    assert first.read_bytes() == content
+
+
+def test_outdated_shards_are_removed_and_others_left_alone(prepare, write, tmp_path):
+    write(tmp_path / "music" / "a.wav", tone(-14))
+    prepare(tmp_path / "music", shards=ShardSettings())
+    (tmp_path / "out" / "shards" / "keep" / "mine.tar").touch()
+    write(tmp_path / "music" / "b.wav", tone(-15))
+    result = prepare(tmp_path / "music", shards=ShardSettings())
+    assert len(shards(tmp_path / "out")) == 2 and "1 shard(s) of an earlier run" in result.notes[0]
+    assert (tmp_path / "out" / "shards" / "keep" / "mine.tar").exists()
+
+
+def test_a_file_that_vanishes_meanwhile(prepare, write, tmp_path, monkeypatch):
+    for index in range(2):
+        write(tmp_path / "music" / f"{index}.wav", tone(-10 - index, 4.0))
+    original = run.write_manifest
+
+    def write_and_lose(*arguments):
+        original(*arguments)
+        (tmp_path / "music" / "0.wav").unlink()
+
+    monkeypatch.setattr(run, "write_manifest", write_and_lose)
+    with pytest.raises(UserError, match=r"1 shard\(s\) could not be written.*0\.wav: not readable"):
+        prepare(tmp_path / "music", shards=ShardSettings(megabytes=1))
+    assert list(tracks(tmp_path / "out")) == ["1.wav"]
+    assert all(file.suffix == ".tar" for file in (tmp_path / "out" / "shards" / "keep").iterdir())
+
+
+@pytest.mark.parametrize("arguments", [{"megabytes": 0}, {"sample_rate": 0}])
+def test_settings_that_cannot_be(arguments):
+    with pytest.raises(UserError, match="at least 1"):
+        ShardSettings(**arguments)
+
+
+def test_the_host_trains_from_them(prepare, write, tmp_path):
+    """Its loader gives crops of the very samples, up to the polarity, which it draws."""
+    dataset = pytest.importorskip("stable_audio_tools.data.dataset")
+    path = write(tmp_path / "music" / "a.wav", noise(1, 44100), subtype="PCM_16")
+    write(tmp_path / "music" / "b.wav", noise(1, 44100, seed=1))
+    result = prepare(tmp_path / "music", shards=ShardSettings())
+    config = json.loads((result.configs[-1]).read_text()) | {"random_crop": False, "epoch_steps": 2}
+    assert result.configs[-1].name == "stage2_shards.json"
+    loader = dataset.create_dataloader_from_config(
+        config, batch_size=2, sample_size=32768, sample_rate=44100, audio_channels=2, num_workers=1
+    )
+    audio, infos = next(iter(loader))  # each batch comes as a batch of one batch; its training steps take that off
+    assert audio.shape == (1, 2, 2, 32768)
+    assert {Path(info["path"][0]).name for info in infos} <= {"a.wav", "b.wav"}
+    assert all(info["seconds_total"] == 1 and "loudness_lufs" in info for info in infos)
+    for crop, info in zip(audio[0], infos, strict=True):
+        if Path(info["path"][0]) == path:
+            source = decoded(path)[:32768].T
+            assert np.array_equal(crop.numpy(), source) or np.array_equal(crop.numpy(), -source)
+
+
+def test_a_file_that_changes_meanwhile(prepare, write, tmp_path, monkeypatch):
+    """A shard's name vouches for what it holds."""
+    write(tmp_path / "music" / "a.wav", tone(-14))
+    original = run.write_manifest
+
+    def write_and_change(*arguments):
+        original(*arguments)
+        write(tmp_path / "music" / "a.wav", tone(-15))
+
+    monkeypatch.setattr(run, "write_manifest", write_and_change)
+    with pytest.raises(UserError, match="has changed since it was measured"):
+        prepare(tmp_path / "music", shards=ShardSettings())
+    assert not shards(tmp_path / "out")

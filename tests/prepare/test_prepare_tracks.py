@@ -1,0 +1,175 @@
+"""Where tracks come from: folders, lists, shards, and what goes wrong there."""
+
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from ear_sat import UserError
+from ear_sat.data.reading import UnusableFileError
+from ear_sat.prepare.tracks import Found, find_tracks, read_member, read_sidecar, split_path
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def found(*sources: Path, without: Path = Path("/nowhere")) -> list[Found]:
+    return sorted(find_tracks(sources, without), key=lambda track: track.path)
+
+
+def names(*sources: Path, relative_to: Path, without: Path = Path("/nowhere")) -> list[str]:
+    return [os.path.relpath(track.path, relative_to) for track in found(*sources, without=without)]
+
+
+def make_shard(path: Path, members: dict[str, bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as shard:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            shard.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def audio(seconds: float = 0.5, suffix: str = "FLAC") -> bytes:
+    file = io.BytesIO()
+    noise = 0.1 * np.random.default_rng(0).standard_normal((round(44100 * seconds), 2))
+    soundfile.write(file, noise, 44100, format=suffix)
+    return file.getvalue()
+
+
+def test_folders(tmp_path):
+    touch(tmp_path / "b.flac", tmp_path / "a" / "x.MP3", tmp_path / "a" / "deep" / "y.wav", tmp_path / "notes.txt")
+    touch(tmp_path / ".hidden.wav", tmp_path / ".cache" / "z.wav", tmp_path / "cover.jpg", tmp_path / "out" / "o.flac")
+    assert names(tmp_path, relative_to=tmp_path, without=tmp_path / "out") == ["a/deep/y.wav", "a/x.MP3", "b.flac"]
+
+
+def test_links_are_followed_but_not_round_and_round(tmp_path):
+    touch(tmp_path / "music" / "a.wav", tmp_path / "elsewhere" / "b.wav")
+    (tmp_path / "music" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "music" / "up").symlink_to(tmp_path / "music")
+    assert names(tmp_path / "music", relative_to=tmp_path / "music") == ["a.wav", "link/b.wav"]
+
+
+def test_files_and_text_lists(tmp_path):
+    touch(tmp_path / "a.wav", tmp_path / "music" / "b.odd")
+    (tmp_path / "list.txt").write_text(f"\ufeffmusic/b.odd\n\n  {tmp_path}/a.wav\r\nmissing.wav\n", encoding="utf-8")
+    assert names(tmp_path / "list.txt", relative_to=tmp_path) == ["a.wav", "missing.wav", "music/b.odd"]
+    tracks = found(tmp_path / "list.txt")
+    assert [bool(track.error) for track in tracks] == [False, True, False]
+    assert tracks[1].error == "not readable (No such file or directory)"
+    assert names(tmp_path / "music" / "b.odd", relative_to=tmp_path) == ["music/b.odd"]  # named, so the suffix is free
+
+
+def test_tables(tmp_path):
+    touch(tmp_path / "a.wav", tmp_path / "b, c.wav")
+    (tmp_path / "list.csv").write_text('id,path\n1,a.wav\n2,"b, c.wav"\n3,\n')
+    assert names(tmp_path / "list.csv", relative_to=tmp_path) == ["a.wav", "b, c.wav"]
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"path": ["a.wav", None, "b, c.wav"], "other": [1, 2, 3]})
+    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "list.parquet")
+    assert names(tmp_path / "list.parquet", relative_to=tmp_path) == ["a.wav", "b, c.wav"]
+
+
+def test_tables_without_paths(tmp_path):
+    (tmp_path / "list.csv").write_text("file\na.wav\n")
+    with pytest.raises(UserError, match=r"list\.csv has no column path; it has file"):
+        found(tmp_path / "list.csv")
+    pytest.importorskip("pyarrow")
+    (tmp_path / "list.parquet").write_bytes(b"no table")
+    with pytest.raises(UserError, match=r"cannot read the list .*list\.parquet"):
+        found(tmp_path / "list.parquet")
+
+
+def test_a_source_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match="no such file or folder"):
+        found(tmp_path / "nothing")
+
+
+def test_shards(tmp_path):
+    members = {"a/1.flac": audio(), "a/1.json": b'{"text": "drums"}', "2.mp3": b"x", "._2.mp3": b"x", "3.txt": b"x"}
+    shard = make_shard(tmp_path / "shards" / "0.tar", members)
+    assert names(shard, relative_to=tmp_path) == ["shards/0.tar::2.mp3", "shards/0.tar::a/1.flac"]
+    assert names(tmp_path, relative_to=tmp_path) == names(shard, relative_to=tmp_path)
+    (tmp_path / "list.txt").write_text("shards/0.tar\nshards/0.tar::a/1.flac\n")
+    assert len(found(tmp_path / "list.txt")) == 3  # one of them twice
+    path = f"{shard}::a/1.flac"
+    assert read_member(*split_path(path)) == members["a/1.flac"]
+    assert read_sidecar(path) == {"text": "drums"}
+    assert read_sidecar(f"{shard}::2.mp3") == read_sidecar(str(tmp_path / "a.wav")) == {}
+
+
+def test_broken_shards(tmp_path):
+    whole = make_shard(tmp_path / "whole.tar", {"1.flac": audio(), "2.flac": audio(2)}).read_bytes()
+    (tmp_path / "cut.tar").write_bytes(whole[: len(whole) * 2 // 3])
+    (tmp_path / "text.tar").write_text("no shard")
+    (tmp_path / "empty.tar").touch()
+    tracks = {Path(track.path).name: track.error for track in found(tmp_path)}
+    assert tracks["cut.tar::1.flac"] == tracks["cut.tar::2.flac"] == ""
+    for name in ("cut.tar", "text.tar", "empty.tar"):
+        assert tracks[name].startswith("not readable as a shard to its end")
+    with pytest.raises(UnusableFileError, match="truncated"):
+        read_member(str(tmp_path / "cut.tar"), "2.flac")
+    with pytest.raises(UnusableFileError, match="no such member"):
+        read_member(str(tmp_path / "cut.tar"), "3.flac")
+
+
+@pytest.mark.parametrize("content", [b"[1]", b"{", b"\xff"])
+def test_a_json_that_is_none(content, tmp_path):
+    shard = make_shard(tmp_path / "0.tar", {"1.flac": audio(), "1.json": content})
+    with pytest.raises(UnusableFileError, match=r"1\.json"):
+        read_sidecar(f"{shard}::1.flac")
+
+
+def test_members_are_measured_like_files(prepare, manifest, tmp_path):
+    make_shard(tmp_path / "0.tar", {"1.flac": audio(), "2.mp3": audio(suffix="MP3"), "3.ogg": b"", "4.wav": b"junk"})
+    bad = make_shard(tmp_path / "1.tar", {"5.flac": audio(), "5.json": b"["})
+    (tmp_path / "1.flac").write_bytes(audio())
+    result = prepare(tmp_path)
+    rows = manifest()
+    assert rows["3.ogg"]["error"] == "the file is empty (0 bytes)" and rows["4.wav"]["error"].startswith(
+        "not readable as"
+    )
+    assert rows["5.flac"]["path"] == f"{bad}::5.flac" and "not valid JSON" in rows["5.flac"]["error"]
+    assert rows["2.mp3"]["container"] == "MP3"
+    assert rows["1.flac"]["frames"] == 22050
+    assert result.statistics.total.tracks == 6
+
+
+def test_names_that_are_not_unicode(prepare, tmp_path):
+    try:
+        touch(Path(os.fsdecode(bytes(tmp_path / "music") + b"/caf\xe9.wav")))
+    except OSError:
+        pytest.skip("this file system takes Unicode names only")
+    prepare(tmp_path / "music")
+    assert "not valid UTF-8" in (tmp_path / "out" / "manifest.csv").read_text()
+    assert r"caf\xe9.wav" in (tmp_path / "out" / "manifest.csv").read_text()
+
+
+def test_no_audio_at_all(prepare, tmp_path):
+    (tmp_path / "music").mkdir()
+    with pytest.raises(UserError, match="there is no audio file"):
+        prepare(tmp_path / "music")
+    assert not (tmp_path / "out" / "manifest.csv").exists()
+
+
+def test_the_manifest_is_a_list_too(prepare, manifest, write, tmp_path):
+    write(tmp_path / "music" / "a.wav", np.zeros((44100, 2)))
+    make_shard(tmp_path / "music" / "0.tar", {"b.flac": audio()})
+    prepare(tmp_path / "music")
+    for name in ("manifest.csv", "manifest.parquet"):
+        prepare(tmp_path / "out" / name, out=tmp_path / name[-3:])
+        assert manifest(tmp_path / name[-3:]) == manifest()
+
+
+def test_sidecars_are_json(tmp_path):
+    shard = make_shard(tmp_path / "0.tar", {"x.y.flac": audio(), "x.json": json.dumps({"a": 1}).encode()})
+    assert read_sidecar(f"{shard}::x.y.flac") == {"a": 1}  # WebDataset: the key ends at the first dot
