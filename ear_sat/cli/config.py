@@ -86,7 +86,7 @@ def _take_model(config: dict[str, Any], weights: Path) -> None:
     size = max(1, round(config.get("sample_size", found["sample_size"]) / hop)) * hop
     config |= {key: found[key] for key in ("sample_rate", "audio_channels")} | {"sample_size": size}
     holder, key = _place_of_autoencoder(config)
-    holder[key] = _with_frozen_parts(found["model"], holder.get(key))
+    holder[key] = _trained_as(holder.get(key), dict(found["model"]))
     if fitted.assumed:
         print(f"not in {weights} and assumed: {', '.join(fitted.assumed)}", file=sys.stderr)
 
@@ -102,11 +102,19 @@ def _place_of_autoencoder(config: dict[str, Any]) -> tuple[dict[str, Any], str]:
     raise UserError("--model-from needs the config of an autoencoder, or of a model with one as its pretransform")
 
 
-def _with_frozen_parts(model: dict[str, Any], base: Any) -> dict[str, Any]:
-    """``model`` with the ``requires_grad`` of the parts of ``base``: no file of weights says what is to be trained."""
-    parts = base.items() if isinstance(base, dict) else ()
-    kept = {name: part["requires_grad"] for name, part in parts if isinstance(part, dict) and "requires_grad" in part}
-    return model | {name: {**model[name], "requires_grad": value} for name, value in kept.items() if name in model}
+def _trained_as(base: Any, model: dict[str, Any]) -> dict[str, Any]:
+    """``model`` with what ``base`` says about training its parts, which no file of weights knows: what is frozen and
+    what is recomputed."""
+    for name, part in base.items() if isinstance(base, dict) else ():
+        if not (isinstance(part, dict) and isinstance(model.get(name), dict)):
+            continue
+        if "requires_grad" in part:
+            model[name] = {**model[name], "requires_grad": part["requires_grad"]}
+        recomputed = (part.get("config") or {}).get("gradient_checkpointing")
+        if recomputed is not None:
+            settings = {**model[name]["config"], "gradient_checkpointing": recomputed}
+            model[name] = {**model[name], "config": settings}
+    return model
 
 
 def differences(ours: Any, theirs: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

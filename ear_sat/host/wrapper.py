@@ -23,6 +23,7 @@ from ..losses import LossBundle, gradient_norms
 from ..weights import config_metadata, write_weights
 from .adversary import adversarial_pass
 from .faults import FaultCounter, all_ranks_agree, not_finite
+from .memory_plan import plan_checkpointing
 from .optimizers import Optimizers
 from .phases import Phase, Schedule
 from .round_log import latent_statistics, round_log
@@ -103,6 +104,7 @@ class EarTrainingWrapper(pl.LightningModule):
         self.accumulate = 1
         self.rounds = 0
         self._micro = 0
+        self._planned = False
         self._window: dict[str, Tensor] = {}
         self.embedded_config: dict[str, Any] | None = None
         self.last_log: dict[str, float] = {}
@@ -127,6 +129,8 @@ class EarTrainingWrapper(pl.LightningModule):
         torch.manual_seed(seed % 2**32)
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
+        if not self._planned:
+            self._planned = plan_checkpointing(self, self._audio(batch))
         phase, position = self.schedule.at(self.rounds)
         generator, discriminator = self._players(phase)
         if self._micro == 0:

@@ -26,15 +26,25 @@ def _check_shape(c_mults: Sequence[int], strides: Sequence[int]) -> None:
 
 
 class _Blocks(nn.Module):
-    """A chain of layers whose blocks can be recomputed in the backward pass instead of being kept."""
+    """A chain of layers whose blocks can be recomputed in the backward pass instead of being kept.
 
-    def __init__(self, layers: list[nn.Module], gradient_checkpointing: bool) -> None:
+    ``gradient_checkpointing`` "auto" is false until the training wrapper has decided and set it.
+    """
+
+    def __init__(self, layers: list[nn.Module], gradient_checkpointing: bool | str) -> None:
+        if not (isinstance(gradient_checkpointing, bool) or gradient_checkpointing == "auto"):
+            raise UserError(f'gradient_checkpointing must be true, false or "auto", not {gradient_checkpointing!r}')
         super().__init__()
         self.layers = nn.Sequential(*layers)
         self.gradient_checkpointing = gradient_checkpointing
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The layers that checkpointing recomputes."""
+        return [layer for layer in self.layers if isinstance(layer, _Block)]
+
     def run(self, x: Tensor) -> Tensor:
-        if not (self.gradient_checkpointing and self.training and torch.is_grad_enabled()):
+        if not (self.gradient_checkpointing is True and self.training and torch.is_grad_enabled()):
             return self.layers(x)
         for layer in self.layers:
             x = checkpoint(layer, x, use_reentrant=False) if isinstance(layer, _Block) else layer(x)
@@ -62,7 +72,8 @@ class Encoder(_Blocks):
         use_snake: SnakeBeta (release) or ELU.
         antialias_activation: antialias the final activation.
         bias: convolutions have a bias.
-        gradient_checkpointing: recompute each block in the backward pass: less memory, about a third more time.
+        gradient_checkpointing: recompute each block in the backward pass: less memory, about a third more time; "auto"
+            leaves it to the training wrapper, which turns it on where memory is short.
 
     Shapes: (batch, in_channels, time) → (batch, latent_dim, ⌊time / hop⌋).
 
@@ -80,7 +91,7 @@ class Encoder(_Blocks):
         use_snake: bool = True,
         antialias_activation: bool = False,
         bias: bool = True,
-        gradient_checkpointing: bool = False,
+        gradient_checkpointing: bool | str = False,
     ) -> None:
         _check_shape(c_mults, strides)
         widths = [channels, *(m * channels for m in c_mults)]
@@ -119,7 +130,7 @@ class Decoder(_Blocks):
         final_tanh: bound the output to ±1.
         transformer: ``{"depth": 2, "dim_heads": 32}`` for a RoPE transformer over the latent sequence; None for none.
         bias: convolutions have a bias (the last one never has).
-        gradient_checkpointing: recompute each block in the backward pass.
+        gradient_checkpointing: as in :class:`Encoder`.
 
     Shapes: (batch, latent_dim, frames) → (batch, out_channels, frames · hop); a transposed convolution of odd stride
     gives one sample less at its own rate.
@@ -141,7 +152,7 @@ class Decoder(_Blocks):
         final_tanh: bool = False,
         transformer: Mapping[str, Any] | None = None,
         bias: bool = True,
-        gradient_checkpointing: bool = False,
+        gradient_checkpointing: bool | str = False,
     ) -> None:
         _check_shape(c_mults, strides)
         widths = [channels, *(m * channels for m in c_mults)]

@@ -43,6 +43,8 @@ def test_two_processes_train_one_model(ranks):
     expected = [*range(1, BAD + 1), *range(BAD, ROUNDS + 1)]
     assert (one["rounds"], other["rounds"]) == (expected, expected)
     assert (one["faults"], other["faults"]) == (1, 1)
+    # Memory is short on rank 1: both recompute.
+    assert one["checkpointing"] is other["checkpointing"] is True
     # Gradients are means over ranks: a single process with both ranks' clips in each batch does the same steps.
     start = {key: value.clone() for key, value in make_wrapper(config()).state_dict().items()}
     together = [(torch.cat((a, b)), ()) for (a, _), (b, _) in zip(rank_batches(0), rank_batches(1), strict=True)]

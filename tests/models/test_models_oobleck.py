@@ -83,6 +83,21 @@ def test_checkpointing_recomputes_only_while_training() -> None:
     assert len(calls) == 3
 
 
+@pytest.mark.parametrize("part", [encoder, decoder])
+def test_auto_recomputes_nothing_by_itself(part: Callable[..., nn.Module]) -> None:
+    network, calls = part(gradient_checkpointing="auto"), []
+    assert network.blocks == [network.layers[1], network.layers[2]]
+    network.blocks[0].register_forward_pre_hook(lambda *_: calls.append(1))
+    network.train()(torch.randn(1, 2, 32) if part is encoder else torch.randn(1, 32, 4)).sum().backward()
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("value", ["on", 1, None])
+def test_checkpointing_is_true_false_or_auto(value: Any) -> None:
+    with pytest.raises(UserError, match='gradient_checkpointing must be true, false or "auto", not'):
+        encoder(gradient_checkpointing=value)
+
+
 def test_elu_leaves_no_snake() -> None:
     for network in (encoder(use_snake=False), decoder(use_snake=False)):
         kinds = {type(m) for m in network.modules()}

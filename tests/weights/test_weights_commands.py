@@ -200,6 +200,7 @@ def test_config_from_weights_keeps_parts_frozen(run: Path, command: Callable[...
     model = json.loads(result.out)["model"]
     assert model["encoder"]["requires_grad"] is False and "requires_grad" not in model["decoder"]
     assert model["encoder"]["config"]["strides"] == [2, 4]
+    assert [model[part]["config"]["gradient_checkpointing"] for part in ("encoder", "decoder")] == ["auto"] * 2
 
 
 @pytest.mark.parametrize("name", ["ear_ldm", "ear_ldm_demo_inpaint", "ear_ldm_demo_uncond"])

@@ -1,0 +1,207 @@
+"""``"gradient_checkpointing": "auto"``: what a round keeps is measured well, and the decision changes no number."""
+
+from __future__ import annotations
+
+import math
+import weakref
+
+import pytest
+import torch
+from host_test_configs import SIZE, Recorder, audio, batches, changed, fit, make_wrapper, model_config, same
+from torch import nn
+
+from ear_sat.host import memory_plan
+from ear_sat.host.graph_memory import Ledger, graph_memory
+from ear_sat.models.layers import WNConv2d
+
+PARTS = ("encoder", "decoder")
+
+
+def config_with(value, sample="training"):
+    config = model_config(sample=sample)
+    for part in PARTS:
+        config = changed(config, f"model.{part}.config.gradient_checkpointing", value)
+    return config
+
+
+def parts_of(wrapper):
+    return {part: getattr(wrapper.autoencoder, part) for part in PARTS}
+
+
+def chosen(wrapper):
+    return [getattr(wrapper.autoencoder, part).gradient_checkpointing for part in PARTS]
+
+
+def estimate(wrapper, reals, phase=None):
+    return graph_memory(wrapper, phase or wrapper.schedule.phases[0], parts_of(wrapper), *reals.shape)
+
+
+def kept_in_a_round(wrapper, reals):
+    """Bytes that autograd saves in a round of training on the whole batch: [until the decoder is done, in all].
+
+    All storages count that are ever saved, so the graph over the real audio stands for its features, which stay.
+    """
+    ledger, after_decoder = Ledger([*wrapper.parameters(), *wrapper.buffers()]), []
+    one_batch = wrapper._accumulate
+
+    def counted(*args):
+        with ledger.open():
+            return one_batch(*args)
+
+    wrapper._planned, wrapper._accumulate = True, counted
+    wrapper.autoencoder.decoder.register_forward_hook(lambda *_: after_decoder.append(ledger.bytes))
+    fit(wrapper, [(reals, ())])
+    return [after_decoder[0], ledger.bytes]
+
+
+@pytest.mark.parametrize(("batch", "size"), [(1, SIZE), (3, SIZE), (2, 24 * 1024)])
+def test_estimate_is_what_the_whole_batch_keeps(batch, size):
+    wrapper = make_wrapper(config_with("auto"))
+    reals = audio(batch, size=size)
+    measured = estimate(wrapper, reals)
+    assert [measured.generator, measured.total] == pytest.approx(kept_in_a_round(wrapper, reals), rel=0.02)
+
+
+@pytest.mark.parametrize("choice", [("encoder",), ("decoder",), PARTS])
+def test_estimate_of_what_recomputing_saves(choice):
+    wrapper, reals = make_wrapper(config_with("auto")), audio(2, size=24 * 1024)
+    measured = estimate(wrapper, reals)
+    for part in choice:
+        getattr(wrapper.autoencoder, part).gradient_checkpointing = True
+    generator, total = kept_in_a_round(wrapper, reals)
+    largest = max(measured.blocks[part][:, 0].max() for part in choice)
+    assert measured.peak(choice) == pytest.approx(max(total, generator + largest), rel=0.05)
+    assert measured.peak(choice) < measured.peak()
+
+
+def test_a_frozen_part_keeps_nothing():
+    wrapper = make_wrapper(changed(config_with("auto"), "model.encoder.requires_grad", False))
+    measured = estimate(wrapper, audio(2))
+    assert not measured.blocks["encoder"][:, 0].any()
+    assert measured.peak(("encoder",)) == measured.peak() > measured.peak(("decoder",))
+    assert measured.peak(PARTS) == measured.peak(("decoder",))
+
+
+def test_a_phase_without_the_generator_keeps_the_discriminators_graph_only():
+    config = config_with("auto")
+    config["training"]["phases"] = [
+        {"generator": False, "losses": ["discriminator"], "steps": 1},
+        {"adversarial": False, "losses": ["time"]},
+    ]
+    wrapper, reals = make_wrapper(config), audio(2)
+    alone, together = (estimate(wrapper, reals, phase) for phase in wrapper.schedule.phases)
+    assert alone.generator == 0 < alone.total and alone.peak(PARTS) == alone.peak()
+    assert together.generator > 0.9 * together.total
+    # The plan is for the hungriest phase that is still to come.
+    assert memory_plan._phases_ahead(wrapper) == list(wrapper.schedule.phases)
+    wrapper.rounds = 1
+    assert memory_plan._phases_ahead(wrapper) == [wrapper.schedule.phases[1]]
+
+
+def test_half_precision_keeps_about_half():
+    wrapper, reals = make_wrapper(config_with("auto")), audio(4, size=24 * 1024)
+    plain = estimate(wrapper, reals)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = estimate(wrapper, reals)
+    assert half.generator == pytest.approx(plain.generator / 2, rel=0.2)
+
+
+def run(config, monkeypatch, room=math.inf, data=None, **options):
+    """[state, rows of the log] of three rounds with ``room`` bytes free."""
+    monkeypatch.setattr(memory_plan, "free_memory", lambda device, sharing: room)
+    wrapper, log = make_wrapper(config), Recorder()
+    torch.manual_seed(3)
+    fit(wrapper, data or batches(3), logger=log, **options)
+    return wrapper, {key: value.clone() for key, value in wrapper.state_dict().items()}, log.rows
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_auto_changes_no_bit(precision, monkeypatch, capsys):
+    """Neither where it stays off, nor where it turns on; the bottleneck draws noise."""
+    _, state, rows = run(config_with(False), monkeypatch, precision=precision)
+    assert "checkpointing" not in capsys.readouterr().out
+    for room, expected in ((math.inf, [False, False]), (0.0, [True, True])):
+        wrapper, other, other_rows = run(config_with("auto"), monkeypatch, room, precision=precision)
+        assert chosen(wrapper) == expected
+        assert same(state, other) and same(rows, other_rows)
+        assert capsys.readouterr().out.count("gradient checkpointing o") == 1
+
+
+def test_memory_decides(monkeypatch, capsys):
+    config, data = config_with("auto"), batches(1)
+    monkeypatch.setattr(memory_plan, "choose", lambda need, room: seen.update(need) or next(iter(need)))
+    seen: dict[tuple[str, ...], float] = {}
+    run(config, monkeypatch, data=data)
+    monkeypatch.undo()
+    assert set(seen) == {(), ("encoder",), ("decoder",), PARTS}
+    one = min(("encoder",), ("decoder",), key=seen.__getitem__)
+    assert seen[PARTS] < seen[one] < seen[()]
+    for choice in ((), one, PARTS):
+        just_enough = seen[choice] / memory_plan.USABLE + 1
+        wrapper, *_ = run(config, monkeypatch, just_enough, data)
+        assert chosen(wrapper) == [part in choice for part in PARTS]
+        assert "too much" not in capsys.readouterr().out
+        if choice != PARTS:
+            wrapper, *_ = run(config, monkeypatch, just_enough - 2, data)
+            assert chosen(wrapper) != [part in choice for part in PARTS]
+    run(config, monkeypatch, seen[PARTS], data)
+    assert "that may be too much: use a smaller --batch-size" in capsys.readouterr().out
+
+
+def test_need_counts_gradients_and_moments(monkeypatch):
+    wrapper, *_ = run(config_with(False), monkeypatch, data=batches(1))
+    parameters = sum(p.nbytes for player in (wrapper.autoencoder, wrapper.discriminator) for p in player.parameters())
+    # After a round Adam's moments exist and the gradients are gone.
+    assert memory_plan._gradients_and_moments(wrapper) == parameters
+    for optimizer in wrapper.trainer.optimizers:
+        optimizer.state.clear()
+    assert memory_plan._gradients_and_moments(wrapper) == 3 * parameters
+
+
+class Counting(nn.Module):
+    """A part whose state changes with every forward pass in training, as batch normalisation's does."""
+
+    def __init__(self, part):
+        super().__init__()
+        self.part = part
+        self.register_buffer("passes", torch.zeros(()))
+
+    def forward(self, z):
+        self.passes += 1
+        return self.part(z)
+
+
+def test_measuring_leaves_no_trace():
+    wrapper = make_wrapper(config_with("auto"))
+    wrapper.autoencoder.decoder = Counting(wrapper.autoencoder.decoder)
+    phases = changed(config_with("auto"), "training.phases", [{"generator": False}])
+    phase = make_wrapper(phases).schedule.phases[0]
+    before = {key: value.clone() for key, value in wrapper.state_dict().items()}
+    modes = [module.training for module in wrapper.modules()]
+    random = torch.get_rng_state()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for kind in (wrapper.schedule.phases[0], phase):
+            graph_memory(wrapper, kind, {"decoder": wrapper.autoencoder.decoder.part}, 2, 2, SIZE)
+        assert torch.equal(torch.get_rng_state(), random)
+        assert all(p.grad is None for p in wrapper.parameters())
+        # Autocast holds no copies of weights that were made without gradient.
+        wrapper.autoencoder.encode(audio(2)).sum().backward()
+    assert all(p.grad is not None for p in wrapper.autoencoder.encoder.parameters())
+    assert same(before, dict(wrapper.state_dict()))
+    assert modes == [module.training for module in wrapper.modules()]
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in wrapper.modules())
+
+
+def test_measuring_frees_its_memory():
+    """An operation that keeps its own output must not hold itself."""
+    wrapper = make_wrapper(config_with("auto"))
+    alive = []
+
+    def watch(_, inputs, output):
+        alive.append(weakref.ref(output.untyped_storage()))
+
+    for module in wrapper.modules():
+        if isinstance(module, WNConv2d):  # followed by an activation in place, which saves its output
+            module.register_forward_hook(watch)
+    estimate(wrapper, audio(1))
+    assert alive and all(reference() is None for reference in alive)
