@@ -4,10 +4,12 @@ from ..weighting import a_gain, k_gain, k_weighting_biquads
 from .adversarial import discriminator_loss, fake_loss, feature_matching, generator_loss, real_loss
 from .balance import gradient_norms
 from .bundle import Entry, LossBundle, LossOutput, check_weights
-from .magnitude import MagnitudeTerm, log_magnitude_distance
+from .magnitude import MagnitudeTerm
 from .phase import CorrelationTerm, PhaseDerivativeTerm, correlation_loss, derivative_loss, phase_error
+from .power import log_magnitude_distance
 from .registry import LOSS_TYPES, register_loss
-from .spectra import FLOOR, STFT, Resolution, Spectra, SpectraPair
+from .spectra import Spectra, SpectraPair
+from .stft import FLOOR, STFT, Resolution
 from .term import SpectralTerm
 from .weighting import bin_gain
 

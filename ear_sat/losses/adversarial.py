@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 #: Keeps the normalisation of a silent feature map finite; the host's (normalize_losses).
 FEATURE_GUARD = 1e-3
@@ -52,13 +54,27 @@ def feature_matching(preds: Sequence[Sequence[Tensor]], target: Sequence[Sequenc
     """
     return _mean(
         [
-            _mean([_distance(f_hat, f.detach()) for f_hat, f in zip(layers_hat, layers, strict=True)])
+            _mean([_Distance.apply(f_hat, f.detach()) for f_hat, f in zip(layers_hat, layers, strict=True)])
             for layers_hat, layers in zip(preds, target, strict=True)
         ]
     )
 
 
-def _distance(preds: Tensor, target: Tensor) -> Tensor:
-    preds, target = preds.float(), target.float()
-    # Sums, because the gradient of a mean is laid out unlike the channels_last features it belongs to.
-    return (preds - target).abs().sum() / (target.abs().sum() + FEATURE_GUARD * target.numel())
+class _Distance(torch.autograd.Function):
+    """Σ|f̂ − f| / (Σ|f| + guard·n), hence ∂/∂f̂ = G·sign(f̂ − f)/(Σ|f| + guard·n); keeps nothing but the two features.
+
+    Summed in float32. The gradient is laid out as the features, which are channels_last.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, preds: Tensor, target: Tensor) -> Tensor:
+        norm = target.abs().sum(dtype=torch.float32) + FEATURE_GUARD * target.numel()
+        ctx.save_for_backward(preds, target, norm)
+        return preds.float().sub(target).abs_().sum(dtype=torch.float32) / norm
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        preds, target, norm = ctx.saved_tensors
+        gradient = torch.sub(preds, target, out=torch.empty_like(preds))
+        return gradient.sign_().mul_(grads[0] / norm), None

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from ..config import build, check_keys, choice_error
 from ..errors import UserError
 from .registry import LOSS_TYPES
-from .spectra import STFT, Spectra, SpectraPair
+from .spectra import Spectra, SpectraPair
+from .stft import STFT
 from .term import SpectralTerm
 
 #: Entries of ``loss_configs`` that are not reconstruction terms.

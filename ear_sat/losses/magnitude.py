@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from ..config import check_choice
-from .spectra import FLOOR, Resolution, SpectraPair, parse_components
+from .power import LINEAR, LOG, SQUARED, TINY_POWER, summed_distance
+from .spectra import SpectraPair, parse_components
+from .stft import Resolution
 from .term import DEFAULT_HOP_FACTOR, DEFAULT_WINDOWS, SpectralTerm
 from .weighting import WEIGHTING_MODES, bin_gain
 
@@ -18,17 +20,6 @@ CONVERGENCE_GUARD = 0.1
 #: Smallest denominator in absolute terms: root mean square over bins, −60 dBFS. Ours: a clip that is all but silent,
 #: such as the end of a fade, would otherwise cost as much as a hundred loud ones.
 CONVERGENCE_FLOOR = 1e-3
-#: Keeps the square root's gradient finite at 0; −200 dBFS, far below the floor.
-TINY_POWER = 1e-20
-
-
-def log_magnitude_distance(preds: Tensor, target: Tensor, floor: float = FLOOR) -> Tensor:
-    """|ln max(|Ŷ|, floor) − ln max(|Y|, floor)| per bin, from powers |Ŷ|² and |Y|².
-
-    >>> log_magnitude_distance(torch.tensor([0.25]), torch.tensor([1.0])).exp().item()
-    2.0
-    """
-    return (preds.clamp_min(floor**2).log() - target.clamp_min(floor**2).log()).abs() / 2
 
 
 class MagnitudeTerm(SpectralTerm):
@@ -79,37 +70,29 @@ class MagnitudeTerm(SpectralTerm):
         elif gain is not None:
             weight = gain / gain.mean()
         values: dict[str, Tensor] = {}
+        bins_and_frames = preds.shape[-2] * preds.shape[-1]
         if "log" in parts:
-            values["log"] = _weighted_mean(log_magnitude_distance(preds, target), weight)
-        if "convergence" in parts or "linear" in parts:
-            magnitude, reference = (p.clamp_min(TINY_POWER).sqrt() for p in (preds, target))
-            error = (magnitude - reference).abs()
-            if "convergence" in parts:
-                loudest = target
-                if not {"left", "right"} <= set(self.components) and pair.target.channels.shape[1] == 2:
-                    # Mid and side are never louder than the louder of left and right.
-                    loudest = pair.target.power(("left", "right"))
-                    if gain is not None and weight is None:
-                        loudest = loudest * gain
-                values["convergence"] = _convergence(error, reference, loudest, weight)
-            if "linear" in parts:
-                values["linear"] = _weighted_mean(error, weight)
+            values["log"] = summed_distance(preds, target, LOG, weight).mean() / bins_and_frames
+        if "linear" in parts:
+            values["linear"] = summed_distance(preds, target, LINEAR, weight).mean() / bins_and_frames
+        if "convergence" in parts:
+            loudest = target
+            if not {"left", "right"} <= set(self.components) and pair.target.channels.shape[1] == 2:
+                # Mid and side are never louder than the louder of left and right.
+                loudest = pair.target.power(("left", "right"))
+                if gain is not None and weight is None:
+                    loudest = loudest * gain
+            values["convergence"] = _convergence(preds, target, loudest, weight)
         return values
 
 
-def _weighted_mean(error: Tensor, weight: Tensor | None) -> Tensor:
-    return error.mean() if weight is None else (error * weight).mean()
-
-
-def _convergence(error: Tensor, reference: Tensor, loudest: Tensor, weight: Tensor | None) -> Tensor:
-    """``loudest``: powers of the target's components among which the loudest is the guard's reference."""
-    if weight is not None:
-        error, reference, loudest = error * weight.sqrt(), reference * weight.sqrt(), loudest * weight
-    norm = torch.linalg.vector_norm(reference, dim=(-2, -1))
-    bins, frames = reference.shape[-2:]
+def _convergence(preds: Tensor, target: Tensor, loudest: Tensor, weight: Tensor | None) -> Tensor:
+    """From powers; ``loudest``: those of the target's components among which the loudest is the guard's reference."""
+    bins_and_frames = target.shape[-2] * target.shape[-1]
+    energy, loudest_energy = ((p if weight is None else p * weight).sum(dim=(-2, -1)) for p in (target, loudest))
     # The loudest component of the clip guards the quiet ones; the floor guards silence.
-    loudest_norm = loudest.sum(dim=(-2, -1)).amax(dim=1, keepdim=True).sqrt()
-    guard = (CONVERGENCE_GUARD * loudest_norm).clamp_min(CONVERGENCE_FLOOR * (bins * frames) ** 0.5)
+    guard = CONVERGENCE_GUARD * loudest_energy.amax(dim=1, keepdim=True).sqrt()
+    guard = guard.clamp_min(CONVERGENCE_FLOOR * bins_and_frames**0.5)
     # The square root's gradient is infinite at 0; the shift keeps the distance of an identical pair at exactly 0.
-    distance = error.square().sum(dim=(-2, -1)).clamp_min(TINY_POWER).sqrt() - TINY_POWER**0.5
-    return (distance / torch.maximum(norm, guard)).mean()
+    distance = summed_distance(preds, target, SQUARED, weight).clamp_min(TINY_POWER).sqrt() - TINY_POWER**0.5
+    return (distance / torch.maximum(energy.sqrt(), guard)).mean()

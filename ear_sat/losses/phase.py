@@ -1,7 +1,6 @@
 """The phase terms: correlation (cosine of the phase error) and its derivatives over time and frequency.
 
-Both look at bins where estimate and target are above the floor. Inactive bins are replaced by constants before anything
-is normalised and weigh 0, because the gradient of atan2(0, 0) is NaN.
+Both look at bins where estimate and target are above the floor; the others are inactive and weigh 0.
 """
 
 from __future__ import annotations
@@ -11,9 +10,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..config import check_choice
-from .spectra import FLOOR, Resolution, SpectraPair, parse_components
+from .angle import phase_difference, summed_step
+from .power import power_of
+from .spectra import SpectraPair, parse_components
+from .stft import FLOOR, Resolution, split
 from .term import DEFAULT_HOP_FACTOR, DEFAULT_WINDOWS, SpectralTerm
 
 BIN_WEIGHTINGS = ("none", "magnitude")
@@ -23,19 +26,14 @@ WEIGHT_GUARD = 1e-8
 
 
 class PhaseError(NamedTuple):
-    """Unit phasors e^{jΔφ} of the phase error and the weights of the bins.
+    """Phase error Δφ and the weights of the bins, both real (batch, channels, bins, frames).
 
-    phasor: complex (batch, channels, bins, frames), 1 where inactive.
-    weight: real, the same shape, 0 where inactive.
+    angle: radians in [−π, π], the estimate's phase less the target's.
+    weight: 0 where inactive.
     """
 
-    phasor: Tensor
+    angle: Tensor
     weight: Tensor
-
-
-def _unit(spectrum: Tensor, active: Tensor) -> Tensor:
-    spectrum = torch.where(active, spectrum, torch.ones((), dtype=spectrum.dtype, device=spectrum.device))
-    return spectrum / spectrum.abs()
 
 
 def phase_error(preds: Tensor, target: Tensor, bin_weighting: str = "magnitude") -> PhaseError:
@@ -44,21 +42,30 @@ def phase_error(preds: Tensor, target: Tensor, bin_weighting: str = "magnitude")
     ``bin_weighting``: ``"none"``, 1 in every active bin; ``"magnitude"``, |Y| scaled to mean 1 over the active bins of
     each clip and channel.
     """
-    magnitude = target.abs()
-    active = (magnitude > FLOOR) & (preds.detach().abs() > FLOOR)
-    phasor = _unit(preds, active) * _unit(target, active).conj()
-    weight = active.to(magnitude.dtype)
-    if bin_weighting == "magnitude":
-        weight = weight * magnitude
-        mean = weight.sum(dim=(-2, -1), keepdim=True) / active.sum(dim=(-2, -1), keepdim=True).clamp_min(1)
-        weight = weight / mean.clamp_min(FLOOR)
-    return PhaseError(phasor, weight)
+    return _error_of_planes(split(preds), split(target), bin_weighting)
+
+
+def _error_of_planes(preds: Tensor, target: Tensor, bin_weighting: str) -> PhaseError:
+    angle = phase_difference(preds, target)
+    with torch.no_grad():
+        power, reference = power_of(preds), power_of(target)
+        # 1 above the floor, else 0; several times faster in floats than in booleans.
+        weight = F.threshold(torch.minimum(power, reference), FLOOR**2, 0).sign_()
+        if bin_weighting == "magnitude":
+            active = weight.sum(dim=(-2, -1), keepdim=True).clamp_min_(1)
+            weight *= reference.sqrt_()
+            weight /= (weight.sum(dim=(-2, -1), keepdim=True) / active).clamp_min_(FLOOR)
+    return PhaseError(angle, weight)
+
+
+def _total(weight: Tensor) -> Tensor:
+    """Σw per clip and channel, above 0."""
+    return weight.sum(dim=(-2, -1)).clamp_min(WEIGHT_GUARD)
 
 
 def _weighted(values: Tensor, weight: Tensor) -> Tensor:
     """Σwv/Σw per clip and channel, 0 where nothing is active; then the mean."""
-    total = weight.sum(dim=(-2, -1)).clamp_min(WEIGHT_GUARD)
-    return ((values * weight).sum(dim=(-2, -1)) / total).mean()
+    return ((values * weight).sum(dim=(-2, -1)) / _total(weight)).mean()
 
 
 def correlation_loss(error: PhaseError) -> Tensor:
@@ -68,23 +75,20 @@ def correlation_loss(error: PhaseError) -> Tensor:
     >>> correlation_loss(phase_error(y, y)).item(), correlation_loss(phase_error(-y, y)).item()
     (0.0, 2.0)
     """
-    return _weighted(1 - error.phasor.real, error.weight)
+    return _weighted(1 - error.angle.cos(), error.weight)
 
 
 def derivative_loss(error: PhaseError, dim: int) -> Tensor:
     """Weighted mean of |difference of the phase error along ``dim``|, wrapped to (−π, π].
 
-    ``dim`` −1 (frames) compares instantaneous frequency, −2 (bins) group delay. The difference is the angle of the
-    product of one phasor with its neighbour's conjugate, so nothing has to be unwrapped. A pair of bins weighs the
-    geometric mean of the two.
+    ``dim`` −1 (frames) compares instantaneous frequency, −2 (bins) group delay. A pair of bins weighs their geometric
+    mean.
     """
-    n = error.phasor.shape[dim]
+    n = error.angle.shape[dim]
     if n < 2:
-        return error.phasor.real.sum() * 0.0
-    later, earlier = error.phasor.narrow(dim, 1, n - 1), error.phasor.narrow(dim, 0, n - 1)
-    weight = (error.weight.narrow(dim, 1, n - 1) * error.weight.narrow(dim, 0, n - 1)).sqrt()
-    step = later * earlier.conj()
-    return _weighted(torch.atan2(step.imag, step.real).abs(), weight)
+        return error.angle.sum() * 0.0
+    weight = (error.weight.narrow(dim, 1, n - 1) * error.weight.narrow(dim, 0, n - 1)).sqrt_()
+    return (summed_step(error.angle, weight, dim) / _total(weight)).mean()
 
 
 def unwrapped_derivative_loss(preds: Tensor, target: Tensor, weight: Tensor, dim: int) -> Tensor:
@@ -120,8 +124,8 @@ class _PhaseTerm(SpectralTerm):
         key = ("phase_error", self.components, self.bin_weighting)
         shared = pair.preds.shared
         if key not in shared:
-            preds, target = pair.preds.components(self.components), pair.target.components(self.components)
-            shared[key] = phase_error(preds, target, self.bin_weighting)
+            preds, target = pair.preds.planes(self.components), pair.target.planes(self.components)
+            shared[key] = _error_of_planes(preds, target, self.bin_weighting)
         return shared[key]
 
 

@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 
 from torch import Tensor, nn
 
-from .spectra import Resolution, SpectraPair, resolutions
+from .spectra import SpectraPair
+from .stft import Resolution, resolutions
 
 #: STFT windows in samples. Ours, the host's stock set: the paper's list is not known to us.
 DEFAULT_WINDOWS = (2048, 1024, 512, 256, 128, 64, 32)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ear_sat.errors import UserError
 from ear_sat.losses import STFT, Resolution, Spectra
-from ear_sat.losses.spectra import parse_components, resolutions
+from ear_sat.losses.spectra import parse_components
+from ear_sat.losses.stft import resolutions
 
 Noise = Callable[..., Tensor]
 
