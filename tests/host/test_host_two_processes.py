@@ -48,13 +48,17 @@ def test_two_processes_train_one_model(ranks):
     # Gradients are means over ranks: a single process with both ranks' clips in each batch does the same steps.
     start = {key: value.clone() for key, value in make_wrapper(config()).state_dict().items()}
     together = [(torch.cat((a, b)), ()) for (a, _), (b, _) in zip(rank_batches(0), rank_batches(1), strict=True)]
-    single, alone = make_wrapper(config()), make_wrapper(config())
+    swapped = [(torch.cat(batch.chunk(2)[::-1]), info) for batch, info in together]
+    single, other_order, alone = (make_wrapper(config()) for _ in range(3))
     fit(single, together)
+    fit(other_order, swapped)
     fit(alone, rank_batches(0))
     for prefix in ("autoencoder.", "discriminator.", "autoencoder_ema.ema_model."):
         keys = [key for key in start if key.startswith(prefix)]
         to_single = distance(one["state"], single.state_dict(), keys)
-        assert to_single < 1e-3 * distance(single.state_dict(), start, keys)
+        # Rounding grows from round to round: about as far as another order of the clips takes it.
+        assert to_single < 10 * distance(single.state_dict(), other_order.state_dict(), keys)
+        assert to_single < 0.1 * distance(single.state_dict(), start, keys)
         assert to_single < 0.1 * distance(one["state"], alone.state_dict(), keys)
 
 
