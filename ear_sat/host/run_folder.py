@@ -139,7 +139,8 @@ class RunFolder:
                 "with model_config.json and checkpoints/ in it"
             )
         try:
-            for folder in (run.root, run.checkpoints, run.demos, run.export):
+            demos = [folder for folder in run.demos.glob("step-*") if folder.is_dir()]
+            for folder in (run.root, run.checkpoints, run.demos, *demos, run.export):
                 for file in stale_files(folder):
                     file.unlink(missing_ok=True)
         except OSError as error:

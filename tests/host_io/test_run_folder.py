@@ -84,13 +84,17 @@ def test_resume_of_something_else(tmp_path):
 
 def test_resume_removes_what_killed_writers_left(tmp_path, names):
     run = RunFolder.create(tmp_path, "a", {}, {})
-    for stale in (run.root / ".metrics.csv.12.tmp", run.checkpoints / ".last.ckpt.7.tmp", run.demos / ".x.png.7.tmp"):
+    demo = run.demos / "step-6"
+    demo.mkdir()
+    killed = [run.root / ".metrics.csv.12.tmp", run.checkpoints / ".last.ckpt.7.tmp", run.demos / ".x.png.7.tmp"]
+    for stale in [*killed, demo / ".clip-0.png.7.tmp"]:
         stale.write_text("half")
     kept = [run.demos / "mine.tmp", run.demos / ".notes.tmp", run.checkpoints / "last.ckpt"]
     for file in kept:
         file.write_text("kept")
     RunFolder.resume(run.root)
-    assert names(run.checkpoints) == ["last.ckpt"] and names(run.demos) == [".notes.tmp", "mine.tmp"]
+    assert names(run.checkpoints) == ["last.ckpt"] and names(run.demos) == [".notes.tmp", "mine.tmp", "step-6"]
+    assert not names(demo)
     assert ".metrics.csv.12.tmp" not in names(run.root)
 
 
