@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..report.audio import save_audio
 from ..report.plots import save_spectrograms
+from .batch import reconstruct
 from .rounds import rounds_of
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class EarDemoCallback(pl.Callback):
         """Writes the clips of this round; a full disk costs the demo, not the run."""
         self._last = rounds_of(trainer, pl_module)
         target = self._first_clips().to(pl_module.device)
-        estimate = pl_module._reconstruct(target).float()
+        estimate = reconstruct(pl_module, target).float()
         folder = Path(self.folder or Path(trainer.default_root_dir) / "demos") / f"step-{self._last}"
         try:
             for i, (preds, reals) in enumerate(zip(estimate.cpu(), target.float().cpu(), strict=True)):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .adversary import adversarial_pass
+from .batch import encoder_input
 from .phases import Phase
 
 #: Length of the shorter probe in samples: four times the longest window of the configs.
@@ -144,7 +145,7 @@ def _watched(blocks: Sequence[nn.Module], ledger: Ledger) -> Iterator[list[list[
 def _generate(wrapper: Any, phase: Phase, reals: Tensor) -> Tensor:
     """The reconstruction, cut off from its graph as in a round."""
     with torch.set_grad_enabled(phase.generator):
-        latents, _ = wrapper.autoencoder.encode(wrapper._encoder_input(reals), return_info=True)
+        latents, _ = wrapper.autoencoder.encode(encoder_input(wrapper, reals), return_info=True)
         decoded = wrapper.autoencoder.decode(latents)
     return decoded[..., : reals.shape[-1]].detach().float().requires_grad_(phase.generator)
 

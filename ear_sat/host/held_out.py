@@ -13,6 +13,7 @@ from torch import Tensor
 from ..data import DATASET_TYPES, create_dataset
 from ..losses import LossBundle
 from ..metrics import evaluate_pair
+from .batch import reconstruct
 
 #: Metrics of the table.
 METRICS = ("stft_distance", "mel_distance", "si_sdr_db", "icpc", "ccpc")
@@ -60,7 +61,7 @@ class HeldOutClip:
     def reconstruct(self, module: Any) -> Tensor:
         """The clip through the exported model of a training wrapper."""
         device = next(module.parameters()).device
-        return module._reconstruct(self.clip.unsqueeze(0).to(device))[0].cpu()
+        return reconstruct(module, self.clip.unsqueeze(0).to(device))[0].cpu()
 
     def noise(self) -> list[float]:
         """Values of the clip against noise of its own long-term spectrum."""

@@ -1,9 +1,8 @@
 """The training wrapper: rounds of generator and discriminator updates over the phases of a schedule.
 
-One round on one batch: one generator forward; the losses' gradient with respect to the decoded audio, cut off from
-the generator; the discriminator's gradients from the same passes (see :mod:`.adversary`); one backward through the
-generator with that gradient. So the discriminator's graphs are gone before the generator's backward begins, no loss
-reaches a player it is not meant for, and under DDP each player's gradients are reduced in calls of their own.
+A round adds the gradients of its batches (see :mod:`.batch`), then clips them and steps both players. The generator's
+backward begins when the discriminator's graphs are gone, no loss reaches a player it is not meant for, and under DDP
+each player's gradients are reduced in calls of their own.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 
 from ..compute import keep_freed_memory
-from ..config import build, check_choice, choice_error
+from ..config import build, check_choice
 from ..losses import LossBundle, gradient_norms
 from ..weights import config_metadata, write_weights
-from .adversary import adversarial_pass
+from .batch import add_gradients, audio_of, loss_scale, reconstruct
 from .faults import FaultCounter, all_ranks_agree, not_finite
 from .memory_plan import plan_checkpointing
 from .optimizers import Optimizers
 from .phases import Phase, Schedule
-from .round_log import latent_statistics, round_log
+from .round_log import round_log
 from .validation import Validation
 
 UPDATES = ("both", "alternate")
@@ -130,25 +129,27 @@ class EarTrainingWrapper(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         if not self._planned:
-            self._planned = plan_checkpointing(self, self._audio(batch))
+            self._planned = plan_checkpointing(self, audio_of(batch))
         phase, position = self.schedule.at(self.rounds)
         generator, discriminator = self._players(phase)
         if self._micro == 0:
             self.optimizer_configs.set_rates(self.optimizers(), phase, position)
-        values, terms, output = self._accumulate(self._audio(batch), phase, generator, discriminator)
-        for key, value in values.items():
+        last = self._micro + 1 >= self.accumulate
+        measure = last and self.gradient_log_every > 0 and self.rounds % self.gradient_log_every == 0
+        result = add_gradients(self, audio_of(batch), phase, generator, discriminator, keep_graphs=measure)
+        for key, value in result.values.items():
             self._window[key] = self._window.get(key, torch.zeros_like(value)) + value / self.accumulate
         self._micro += 1
-        if self._micro >= self.accumulate:
-            if output is not None and self.gradient_log_every and self.rounds % self.gradient_log_every == 0:
-                self.last_output_gradients.update(gradient_norms(terms, output))
+        if last:
+            if measure and result.output is not None:
+                self.last_output_gradients.update(gradient_norms(result.terms, result.output))
             with record_function("ear_sat: clipping, optimizers, moving average"):
                 self._finish_round(phase, generator, discriminator)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         if self.validation is not None:
-            reals = self._audio(batch)
-            self.validation.add(self._reconstruct(reals), reals)
+            reals = audio_of(batch)
+            self.validation.add(reconstruct(self, reals), reals)
 
     def on_validation_epoch_end(self) -> None:
         if self.validation is not None:
@@ -182,28 +183,12 @@ class EarTrainingWrapper(pl.LightningModule):
         """The moving average where there is one, else the autoencoder itself."""
         return self.autoencoder if self.autoencoder_ema is None else self.autoencoder_ema.ema_model
 
-    # -- one batch ---------------------------------------------------------------------------------------------------
+    # -- one round ---------------------------------------------------------------------------------------------------
 
-    def _audio(self, batch: Any) -> Tensor:
-        reals = batch[0]
-        if reals.ndim == 4 and reals.shape[0] == 1:  # WebDataset adds an axis.
-            reals = reals[0]
-        return reals.unsqueeze(1) if reals.ndim == 2 else reals
-
-    def _encoder_input(self, reals: Tensor) -> Tensor:
-        return reals.mean(dim=1, keepdim=True) if self.force_input_mono and reals.shape[1] > 1 else reals
-
-    @torch.no_grad()
-    def _reconstruct(self, reals: Tensor) -> Tensor:
-        """Reconstruction by the exported model in eval mode, cut to the length of ``reals``."""
-        model = self.exported_autoencoder
-        training = model.training
-        model.eval()
-        try:
-            decoded = model.decode(model.encode(self._encoder_input(reals)))
-        finally:
-            model.train(training)
-        return nn.functional.pad(decoded, (0, max(0, reals.shape[-1] - decoded.shape[-1])))[..., : reals.shape[-1]]
+    @property
+    def scaler(self) -> Any:
+        """The loss scaler of fp16 training; None in other precisions."""
+        return getattr(self.trainer.precision_plugin, "scaler", None)
 
     def _players(self, phase: Phase) -> tuple[bool, bool]:
         """Which of generator and discriminator are updated this round."""
@@ -212,101 +197,10 @@ class EarTrainingWrapper(pl.LightningModule):
             return (True, False) if self.rounds % 2 == 0 else (False, True)
         return phase.generator, phase.adversarial
 
-    def _accumulate(
-        self, reals: Tensor, phase: Phase, generator: bool, discriminator: bool
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor | None]:
-        """Adds one batch's gradients.
-
-        Returns values to log, the terms on the decoded audio (graphs kept in rounds that measure their gradients), and
-        the decoded audio as their leaf, None where it needs no gradient.
-        """
-        with torch.set_grad_enabled(generator), record_function("ear_sat: generator forward"):
-            latents, info = self.autoencoder.encode(self._encoder_input(reals), return_info=True)
-            if self.latent_mask_ratio > 0:
-                latents = latents.masked_fill(torch.rand_like(latents) < self.latent_mask_ratio, 0)
-            decoded = self.autoencoder.decode(latents)
-            length = min(decoded.shape[-1], reals.shape[-1])
-            decoded, reals = decoded[..., :length], reals[..., :length].float()
-        output = decoded.detach().float().requires_grad_(generator)
-        values = {"input/peak": reals.abs().max(), **latent_statistics(latents, info)}
-        weighted: dict[str, Tensor] = {}
-        raw: dict[str, Tensor] = {}
-        if generator:
-            with record_function("ear_sat: reconstruction losses"):
-                losses = self.bundle(output, reals, step=self.rounds, entries=phase.losses)
-            weighted, raw = dict(losses.weighted), dict(losses.raw)
-        if self.discriminator is not None and phase.adversarial:
-            adversary = adversarial_pass(
-                self.discriminator, reals, output, train=discriminator, backward=self._discriminator_backward
-            )
-            values["loss/discriminator"] = adversary.discriminator.detach()
-            if generator:
-                for key, weight in self.adversarial_weights.items():
-                    raw[f"discriminator/{key}"] = getattr(adversary, key)
-                    weighted[f"discriminator/{key}"] = weight * raw[f"discriminator/{key}"]
-        terms = dict(weighted)
-        if generator:
-            bottleneck = self._bottleneck_terms(info, phase)
-            raw |= bottleneck
-            weighted |= {
-                f"bottleneck/{k}": w * bottleneck[f"bottleneck/{k}"]
-                for k, w in self.bottleneck_weights.items()
-                if f"bottleneck/{k}" in bottleneck
-            }
-            self._generator_backward(decoded, output, terms, [v for k, v in weighted.items() if k not in terms])
-            values["loss/total"] = torch.stack([v.detach().float() for v in weighted.values()]).sum()
-        values |= {f"raw/{key}": value.detach().float() for key, value in raw.items()}
-        values |= {f"weighted/{key}": value.detach().float() for key, value in weighted.items()}
-        return values, terms, output if generator else None
-
-    def _bottleneck_terms(self, info: Mapping[str, Any], phase: Phase) -> dict[str, Tensor]:
-        if phase.losses is not None and "bottleneck" not in phase.losses:
-            return {}
-        for key in self.bottleneck_weights:
-            if key not in info:
-                scalars = [k for k, v in info.items() if isinstance(v, Tensor) and v.ndim == 0]
-                raise choice_error("key in loss_configs.bottleneck.weights", key, scalars)
-        return {f"bottleneck/{key}": info[key] for key in self.bottleneck_weights}
-
-    def _keeps_term_graphs(self) -> bool:
-        last = self._micro == self.accumulate - 1
-        return last and self.gradient_log_every > 0 and self.rounds % self.gradient_log_every == 0
-
-    def _discriminator_backward(self, loss: Tensor, **kwargs: Any) -> None:
-        self.manual_backward(loss / self.accumulate, **kwargs)
-
-    def _generator_backward(
-        self, decoded: Tensor, output: Tensor, terms: Mapping[str, Tensor], others: list[Tensor]
-    ) -> None:
-        """Back-propagates ``terms`` to ``output``, then that gradient and ``others`` through the generator."""
-        scaler = self._scaler()
-        scale = 1.0 if scaler is None else float(scaler.get_scale())
-        gradient = torch.zeros_like(output)
-        live = [value for value in terms.values() if value.requires_grad]
-        if live:
-            # In fp16 the discriminator's own gradients underflow without the scale.
-            objective = torch.stack([value.float() for value in live]).sum() * scale
-            with record_function("ear_sat: all losses back to the audio"):
-                (gradient,) = torch.autograd.grad(objective, output, retain_graph=self._keeps_term_graphs())
-            gradient = gradient / scale
-        surrogate = (decoded.float() * gradient).sum()
-        for value in others:
-            surrogate = surrogate + value.float()
-        if surrogate.requires_grad:
-            with record_function("ear_sat: generator backward"):
-                self.manual_backward(surrogate / self.accumulate)
-
-    def _scaler(self) -> Any:
-        return getattr(self.trainer.precision_plugin, "scaler", None)
-
-    # -- one round ---------------------------------------------------------------------------------------------------
-
     def _finish_round(self, phase: Phase, generator: bool, discriminator: bool) -> None:
-        scaler = self._scaler()
-        scale = 1.0 if scaler is None else float(scaler.get_scale())
-        norms = self.optimizer_configs.clip(self, generator, discriminator, scale)
+        norms = self.optimizer_configs.clip(self, generator, discriminator, loss_scale(self))
         bad = not_finite(self._window)
-        if scaler is None:
+        if self.scaler is None:
             bad += not_finite(norms)
         opt_gen, opt_disc = self.optimizer_configs.pair(self.optimizers())
         window, self._window, self._micro = self._window, {}, 0

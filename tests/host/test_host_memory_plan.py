@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from unittest import mock
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from host_test_configs import SIZE, Recorder, audio, batches, changed, fit, make
 from torch import nn
 
 from ear_sat.host import memory_plan
+from ear_sat.host import wrapper as host_wrapper
 from ear_sat.host.graph_memory import Ledger, graph_memory
 from ear_sat.models.layers import WNConv2d
 
@@ -42,15 +44,16 @@ def kept_in_a_round(wrapper, reals):
     All storages count that are ever saved, so the graph over the real audio stands for its features, which stay.
     """
     ledger, after_decoder = Ledger([*wrapper.parameters(), *wrapper.buffers()]), []
-    one_batch = wrapper._accumulate
+    one_batch = host_wrapper.add_gradients
 
-    def counted(*args):
+    def counted(*args, **kwargs):
         with ledger.open():
-            return one_batch(*args)
+            return one_batch(*args, **kwargs)
 
-    wrapper._planned, wrapper._accumulate = True, counted
+    wrapper._planned = True
     wrapper.autoencoder.decoder.register_forward_hook(lambda *_: after_decoder.append(ledger.bytes))
-    fit(wrapper, [(reals, ())])
+    with mock.patch.object(host_wrapper, "add_gradients", counted):
+        fit(wrapper, [(reals, ())])
     return [after_decoder[0], ledger.bytes]
 
 

@@ -21,6 +21,7 @@ from host_test_configs import (
     sgd,
 )
 
+from ear_sat.host.batch import reconstruct
 from ear_sat.losses import discriminator_loss, feature_matching, generator_loss
 
 BOTH = {"autoencoder": sgd(), "discriminator": sgd()}
@@ -252,7 +253,7 @@ def test_force_input_mono_encodes_the_mean():
     fit(wrapper, data, snapshots)
     assert torch.equal(seen[0], data[0][0].mean(1, keepdim=True))
     assert snapshots.differs(0, 1, "autoencoder.encoder.")
-    assert wrapper._reconstruct(data[0][0]).shape == data[0][0].shape
+    assert reconstruct(wrapper, data[0][0]).shape == data[0][0].shape
 
 
 def test_mono_model_trains():
