@@ -18,7 +18,7 @@ from typing import Any
 
 from ..config import choice_error, load_json
 from ..errors import UserError
-from ..report.atomic import atomic_path
+from ..report.atomic import write_text
 
 _ABSENT = object()
 
@@ -72,8 +72,7 @@ def main(arguments: argparse.Namespace) -> int:
 def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(path, text)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}; choose another folder") from None
 

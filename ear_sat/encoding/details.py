@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,19 +12,9 @@ from ..errors import UserError
 from .latent_files import finished_windows, write_file
 
 NAME = "details.json"
-_PACKAGES = ("ear_sat", "torch", "numpy", "soundfile", "soxr")
+#: What takes part in encoding.
+PACKAGES = ("ear_sat", "torch", "numpy", "soundfile", "soxr")
 _RECORDED_ONLY = ("versions", "weights.file")  # may change from one run to the next
-
-
-def versions() -> dict[str, str | None]:
-    """Versions of Python and of what takes part in encoding (None: not installed)."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = None
-    return found
 
 
 def agree(out: Path, details: Mapping[str, Any]) -> None:

@@ -15,7 +15,8 @@ from ..data.base import require_whole
 from ..data.windows import WindowSet, open_windows
 from ..errors import UserError
 from ..models import Autoencoder, optimize_for_inference
-from .details import versions
+from ..versions import versions
+from .details import PACKAGES
 from .model_file import open_model
 from .posterior import check_sample_size
 from .statistics import Moments, kl_per_channel
@@ -189,6 +190,6 @@ def latent_stats(
         "limit": limit,
         "seed": seed,
         "dataset_config": dict(dataset_config),
-        "versions": versions(),
+        "versions": versions(*PACKAGES),
     }
     return stats, record

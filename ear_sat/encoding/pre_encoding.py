@@ -19,7 +19,8 @@ from ..data.windows import Window, WindowSet, open_windows
 from ..errors import UserError
 from ..models import Autoencoder
 from ..report.atomic import make_folder
-from .details import agree, versions
+from ..versions import versions
+from .details import PACKAGES, agree
 from .latent_files import finished_windows, remove_remnants, write_file
 from .model_file import ModelFile, open_model
 from .posterior import check_sample_size
@@ -157,7 +158,7 @@ def _details(
         "weights": file.to_json(),
         "dataset_config": dict(dataset_config),
         "model_config": file.config,
-        "versions": versions(),
+        "versions": versions(*PACKAGES),
     }
 
 

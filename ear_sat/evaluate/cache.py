@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
-from ..report.atomic import atomic_path, make_folder, stale_files
+from ..report.atomic import make_folder, stale_files, write_text
+from ..versions import versions
 from .measure import PairResult, measure_pair
 from .pairing import Pair
 
@@ -40,7 +38,7 @@ class ResultCache:
             "pair": [pair.file, pair.system],
             "files": [_identity(pair.reference), _identity(pair.estimate)],
             "settings": self.settings,
-            "versions": versions(),
+            "versions": measured_with(),
         }
         return self.folder / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]}.json"
 
@@ -56,21 +54,15 @@ def measure_and_keep(pair: Pair, align: bool, path: Path) -> PairResult:
     """:func:`measure_pair`, the result written to ``path`` unless it failed. Runs in a worker process."""
     result = measure_pair(pair, align)
     if result.error is None:
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(result.to_json()), encoding="utf-8")
+        write_text(path, json.dumps(result.to_json()))
     return result
 
 
 @lru_cache(maxsize=1)
-def versions() -> dict[str, str]:
+def measured_with() -> dict[str, str]:
     """Versions of Python, ear_sat and the libraries behind the metrics, and a digest of the code that measures."""
-    found = {"python": platform.python_version(), "ear_sat": __version__, "measuring code": _source_digest()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "none"
-    return found
+    found = {name: version or "none" for name, version in versions("ear_sat", *PACKAGES).items()}
+    return {**found, "measuring code": _source_digest()}
 
 
 def _source_digest() -> str:

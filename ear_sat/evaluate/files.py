@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..metrics import METRICS
-from ..report.atomic import atomic_path
+from ..report.atomic import write_text
 from ..report.tables import markdown_table
-from .cache import versions
+from .cache import measured_with
 from .engine import Evaluation
 from .loading import SAMPLE_RATE
 from .measure import encode_number
@@ -32,12 +32,6 @@ def write_results(evaluation: Evaluation, out: Path, paper_table: bool) -> None:
     write_text(out / "results.md", results_markdown(evaluation, paper_table))
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 atomically; the undecodable bytes of odd file names become escapes."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
-
-
 def results_json(evaluation: Evaluation, paper_table: bool) -> dict[str, Any]:
     """Everything, as plain values: undefined is null, infinity "inf"."""
     data: dict[str, Any] = {
@@ -48,7 +42,7 @@ def results_json(evaluation: Evaluation, paper_table: bool) -> dict[str, Any]:
             "align": evaluation.align,
             "bootstrap": {"seed": evaluation.seed, "replicates": REPLICATES, "confidence": CONFIDENCE},
         },
-        "versions": versions(),
+        "versions": measured_with(),
         "metrics": {
             name: {
                 "label": metric.label,

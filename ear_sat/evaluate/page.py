@@ -12,7 +12,7 @@ from ..report.html import render
 from ..report.pictures import DIFFERENCE_DB, LEVEL_COLORS, PHASE_COLORS, TOO_LOUD, TOO_QUIET, color_bar
 from ..report.strips import axis_ticks, place, strip_plot
 from ..report.time_frequency import frequency_ticks
-from .cache import versions
+from .cache import measured_with
 from .clip_cards import clip_cards
 from .clips import Clip, ClipChoice
 from .engine import Evaluation
@@ -74,7 +74,7 @@ def evaluation_page(
         unmatched=unmatched,
         notes=noted(evaluation),
         method=_method(evaluation),
-        footer=" · ".join(f"{name} {version}" for name, version in versions().items()),
+        footer=" · ".join(f"{name} {version}" for name, version in measured_with().items()),
     )
 
 

@@ -13,10 +13,11 @@ from ..data.reading import UnusableFileError
 from ..errors import UserError
 from ..metrics import METRICS
 from ..processes import Runner, workers
+from ..report.atomic import write_text
 from .cache import ResultCache
 from .clips import Clip, ClipChoice, choose_clips, render_clip
 from .engine import Evaluation, check_processes, measure_missing, summarise_results
-from .files import write_results, write_text
+from .files import write_results
 from .page import evaluation_page
 from .pairing import pair_files
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..report.atomic import atomic_path
+from ..report.atomic import write_text
 from ..report.tables import markdown_table
 from .tone_plots import save_tone_plots
 from .tone_results import ToneResults
@@ -44,8 +44,7 @@ def save_tone_report(results: ToneResults, folder: str | Path) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     plots = save_tone_plots(results, folder)
-    with atomic_path(folder / "test_tones.json") as temporary:
-        temporary.write_text(json.dumps(results.to_json(), allow_nan=False), encoding="utf-8")
+    write_text(folder / "test_tones.json", json.dumps(results.to_json(), allow_nan=False))
     text = [
         "# Test tones",
         f"{results.sample_rate} Hz, {results.signal_seconds:.0f} s of test signals, the first and last "
@@ -56,8 +55,7 @@ def save_tone_report(results: ToneResults, folder: str | Path) -> Path:
         text += [f"## {table.title}", markdown_table(table.columns, table.rows)]
     text += [f"## {title}\n\n![{title}]({path.name})" for title, path in plots.items()]
     page = folder / "test_tones.md"
-    with atomic_path(page) as temporary:
-        temporary.write_text("\n\n".join(text) + "\n", encoding="utf-8")
+    write_text(page, "\n\n".join(text) + "\n")
     return page
 
 

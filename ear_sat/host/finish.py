@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..report.atomic import write_text
 from ..report.plots import save_curves
 from ..report.tables import print_table
 from ..weights import write_weights
 from .held_out import HeldOutTable
 from .host_export import exported_state
 from .metrics_csv import MetricsCsv
-from .run_folder import RunFolder, write_text_atomic
+from .run_folder import RunFolder
 from .wrapper import EarTrainingWrapper
 
 
@@ -22,7 +23,7 @@ def finish(
     write_curves(run, wrapper)
     wrapper.export_model(str(run.export / "model.ckpt"))
     wrapper.export_model(str(run.export / "model.safetensors"), use_safetensors=True)
-    write_text_atomic(run.export / "model_config.json", run.model_config.read_text(encoding="utf-8"))
+    write_text(run.export / "model_config.json", run.model_config.read_text(encoding="utf-8"))
     done = f"{wrapper.rounds} rounds, {seconds:.0f} s of training; folder: {run.root}"
     if table is None:
         print(done)
@@ -45,7 +46,7 @@ def finish_host(run: RunFolder, wrapper: Any, rounds: int, seconds: float, left_
     _draw(run, {})
     for name in ("model.ckpt", "model.safetensors"):
         write_weights(exported_state(wrapper), run.export / name, overwrite=True)
-    write_text_atomic(run.export / "model_config.json", run.model_config.read_text(encoding="utf-8"))
+    write_text(run.export / "model_config.json", run.model_config.read_text(encoding="utf-8"))
     print(f"{rounds} rounds, {seconds:.0f} s of training; folder: {run.root}")
     _print_left_out(left_out)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -15,7 +14,8 @@ from typing import Any
 import torch
 
 from ..errors import UserError
-from ..report.atomic import atomic_path, stale_files
+from ..report.atomic import stale_files, write_text
+from ..versions import versions
 
 PACKAGES = (
     "torch",
@@ -26,12 +26,6 @@ PACKAGES = (
     "numpy",
     "soundfile",
 )
-
-
-def write_text_atomic(path: str | Path, text: str) -> None:
-    """Writes ``text`` as UTF-8; a crash leaves the old file or the new one, never a half."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8"))
 
 
 @dataclass(frozen=True)
@@ -115,9 +109,9 @@ class RunFolder:
         try:
             self.demos.mkdir()
             self.export.mkdir()
-            write_text_atomic(self.model_config, _json(model_config))
-            write_text_atomic(self.dataset_config, _json(dataset_config))
-            write_text_atomic(self.versions, _json(versions()))
+            write_text(self.model_config, _json(model_config))
+            write_text(self.dataset_config, _json(dataset_config))
+            write_text(self.versions, _json(_software_and_hardware()))
         except BaseException:
             shutil.rmtree(self.root, ignore_errors=True)  # so that the same command works once its cause is mended
             raise
@@ -150,23 +144,14 @@ class RunFolder:
         return run
 
 
-def versions() -> dict[str, Any]:
-    """Versions of Python and of :data:`PACKAGES` (None: not installed), the platform, CPU count and GPU names."""
+def _software_and_hardware() -> dict[str, Any]:
     gpu_count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return {
-        "python": platform.python_version(),
+        **versions(*PACKAGES),
         "platform": platform.platform(),
-        **{package: _version(package) for package in PACKAGES},
         "cpu_count": os.cpu_count(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(gpu_count)],
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _json(content: Mapping[str, Any]) -> str:

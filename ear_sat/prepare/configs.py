@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..report.atomic import atomic_path
+from ..report.atomic import write_text
 from .rules import STAGES
 
 
@@ -49,5 +49,4 @@ def shard_config(folders: dict[str, Path], stage: str) -> dict[str, Any]:
 
 def write_config(path: Path, config: dict[str, Any]) -> None:
     """Writes a config as JSON, atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(config, indent=2) + "\n")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..report.atomic import atomic_path
+from ..report.atomic import write_text
 from ..report.histograms import HistogramPanel, save_histograms
 from ..report.tables import markdown_table
 from .rules import ERROR, KEEP, REASONS, REJECT, STAGE1, Rules
@@ -44,8 +44,7 @@ def _cells(tally: Tally, total: Tally) -> list[Any]:
 def write_summary(path: Path, statistics: Statistics) -> None:
     """Writes the tables as Markdown."""
     parts = [f"## {title}\n\n{markdown_table(columns, rows)}\n" for title, columns, rows in summary_tables(statistics)]
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(parts), encoding="utf-8")
+    write_text(path, "\n".join(parts))
 
 
 def save_distributions(path: Path, statistics: Statistics, rules: Rules) -> None:

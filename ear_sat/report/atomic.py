@@ -52,6 +52,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Writes UTF-8 through :func:`atomic_path`; the undecodable bytes of odd file names become escapes."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
 def sync_folder(folder: Path) -> None:
     """Makes a renaming in ``folder`` survive a power cut, where the system can do that."""
     if not hasattr(os, "O_DIRECTORY"):  # Windows cannot open folders

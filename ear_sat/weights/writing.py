@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ..config import check_choice
 from ..errors import UserError
-from ..report.atomic import atomic_path, sync_folder
+from ..report.atomic import atomic_path, sync_folder, write_text
 
 FORMATS = ("release", "host", "safetensors", "hub")
 _SUFFIXES = {".pyt": "release", ".pt": "release", ".pth": "release", ".ckpt": "host", ".safetensors": "safetensors"}
@@ -152,8 +152,7 @@ def _write_hub(tensors: dict[str, Tensor], folder: Path, metadata: dict[str, str
     try:
         staging.mkdir()
         config = json.dumps(json.loads(metadata["model_config"]), indent=2) + "\n"
-        with atomic_path(staging / names[1]) as temporary:  # for its syncing
-            temporary.write_text(config, encoding="utf-8")
+        write_text(staging / names[1], config)  # for its syncing
         with atomic_path(staging / names[0]) as temporary:
             _write_file(tensors, temporary, metadata, "safetensors")
         if not folder.exists():

@@ -8,7 +8,8 @@ import json
 import pytest
 
 from ear_sat.errors import UserError
-from ear_sat.host.run_folder import RunFolder, write_text_atomic
+from ear_sat.host.run_folder import RunFolder
+from ear_sat.report.atomic import write_text
 
 
 def test_create_writes_configs_and_versions(tmp_path, names):
@@ -98,8 +99,8 @@ def test_resume_removes_what_killed_writers_left(tmp_path, names):
     assert ".metrics.csv.12.tmp" not in names(run.root)
 
 
-def test_write_text_atomic(tmp_path, monkeypatch, names):
-    write_text_atomic(tmp_path / "a.txt", "ε\n")
+def test_text_is_written_whole_or_not_at_all(tmp_path, monkeypatch, names):
+    write_text(tmp_path / "a.txt", "ε\n")
     assert (tmp_path / "a.txt").read_bytes() == "ε\n".encode()
 
     def refuse(*_, **__):
@@ -107,5 +108,5 @@ def test_write_text_atomic(tmp_path, monkeypatch, names):
 
     monkeypatch.setattr("os.replace", refuse)
     with pytest.raises(OSError, match="No space"):
-        write_text_atomic(tmp_path / "a.txt", "new")
+        write_text(tmp_path / "a.txt", "new")
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "ε\n" and names(tmp_path) == ["a.txt"]
