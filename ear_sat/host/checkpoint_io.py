@@ -18,9 +18,11 @@ from typing import Any
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import nn
 
 from ..errors import UserError
 from ..report.atomic import atomic_path
+from ..weights import compare
 
 _STEP_NAME = re.compile(r"step-(\d+)\.ckpt")
 _SPACE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -153,9 +155,36 @@ def _load(path: Path, map_location: Any, mmap: bool = False) -> dict[str, Any]:
     return checkpoint
 
 
-def check_readable(path: str | Path) -> None:
-    """Raises :class:`UserError` unless the checkpoint at ``path`` loads. Quick: the tensors are mapped, not read."""
-    _load(Path(path), "cpu", mmap=True)
+def map_checkpoint(path: str | Path) -> dict[str, Any]:
+    """A checkpoint whose tensors are mapped, not read: quick for files of any size.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds arbitrary objects.
+    """
+    return _load(Path(path), "cpu", mmap=True)
+
+
+def check_fits(wrapper: nn.Module, path: Path) -> None:
+    """Checks that a training of ``wrapper`` can go on from the checkpoint at ``path``.
+
+    Raises:
+        UserError: the file cannot be read, is not of a training, or is of another model.
+    """
+    checkpoint = map_checkpoint(path)
+    if "optimizer_states" not in checkpoint:
+        raise UserError(f"{path} holds no state of a training; start a new run from it with --pretrained-ckpt-path")
+    mismatch = compare(wrapper, checkpoint.get("state_dict", {}))
+    if mismatch:
+        raise UserError(
+            f"the checkpoint {path} is of another model: {mismatch}; use the model config of its run, or start a new "
+            "run from its weights with --pretrained-ckpt-path"
+        )
+
+
+def rounds_in(path: Path) -> int:
+    """Finished rounds of the training checkpoint at ``path``."""
+    checkpoint = map_checkpoint(path)
+    return int(checkpoint.get("ear_sat", {}).get("rounds", checkpoint.get("global_step", 0)))
 
 
 def _first_line(error: Exception) -> str:
@@ -195,7 +224,7 @@ def newest_readable(folder: str | Path) -> tuple[Path, list[str]]:
     notes: list[str] = []
     for path in _newest_first(folder):
         try:
-            _load(path, "cpu", mmap=True)
+            map_checkpoint(path)
         except UserError as error:
             notes.append(_damage(path, error))
             continue

@@ -143,6 +143,27 @@ class RunFolder:
             ) from error
         return run
 
+    def keep_configs(self, rounds: int, model_config: Mapping[str, Any], dataset_config: Mapping[str, Any]) -> None:
+        """Makes the run's copies those that it goes on with; an earlier one stays as ``NAME.until-ROUNDS.json``.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        try:
+            for path, config in ((self.model_config, model_config), (self.dataset_config, dataset_config)):
+                before = path.read_text(encoding="utf-8") if path.exists() else None
+                if before == _json(config):
+                    continue
+                earlier = path.with_suffix(f".until-{rounds}.json")
+                # Where it exists, no round has been trained with what is replaced now.
+                if before is not None and not earlier.exists():
+                    write_text(earlier, before)
+                write_text(path, _json(config))
+        except OSError as error:
+            raise UserError(
+                f"cannot write the run folder {self.root}: {error.strerror or error}; make it writable"
+            ) from error
+
 
 def _software_and_hardware() -> dict[str, Any]:
     gpu_count = torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import shutil
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from ..config import load_json
@@ -18,7 +18,7 @@ from ..data import EpochSampler, held_out_config
 from ..errors import UserError
 from .building import create_loader, create_training_wrapper, required
 from .callbacks import LeftOutFiles, Progress, RunCheckpoint
-from .checkpoint_io import check_readable, newest_readable
+from .checkpoint_io import check_fits, newest_readable, rounds_in
 from .data_order import DataOrder
 from .demo_callback import EarDemoCallback
 from .diffusion_data import check_loader
@@ -51,6 +51,7 @@ def train(options: TrainOptions) -> RunFolder:
 
     register()
     quiet()
+    options = _without_replaced_weights(options)
     resumed = RunFolder(options.resume) if options.resume else None
     model_config = _config(options.model_config, resumed.model_config if resumed else None, "--model-config")
     dataset_config = _config(options.dataset_config, resumed.dataset_config if resumed else None, "--dataset-config")
@@ -66,17 +67,18 @@ def train(options: TrainOptions) -> RunFolder:
     if not ours:
         for one in filter(None, (loader, val_loader)):
             check_loader(wrapper, trained_model(wrapper), one)
-    demo = create_demo(model_config, val_loader or loader)
+    demo = create_demo(model_config, loader if val_loader is None else val_loader)
     checkpoint = options.ckpt_path
     if checkpoint is not None:
-        check_readable(checkpoint)
+        check_fits(wrapper, checkpoint)
 
     run = _run_folder(options, model_config, dataset_config)
     if options.resume:
         checkpoint, notes = newest_readable(run.checkpoints)
         for note in notes:
             logger.warning(note)
-        _trim_metrics(run, checkpoint)
+        check_fits(wrapper, checkpoint)
+        _go_on(run, rounds_in(checkpoint), model_config, dataset_config)
     demo.folder = run.demos
     max_rounds = options.max_steps
     if max_rounds is None and ours:
@@ -126,6 +128,19 @@ def _config(given: Path | None, resumed: Path | None, flag: str) -> dict[str, An
     return load_json(path)
 
 
+def _without_replaced_weights(options: TrainOptions) -> TrainOptions:
+    """The options without weights that the state to continue from would replace at once."""
+    if options.resume and options.ckpt_path:
+        raise UserError(
+            "--resume goes on from the run's newest checkpoint and --ckpt-path from another; give one of the two"
+        )
+    if options.pretrained_ckpt_path is None or not (options.resume or options.ckpt_path):
+        return options
+    flag = "--resume" if options.resume else "--ckpt-path"
+    logger.warning("%s is not read: all weights come from %s", options.pretrained_ckpt_path, flag)
+    return dataclasses.replace(options, pretrained_ckpt_path=None, allow_partial=False, reuse_discriminator=False)
+
+
 def _start(options: TrainOptions, checkpoint: Path | None, ours: bool) -> str:
     if checkpoint is not None:
         return f"the state in {checkpoint}"
@@ -152,9 +167,8 @@ def _run_folder(options: TrainOptions, model_config: dict[str, Any], dataset_con
 
 
 @rank_zero_only
-def _trim_metrics(run: RunFolder, checkpoint: Path) -> None:
-    """Drops rows written after the checkpoint, so that resumed rounds do not appear twice."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    rounds = state.get("ear_sat", {}).get("rounds", state.get("global_step", 0))
+def _go_on(run: RunFolder, rounds: int, model_config: dict[str, Any], dataset_config: dict[str, Any]) -> None:
+    """Drops rows written after the checkpoint, so that resumed rounds do not appear twice, and keeps the configs."""
     if run.metrics_csv.exists():
-        MetricsCsv(run.metrics_csv).trim_after(int(rounds))
+        MetricsCsv(run.metrics_csv).trim_after(rounds)
+    run.keep_configs(rounds, model_config, dataset_config)

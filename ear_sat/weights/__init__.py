@@ -2,7 +2,7 @@
 
 from .architecture import read_architecture
 from .checkpoint import Checkpoint, check_finite, config_metadata, read_checkpoint, read_tensors, resolve
-from .fit import Coverage, fit_partly, fit_strictly
+from .fit import Coverage, compare, fit_partly, fit_strictly
 from .loading import Fitted, build_autoencoder, fit_checkpoint, load_autoencoder
 from .released import RELEASES, Release, download, sha256
 from .writing import FORMATS, format_of, refuse_existing, write_weights
@@ -16,6 +16,7 @@ __all__ = [
     "Release",
     "build_autoencoder",
     "check_finite",
+    "compare",
     "config_metadata",
     "download",
     "fit_checkpoint",

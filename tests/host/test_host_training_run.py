@@ -412,6 +412,57 @@ def test_a_new_folder_goes_on_from_a_checkpoint(trained, folder):
     assert load(run / "checkpoints" / "last.ckpt")["ear_sat"]["rounds"] == 5
 
 
+@pytest.mark.parametrize("of_the_run", [True, False])
+def test_a_state_of_another_model_is_refused(run, capsys, of_the_run):
+    config = changed(run_config(), "model.decoder.config.transformer", ABSENT)
+    write(run.parent, config)
+    written = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    more = ["--model-config", run.parent / "tiny.json"]
+    if of_the_run:
+        assert call(*resume_flags(run, *more)) == 1
+    else:
+        state = run / "checkpoints" / "step-2.ckpt"
+        assert call(*flags(run.parent, *more, "--ckpt-path", state, name="other")) == 1
+    message = one_line(capsys)
+    assert "is of another model: " in message and "unexpected (autoencoder.decoder.transformer" in message
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == written
+    assert not list(run.parent.glob("runs/*"))
+
+
+def test_weights_alone_are_no_state_to_go_on_from(trained, folder, capsys):
+    assert call(*flags(folder, "--ckpt-path", trained / "export" / "model.ckpt")) == 1
+    message = one_line(capsys)
+    assert "holds no state of a training; start a new run from it with --pretrained-ckpt-path" in message
+    assert not list(folder.glob("runs/*"))
+
+
+def test_weights_that_the_state_replaces_are_not_read(run, caplog):
+    assert call(*resume_flags(run, "--max-steps", 5, "--pretrained-ckpt-path", "absent.ckpt", "--allow-partial")) == 0
+    assert "absent.ckpt is not read: all weights come from --resume" in caplog.text
+
+
+def test_resuming_takes_its_own_checkpoint(run, capsys):
+    assert call(*resume_flags(run, "--ckpt-path", run / "checkpoints" / "step-2.ckpt")) == 1
+    assert "--resume goes on from the run's newest checkpoint" in one_line(capsys)
+
+
+def test_the_folder_keeps_every_config_the_run_had(run):
+    first = (run / "dataset_config.json").read_text(encoding="utf-8")
+    model = (run / "model_config.json").read_text(encoding="utf-8")
+    second = {**DATA, "seed": 7}
+    write(run.parent, data=second)
+    other = ["--dataset-config", run.parent / "data.json"]
+    # The second call stands for a run that was killed before its next checkpoint.
+    assert call(*resume_flags(run, "--max-steps", 4, *other)) == 0
+    assert call(*resume_flags(run, "--max-steps", 4, *other)) == 0
+    assert json.loads((run / "dataset_config.json").read_text(encoding="utf-8")) == second
+    assert (run / "dataset_config.until-4.json").read_text(encoding="utf-8") == first
+    assert (run / "model_config.json").read_text(encoding="utf-8") == model
+    assert not list(run.glob("model_config.until-*"))
+    assert call(*resume_flags(run, "--max-steps", 5)) == 0
+    assert json.loads((run / "dataset_config.json").read_text(encoding="utf-8")) == second
+
+
 def test_two_runs_with_one_seed_end_alike(folder, trained):
     assert call(*flags(folder, "--max-steps", 4, "--checkpoint-every", 2)) == 0
     one = load(trained / "checkpoints" / "last.ckpt")["state_dict"]
