@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,11 @@ from .seeking import decoding_start
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif")
 
 _BLOCK = 1 << 18  # frames
-UNKNOWN_LENGTH = 1 << 40  # libsndfile reports about 2^63 frames where a streamed file's header gives none
+_UNKNOWN_LENGTH = 1 << 40  # libsndfile reports about 2^63 frames where a streamed file's header gives none
+# What libsndfile notes where a wav, aiff or rf64 file is shorter than its header says; it then corrects the length.
+_SHORT_CHUNK = re.compile(r"^ *(?:data|SSND) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_SHORT_RF64 = re.compile(r"Calculated frame count \d+ does not match value from 'ds64' chunk of (\d+)")
+_STREAMED_SIZE = 0x7FFF0000  # bytes; writers to a pipe put 0x7FFFFFFF or 0xFFFFFFFF, or a little less
 _CONTEXT_SECONDS = 0.05  # read either side of a crop to be resampled: many times the resampler's filter
 # ITU-R BS.775-3, annex 4, table 2: 3/2 to 2/0, channel order L R C LFE Ls Rs (the LFE is dropped).
 _DOWNMIX_51 = np.array([[1, 0, 0.5**0.5, 0, 0.5**0.5, 0], [0, 1, 0.5**0.5, 0, 0, 0.5**0.5]], np.float32)
@@ -41,6 +46,11 @@ class AudioFile:
     def tolerance(self) -> int:
         """Frames that may be missing at the end: an mp3's length is an estimate. What lacks more is truncated."""
         return max(self.sample_rate // 10, self.frames // 100)
+
+    def require_end_at(self, frame: int) -> None:
+        """Raises :class:`UnusableFileError` if the audio that ends at ``frame`` is truncated."""
+        if self.frames - frame > self.tolerance:
+            raise UnusableFileError(f"truncated: it ends at frame {frame}, but its header promises {self.frames}")
 
     def length_at(self, sample_rate: int) -> int:
         """Number of samples per channel after resampling to ``sample_rate``."""
@@ -68,7 +78,9 @@ def find_audio_files(folder: Path, suffixes: Collection[str] = SUFFIXES) -> list
 def reason_of(error: Exception) -> str:
     """An exception's message without the path that OSError and soundfile put into it."""
     text = getattr(error, "strerror", None) or getattr(error, "error_string", None) or str(error) or repr(error)
-    return str(text).removeprefix("Error : ").strip().rstrip(".")
+    reason = str(text).removeprefix("Error : ").strip().rstrip(".")
+    # What libsndfile says of a file that is there where its mp3 decoder finds no frame.
+    return "Format not recognised" if reason.startswith("File does not exist or is not a regular file") else reason
 
 
 class Stream(soundfile.SoundFile):
@@ -96,18 +108,32 @@ def open_header(path: str, channels: Collection[int] = (1, 2, 6)) -> AudioFile:
     """What the header of ``path`` says; a length that it does not know is counted by decoding.
 
     Raises:
-        UnusableFileError: not readable, of zero length, or with a number of channels that is not in ``channels``.
+        UnusableFileError: not readable, of zero length, truncated, or with a number of channels that is not in
+            ``channels``.
     """
     try:
         if Path(path).stat().st_size == 0:
             raise UnusableFileError("the file is empty (0 bytes)")
         with Stream(path) as file:
-            frames = file.frames if 0 <= file.frames < UNKNOWN_LENGTH else _skip(file, UNKNOWN_LENGTH)
+            promised = promised_frames(file)
+            frames = _skip(file, _UNKNOWN_LENGTH) if promised is None else file.frames
             header = AudioFile(path, frames, file.samplerate, file.channels)
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         raise UnusableFileError(f"not readable as audio ({reason_of(error)})") from error
+    if promised is not None:
+        replace(header, frames=promised).require_end_at(frames)
     check_usable(header, channels)
     return header
+
+
+def promised_frames(file: soundfile.SoundFile) -> int | None:
+    """Frames that the header promises, more than ``file.frames`` where the file was cut; None if it does not say."""
+    notes = file.extra_info
+    if (short := _SHORT_CHUNK.search(notes)) and 0 < int(short[2]) < int(short[1]) < _STREAMED_SIZE:
+        return int(file.frames) * int(short[1]) // int(short[2])
+    if short := _SHORT_RF64.search(notes):
+        return int(short[1])
+    return int(file.frames) if 0 <= file.frames < _UNKNOWN_LENGTH else None
 
 
 def check_usable(file: AudioFile, channels: Collection[int] = (1, 2, 6)) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,14 +14,10 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from ..data.reading import UNKNOWN_LENGTH, AudioFile, Stream, UnusableFileError, reason_of
+from ..data.reading import AudioFile, Stream, UnusableFileError, promised_frames, reason_of
 from .tracks import read_member, split_path
 
 BLOCK = 1 << 16  # frames
-# What libsndfile notes where a wav, aiff or rf64 file is shorter than its header says; it then corrects the length.
-_SHORT_CHUNK = re.compile(r"^ *(?:data|SSND) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-_SHORT_RF64 = re.compile(r"Calculated frame count \d+ does not match value from 'ds64' chunk of (\d+)")
-_STREAMED_SIZE = 0x7FFF0000  # bytes; writers to a pipe put 0x7FFFFFFF or 0xFFFFFFFF, or a little less
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,7 @@ class Track:
             raise UnusableFileError(f"not readable as audio ({_why(error)})") from error
         handle = self._file
         self.header = Header(
-            size, checksum, handle.format, handle.subtype, handle.samplerate, handle.channels, _promised_frames(handle)
+            size, checksum, handle.format, handle.subtype, handle.samplerate, handle.channels, promised_frames(handle)
         )
 
     def __enter__(self) -> Track:
@@ -91,8 +86,8 @@ class Track:
         if done == 0:
             raise UnusableFileError("it holds no samples")
         promised = self.header.frames
-        if promised is not None and promised - done > AudioFile("", promised, rate, self.header.channels).tolerance:
-            raise UnusableFileError(f"truncated: it ends at frame {done}, but its header promises {promised}")
+        if promised is not None:
+            AudioFile("", promised, rate, self.header.channels).require_end_at(done)
 
 
 def _checksum(source: str | io.BytesIO) -> tuple[int, str]:
@@ -106,15 +101,6 @@ def _checksum(source: str | io.BytesIO) -> tuple[int, str]:
             digest.update(piece)
             size += len(piece)
     return size, digest.hexdigest()
-
-
-def _promised_frames(handle: soundfile.SoundFile) -> int | None:
-    notes = handle.extra_info
-    if (short := _SHORT_CHUNK.search(notes)) and 0 < int(short[2]) < int(short[1]) < _STREAMED_SIZE:
-        return handle.frames * int(short[1]) // int(short[2])
-    if short := _SHORT_RF64.search(notes):
-        return int(short[1])
-    return handle.frames if 0 <= handle.frames < UNKNOWN_LENGTH else None
 
 
 def _why(error: Exception) -> str:

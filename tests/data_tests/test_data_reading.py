@@ -86,7 +86,8 @@ def test_finding_files(write, tmp_path):
 def test_headers_that_are_refused(write, tmp_path):
     cases = {
         "empty.wav": "empty",
-        "text.wav": "not readable as audio",
+        "text.wav": "not readable as audio \\(Format not recognised",
+        "text.mp3": "not readable as audio \\(Format not recognised",
         "none.wav": "no samples",
         "eight.wav": "8 channels",
         "missing.wav": "No such file",
@@ -94,10 +95,24 @@ def test_headers_that_are_refused(write, tmp_path):
     write("none.wav", music(0))
     write("eight.wav", music(channels=8))
     (tmp_path / "music" / "empty.wav").touch()
-    (tmp_path / "music" / "text.wav").write_text("this is no audio\n" * 100)
+    for name in ("text.wav", "text.mp3"):
+        (tmp_path / "music" / name).write_text("this is no audio\n" * 100)
     for name, reason in cases.items():
         with pytest.raises(UnusableFileError, match=reason):
             open_header(str(tmp_path / "music" / name))
+
+
+@pytest.mark.parametrize("name", ["cut.wav", "cut.aiff"])
+def test_a_file_whose_length_libsndfile_corrects(write, name):
+    """It shortens what the header promises, without a word, to what is there."""
+    path = write(name, music(2.0))
+    frames, content = open_header(str(path)).frames, path.read_bytes()
+    promised = r"(3199\d|32000)"  # counted from bytes, so a frame that is cut in two makes it a little less
+    path.write_bytes(content[: len(content) * 6 // 10])
+    with pytest.raises(UnusableFileError, match=rf"truncated: it ends at frame \d+, but its header promises {promised}"):
+        open_header(str(path))
+    path.write_bytes(content[:-40])
+    assert frames - 20 <= open_header(str(path)).frames < frames
 
 
 def test_a_file_that_ends_early(write):
