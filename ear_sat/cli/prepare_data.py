@@ -38,7 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     work = parser.add_argument_group("how the work is done")
     work.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: on a Ray cluster")
-    work.add_argument("--processes", type=int, metavar="N", help="to use (default: one per core)")
+    work.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="default: one per core, at least 2; with 1 a file that crashes its decoder ends the run",
+    )
     work.add_argument("--retry-errors", action="store_true", help="measure tracks again that had errors")
 
 

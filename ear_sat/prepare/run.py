@@ -71,7 +71,8 @@ def prepare_data(
         rules: by default the paper's.
         shards: how to write WebDataset shards, below ``out/shards``; None for none.
         engine: ``"local"`` processes, or ``"ray"``: see :func:`.ray_engine.ray_cluster`.
-        processes: how many to use, by default one per core.
+        processes: how many to use, by default one per core and at least two. A file that crashes its decoder becomes a
+            row; with one, which is this process, it ends the run.
         retry_errors: measure tracks again that had errors.
 
     Raises:
@@ -91,7 +92,7 @@ def prepare_data(
                 raise UserError(
                     "there is no audio file in what was given; give folders of music, files, lists or shards"
                 )
-            with ray_cluster(processes) if engine == "ray" else workers(processes or cores()) as run:
+            with ray_cluster(processes) if engine == "ray" else workers(processes or max(2, cores())) as run:
                 result.measured = _measure_missing(database, run)
                 write_manifest(out, _counted(_decided(database.rows(), database, rules), result.statistics))
                 if shards is None and outdated_shards(out / "shards", set()):
