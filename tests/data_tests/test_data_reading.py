@@ -109,9 +109,7 @@ def test_a_file_whose_length_libsndfile_corrects(write, name):
     frames, content = open_header(str(path)).frames, path.read_bytes()
     promised = r"(3199\d|32000)"  # counted from bytes, so a frame that is cut in two makes it a little less
     path.write_bytes(content[: len(content) * 6 // 10])
-    with pytest.raises(
-        UnusableFileError, match=rf"truncated: it ends at frame \d+, but its header promises {promised}"
-    ):
+    with pytest.raises(UnusableFileError, match=rf"truncated: it ends at frame \d+, .* promises {promised}"):
         open_header(str(path))
     path.write_bytes(content[:-40])
     assert frames - 20 <= open_header(str(path)).frames < frames
