@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -229,3 +233,12 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
     return bool(one == other)
+
+
+def run_script(script: Path, *arguments: object, cwd: Path | None = None) -> None:
+    """Runs a script of these tests by itself: one thread per process, nothing of pytest's in its environment."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    command = [sys.executable, str(script), *map(str, arguments)]
+    options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 500, "check": False}
+    done = subprocess.run(command, cwd=cwd, env={**environment, "OMP_NUM_THREADS": "1"}, **options)
+    assert done.returncode == 0, done.stderr

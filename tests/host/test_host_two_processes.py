@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from host_test_configs import fit, make_wrapper, same
+from host_test_configs import fit, make_wrapper, run_script, same
 from host_test_two_ranks import BAD, ROUNDS, config, rank_batches
 
 SCRIPT = Path(__file__).with_name("host_test_two_ranks.py")
@@ -18,18 +15,7 @@ SCRIPT = Path(__file__).with_name("host_test_two_ranks.py")
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     out = tmp_path_factory.mktemp("ranks")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for name in ("PYTEST_CURRENT_TEST", "PYTEST_XDIST_WORKER"):
-        environment.pop(name, None)
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(out)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_script(SCRIPT, out)
     return [torch.load(out / f"rank-{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
