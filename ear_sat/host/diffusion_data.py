@@ -1,4 +1,4 @@
-"""Whether a data set is what a latent model trains on: audio or latents, and what the model is conditioned on."""
+"""Whether data and network fit a latent model: audio or latents, their channels, and what it is conditioned on."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ def check_data(model: Any, pre_encoded: bool, channels: int, info: Mapping[str, 
         info: the item's metadata.
 
     Raises:
-        UserError: audio where latents are expected or the reverse, another channel count, or a condition is missing.
+        UserError: audio where latents are expected or the reverse, another channel count, a network for other
+            latents, or a condition is missing.
     """
     pretransform = getattr(model, "pretransform", None)
     if pretransform is not None and not pretransform.is_discrete:
+        _check_network(model, pretransform.encoded_channels)
         _check_channels(pre_encoded, channels, pretransform.io_channels, pretransform.encoded_channels)
     conditioner = getattr(model, "conditioner", None)
     if conditioner is not None:
@@ -31,6 +33,18 @@ def check_data(model: Any, pre_encoded: bool, channels: int, info: Mapping[str, 
             raise UserError(
                 f"the model is conditioned on {', '.join(missing)}, which the data set's items do not have; "
                 "add it with a custom_metadata_module in the dataset config"
+            )
+
+
+def _check_network(model: Any, latent: int) -> None:
+    from stable_audio_tools.models.dit import DiffusionTransformer
+
+    networks = [network for network in model.modules() if isinstance(network, DiffusionTransformer)]
+    for channels in (*(network.postprocess_conv.in_channels for network in networks), model.io_channels):
+        if channels != latent:
+            raise UserError(
+                f"the diffusion model is made for {channels} channels, but its pretransform's latents have {latent}; "
+                "set every io_channels (in_channels of an unconditional model) to that"
             )
 
 

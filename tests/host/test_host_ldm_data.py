@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from host_test_configs import audio, fit
+from host_test_configs import audio, changed, fit
 from host_test_ldm import KINDS, autoencoder, infos, ldm_config, make_ldm, write_latents
 
 from ear_sat import UserError
@@ -56,6 +56,19 @@ def test_latents_of_another_autoencoder(folder, capsys):
         np.save(file, np.zeros((48, 128), np.float32))
     line = refused(folder, capsys, ldm_config(pre_encoded=True), data)
     assert "latents of 48 channels, but the pretransform's have 32; encode the data with this pretransform" in line
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        ("diffusion_cond", "model.io_channels"),
+        ("diffusion_cond", "model.diffusion.config.io_channels"),
+        ("diffusion_uncond", "model.config.in_channels"),
+    ],
+)
+def test_a_network_for_other_latents(folder, capsys, kind, key):
+    line = refused(folder, capsys, changed(ldm_config(kind), key, 48), AUDIO)
+    assert "made for 48 channels, but its pretransform's latents have 32; set every io_channels" in line
 
 
 def test_a_missing_condition_is_named(folder, capsys):
