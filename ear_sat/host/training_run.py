@@ -65,8 +65,9 @@ def train(options: TrainOptions) -> RunFolder:
         val_loader = create_loader(held_out, model_config, options.batch_size, num_workers=0, shuffle=False)
     ours = isinstance(wrapper, EarTrainingWrapper)
     if not ours:
-        for one in filter(None, (loader, val_loader)):
-            check_loader(wrapper, trained_model(wrapper), one)
+        for one in (loader, val_loader):
+            if one is not None:
+                check_loader(wrapper, trained_model(wrapper), one)
     demo = create_demo(model_config, loader if val_loader is None else val_loader)
     checkpoint = options.ckpt_path
     if checkpoint is not None:
@@ -78,7 +79,8 @@ def train(options: TrainOptions) -> RunFolder:
         for note in notes:
             logger.warning(note)
         check_fits(wrapper, checkpoint)
-        _go_on(run, rounds_in(checkpoint), model_config, dataset_config)
+        resumed_at = rounds_in(checkpoint)
+        _trim_metrics(run, resumed_at)
     demo.folder = run.demos
     max_rounds = options.max_steps
     if max_rounds is None and ours:
@@ -103,6 +105,8 @@ def train(options: TrainOptions) -> RunFolder:
             shutil.rmtree(run.root, ignore_errors=True)  # so that the same command works once its cause is mended
         raise
     if trainer.is_global_zero:
+        if options.resume:
+            run.keep_configs(resumed_at, model_config, dataset_config)
         batch = f"{options.batch_size} × {options.accum_batches} × {trainer.world_size} process(es)"
         sizes = (required(model_config, "sample_size"), required(model_config, "sample_rate"))
         data, start = dataset_line(loader, dataset_config, *sizes), _start(options, checkpoint, ours)
@@ -167,8 +171,7 @@ def _run_folder(options: TrainOptions, model_config: dict[str, Any], dataset_con
 
 
 @rank_zero_only
-def _go_on(run: RunFolder, rounds: int, model_config: dict[str, Any], dataset_config: dict[str, Any]) -> None:
-    """Drops rows written after the checkpoint, so that resumed rounds do not appear twice, and keeps the configs."""
+def _trim_metrics(run: RunFolder, rounds: int) -> None:
+    """Drops rows written after the checkpoint, so that resumed rounds do not appear twice."""
     if run.metrics_csv.exists():
         MetricsCsv(run.metrics_csv).trim_after(rounds)
-    run.keep_configs(rounds, model_config, dataset_config)

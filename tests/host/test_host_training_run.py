@@ -452,6 +452,8 @@ def test_the_folder_keeps_every_config_the_run_had(run):
     second = {**DATA, "seed": 7}
     write(run.parent, data=second)
     other = ["--dataset-config", run.parent / "data.json"]
+    assert call(*resume_flags(run, "--precision", "17", *other)) == 1
+    assert (run / "dataset_config.json").read_text(encoding="utf-8") == first
     # The second call stands for a run that was killed before its next checkpoint.
     assert call(*resume_flags(run, "--max-steps", 4, *other)) == 0
     assert call(*resume_flags(run, "--max-steps", 4, *other)) == 0
