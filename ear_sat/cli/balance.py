@@ -76,8 +76,10 @@ def _read(path: Path, sample_rate: int, channels: int) -> Tensor:
     import soxr
     import torch
 
+    from ..data.reading import with_length
+
     try:
-        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        audio, rate = soundfile.read(with_length(str(path)), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
         raise UserError(f"cannot read {path}: {error}; give a wav, flac, mp3 or ogg file") from None
     if rate != sample_rate:

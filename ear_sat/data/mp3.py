@@ -1,8 +1,11 @@
-"""Cuts the frames of a crop out of an mp3 file: a small stream of its own that decodes to the same samples.
+"""mp3 files frame by frame: the length of one that does not tell it, and cuts that decode to a crop.
 
-Seeking in an mp3 means to walk through all frames up to the place, which libsndfile 1.2.2 does with two system calls
-for each: four times as long as decoding the crop. Walking here takes a third of that. MPEG-1 Layer III only: in MPEG-2
-(24 kHz and less) libsndfile loses frames after a cut.
+Without a tag libsndfile takes all frames to be as large as the first and reads no further than that. So one is added.
+
+The frames of a crop are cut out as a small stream of its own that decodes to the same samples. Seeking in an mp3 means
+to walk through all frames up to the place, which libsndfile 1.2.2 does with two system calls for each: four times as
+long as decoding the crop. Walking here takes a third of that. MPEG-1 Layer III only: in MPEG-2 (24 kHz and less)
+libsndfile loses frames after a cut.
 """
 
 from __future__ import annotations
@@ -12,8 +15,11 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+
+Buffer: TypeAlias = bytes | mmap.mmap
 
 # ISO/IEC 11172-3, 2.4.2.3: kbit/s and Hz by their index in the third byte of a frame's header.
 _BIT_RATES = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0)
@@ -26,9 +32,36 @@ _WARM_UP = 16
 # changes the last bit: a cut begins at a multiple of 4 frames, which are 9 · 512 samples.
 _PERIOD = 4
 _HEADER = re.compile(rb"\xff[\xfa\xfb]")
+_BEGINNING = re.compile(rb"ID3|\xff[\xfa\xfb]")
 # Header, side information (17 bytes mono, 32 stereo; 2 more with a checksum), the encoder's tag, its flags.
 _TAG = re.compile(rb"\xff[\xfa\xfb]..(?:.{17}|.{19}|.{32}|.{34})(?:Xing|Info)(.{4})", re.DOTALL)
+_TAG_BIT_RATE = 5  # 64 kbit/s: 192 to 288 bytes, enough for a tag
+# What may follow the last frame: a part of another, or tags.
+_AFTER = re.compile(rb".{0,%d}\Z|TAG|APETAGEX|LYRICSBEGIN|ID3|3DI" % _LARGEST, re.DOTALL)
 _DECODER_DELAY = 529  # samples, which mpg123 adds to the encoder's delay and takes from its padding
+
+
+def with_length_tag(data: Buffer) -> bytes | None:
+    """The frames of an mp3 file that does not tell its length, behind a tag that does.
+
+    None for everything else: another format, a file with a tag, or one that is not MPEG-1 frames from end to end.
+    """
+    if not _BEGINNING.match(data) or (place := _first_frame(data)) is None or _TAG.match(data, place):
+        return None
+    rate = data[place + 2] >> 2 & 3
+    if rate == len(_SAMPLE_RATES):
+        return None
+    places = _walk(data, place, _SAMPLE_RATES[rate])
+    if len(places) < 2 or not _AFTER.match(data, places[-1]):
+        return None
+    mono = data[place + 3] >> 6 == 3
+    header = bytes((0xFF, 0xFB, _TAG_BIT_RATE << 4 | rate << 2, data[place + 3]))
+    size = 144000 * _BIT_RATES[_TAG_BIT_RATE] // _SAMPLE_RATES[rate]
+    # Where there is a tag mpg123 drops its delay and the tag's: silent frames before the first, to their last sample.
+    delay, frames = _PERIOD * _FRAME - _DECODER_DELAY, _PERIOD + len(places) - 1
+    tag = header + bytes(17 if mono else 32) + b"Xing\0\0\0\1" + frames.to_bytes(4, "big") + b"LAME".ljust(21, b"\0")
+    tag += (delay << 12).to_bytes(3, "big")
+    return tag.ljust(size, b"\0") + _PERIOD * header.ljust(size, b"\0") + data[place : places[-1]]
 
 
 @dataclass(frozen=True)
@@ -76,32 +109,12 @@ def cut_mp3(path: Path, start: int, frames: int, sample_rate: int, total: int) -
 @lru_cache(maxsize=16)
 def _index(path: Path, sample_rate: int, size: int, changed: int) -> _Index | None:
     """Walks through the file; ``size`` and ``changed`` make it anew when the file is another."""
-    rate = _SAMPLE_RATES.index(sample_rate)
-    sizes = [
-        144000 * _BIT_RATES[byte >> 4] // sample_rate + (byte >> 1 & 1)
-        if byte >> 2 & 3 == rate and _BIT_RATES[byte >> 4]
-        else 0
-        for byte in range(256)
-    ]
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        place = 0
-        if data[:3] == b"ID3":
-            place = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
-        header = _HEADER.search(data, place, place + 4096)
-        if header is None:
+        place = _first_frame(data)
+        if place is None:
             return None
-        place = header.start()
         tag = _TAG.match(data, place)
-        places, end = [], len(data) - 4
-        while place <= end and data[place] == 0xFF and data[place + 1] & 0xFE == 0xFA:
-            step = sizes[data[place + 2]]
-            if step == 0:
-                break
-            places.append(place)
-            place += step
-        if place > len(data):  # the last frame is truncated
-            place = places.pop()
-        places.append(place)
+        places = _walk(data, place, sample_rate)
         if tag is None:
             return _Index(np.array(places), 0, (len(places) - 1) * _FRAME, exact=False)
         samples = (len(places) - 2) * _FRAME  # the first frame holds nothing but the tag
@@ -113,3 +126,34 @@ def _index(path: Path, sample_rate: int, size: int, changed: int) -> _Index | No
         dropped = (delays >> 12) + _DECODER_DELAY
         padding = max(0, (delays & 0xFFF) - _DECODER_DELAY)
         return _Index(np.array(places[1:]), dropped, samples - dropped - padding, exact=True)
+
+
+def _first_frame(data: Buffer) -> int | None:
+    """Where the first frame begins, behind an ID3 tag if there is one."""
+    place = 0
+    if data[:3] == b"ID3":
+        place = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
+    header = _HEADER.search(data, place, place + 4096)
+    return None if header is None else header.start()
+
+
+def _walk(data: Buffer, place: int, sample_rate: int) -> list[int]:
+    """Where the whole frames from ``place`` on begin, as far as one follows upon the other, and where the last ends."""
+    rate = _SAMPLE_RATES.index(sample_rate)
+    sizes = [
+        144000 * _BIT_RATES[byte >> 4] // sample_rate + (byte >> 1 & 1)
+        if byte >> 2 & 3 == rate and _BIT_RATES[byte >> 4]
+        else 0
+        for byte in range(256)
+    ]
+    places, end = [], len(data) - 4
+    while place <= end and data[place] == 0xFF and data[place + 1] & 0xFE == 0xFA:
+        step = sizes[data[place + 2]]
+        if step == 0:
+            break
+        places.append(place)
+        place += step
+    if place > len(data):  # the last frame is truncated
+        place = places.pop()
+    places.append(place)
+    return places

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import mmap
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from .mp3 import cut_mp3
+from .mp3 import cut_mp3, with_length_tag
 from .seeking import decoding_start
 
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif")
@@ -93,6 +94,22 @@ class Stream(soundfile.SoundFile):
         return False
 
 
+def with_length(source: str | io.BytesIO) -> str | io.BytesIO:
+    """What to open with libsndfile for a file: the same, or for an mp3 that does not tell its length one that does.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if isinstance(source, io.BytesIO):
+        tagged = with_length_tag(source.getvalue())
+    elif Path(source).stat().st_size == 0:  # which cannot be mapped
+        return source
+    else:
+        with Path(source).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            tagged = with_length_tag(data)
+    return source if tagged is None else io.BytesIO(tagged)
+
+
 def _skip(file: soundfile.SoundFile, frames: int) -> int:
     """Decodes and drops up to ``frames`` frames; returns how many there were."""
     done = 0
@@ -114,7 +131,7 @@ def open_header(path: str, channels: Collection[int] = (1, 2, 6)) -> AudioFile:
     try:
         if Path(path).stat().st_size == 0:
             raise UnusableFileError("the file is empty (0 bytes)")
-        with Stream(path) as file:
+        with Stream(with_length(path)) as file:
             promised = promised_frames(file)
             frames = _skip(file, _UNKNOWN_LENGTH) if promised is None else file.frames
             header = AudioFile(path, frames, file.samplerate, file.channels)
@@ -160,9 +177,9 @@ def read_frames(file: AudioFile, start: int, frames: int) -> np.ndarray:
         with Stream(file.path) as handle:
             if (handle.samplerate, handle.channels) != (file.sample_rate, file.channels):
                 raise UnusableFileError("its sample rate or channel count changed since the data set was opened")
-            audio = _read_from(handle, start, frames)
+            audio = _read_from(handle, start, max(0, expected), file.frames)
         if len(audio) == 0 < expected:  # cannot seek, or cannot seek there: decode from the beginning
-            with Stream(file.path) as handle:
+            with Stream(with_length(file.path)) as handle:
                 _skip(handle, start)
                 audio = handle.read(frames, dtype="float32", always_2d=True)
     except (OSError, RuntimeError, ValueError, TypeError) as error:
@@ -174,12 +191,11 @@ def read_frames(file: AudioFile, start: int, frames: int) -> np.ndarray:
     return audio
 
 
-def _read_from(handle: Stream, start: int, frames: int) -> np.ndarray:
-    """The frames from a newly opened file; none where it cannot seek."""
-    frames = min(frames, max(0, handle.frames - start))
+def _read_from(handle: Stream, start: int, frames: int, total: int) -> np.ndarray:
+    """The frames from a newly opened file of ``total`` frames; none where it cannot seek."""
     piece = None
     if handle.subtype == "MPEG_LAYER_III":
-        piece = cut_mp3(Path(handle.name), start, frames, handle.samplerate, handle.frames)
+        piece = cut_mp3(Path(handle.name), start, frames, handle.samplerate, total)
     try:
         if piece is not None:
             with Stream(io.BytesIO(piece[0])) as cut:

@@ -14,7 +14,7 @@ import torch
 import torchaudio
 from torch import Tensor
 
-from ..data.reading import AudioFile, UnusableFileError, mix_channels, open_header, reason_of
+from ..data.reading import AudioFile, UnusableFileError, mix_channels, open_header, reason_of, with_length
 from ..metrics import offset_samples
 from ..metrics.clips import is_silent
 
@@ -108,7 +108,7 @@ def _read(name: str, path: Path, notes: list[str]) -> Tensor:
 def _samples(header: AudioFile) -> np.ndarray:
     """All samples that there are, (channels, time)."""
     try:
-        audio, _ = soundfile.read(header.path, dtype="float32", always_2d=True)
+        audio, _ = soundfile.read(with_length(header.path), dtype="float32", always_2d=True)
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         raise UnusableFileError(f"read error ({reason_of(error)})") from error
     if len(audio) == 0:

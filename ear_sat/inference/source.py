@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 import tempfile
@@ -14,7 +13,7 @@ import numpy as np
 import soundfile
 
 from ..data import AudioFile, UnusableFileError, mix_channels, open_header
-from ..data.reading import reason_of
+from ..data.reading import reason_of, with_length
 
 _ANY_NUMBER = range(1, 1 << 16)
 
@@ -73,7 +72,7 @@ def read_blocks(file: AudioFile) -> Iterator[np.ndarray]:
     """
     done = 0
     try:
-        with soundfile.SoundFile(os.fspath(file.path)) as handle:
+        with soundfile.SoundFile(with_length(file.path)) as handle:
             while len(block := handle.read(file.sample_rate, dtype="float32", always_2d=True)):
                 finite = np.isfinite(block).all(axis=1)
                 if not finite.all():

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from ..data.reading import AudioFile, Stream, UnusableFileError, promised_frames, reason_of
+from ..data.reading import AudioFile, Stream, UnusableFileError, promised_frames, reason_of, with_length
 from .tracks import read_member, split_path
 
 BLOCK = 1 << 16  # frames
@@ -53,7 +53,7 @@ class Track:
             size, checksum = _checksum(source)
             if size == 0:
                 raise UnusableFileError("the file is empty (0 bytes)")
-            self._file = Stream(source)
+            self._file = Stream(with_length(source))
         except (OSError, RuntimeError, ValueError, TypeError) as error:
             raise UnusableFileError(f"not readable as audio ({_why(error)})") from error
         handle = self._file

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from ear_sat.data import FolderDataset, open_header, read_frames, synthesise_track
+from ear_sat.prepare.decoding import Track
 
 RECORDINGS = Path(__file__).parents[2].parent / "shared" / "audio" / "train"
 SECONDS = 12.0
@@ -94,6 +95,31 @@ def test_mp3_with_other_beginnings(tmp_path, tracks, channels):
     ):
         (tmp_path / "b.mp3").write_bytes(changed)
         assert_crops_exact(tmp_path / "b.mp3", crops=8)
+
+
+@pytest.mark.parametrize("loud_first", [False, True])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("rate", [32000, 44100, 48000])
+def test_mp3_that_does_not_tell_its_length(tmp_path, tracks, rate, channels, loud_first):
+    """Of variable bit rate and without a tag: libsndfile takes all frames to be as large as the first."""
+    audio = tracks[rate][:, :channels].copy()
+    audio[slice(5 * rate, None) if loud_first else slice(5 * rate)] = 0
+    write_mp3(tmp_path / "a.mp3", audio, rate, "VARIABLE")
+    data = (tmp_path / "a.mp3").read_bytes()
+    begin, end = first_frame(data)
+    path = tmp_path / "b.mp3"
+    path.write_bytes(data[end:])
+    tagged, untagged = decoded(tmp_path / "a.mp3"), soundfile.info(path).frames
+    delay = (int.from_bytes(data[data.index(b"LAME", begin) + 21 :][:3], "big") >> 12) + 529
+    header = open_header(str(path))
+    assert untagged < 0.9 * header.frames if loud_first else untagged > 1.1 * header.frames
+    assert header.frames % 1152 == 0 and len(tagged) + delay <= header.frames < len(tagged) + delay + 2 * 1152
+    whole = read_frames(header, 0, header.frames)
+    assert np.array_equal(whole[delay:][: len(tagged)], tagged)
+    for start in (0, 1000, header.frames // 2, header.frames - 3000):
+        assert np.array_equal(read_frames(header, start, 3000), whole[start : start + 3000])
+    with Track(str(path)) as track:
+        assert np.array_equal(np.concatenate(list(track.blocks())), whole)
 
 
 @pytest.mark.parametrize("channels", [1, 2])
