@@ -267,6 +267,30 @@ def test_custom_metadata(folder, tmp_path, write):
     json.dumps({key: value for key, value in infos[0].items() if key != "padding_mask"})
 
 
+def test_custom_metadata_that_accepts_little(folder, tmp_path, write):
+    """One file of 150: more than are tried in place of one that gives nothing."""
+    module = tmp_path / "metadata.py"
+    module.write_text(
+        "def get_custom_metadata(info, audio):\n    return {'__reject__': info['relpath'] != 'only.wav'}\n"
+    )
+    for name in ["only", *range(149)]:
+        write(f"{name}.wav")
+    assert {info["relpath"] for _, info in folder(module=str(module))} == {"only.wav"}
+
+
+def test_a_file_stays_on_its_side_of_the_split(folder, write):
+    """Whatever other files there are: what one stage of a training holds out, the next does not train on."""
+    for n in range(60):
+        write(f"{n}.wav")
+    whole = {split: {Path(file.path).name for file in folder(split=split).files} for split in ("train", "held_out")}
+    assert len(whole["train"] | whole["held_out"]) == 60 and not whole["train"] & whole["held_out"]
+    assert 2 <= len(whole["held_out"]) <= 12
+    for n in range(0, 60, 2):
+        (Path(folder().files[0].path).parent / f"{n}.wav").unlink()
+    for split, names in whole.items():
+        assert {Path(file.path).name for file in folder(split=split).files} < names
+
+
 @pytest.mark.parametrize(
     "source, reason",
     [
