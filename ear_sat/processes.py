@@ -23,6 +23,10 @@ DEATH = (
     "a worker process died, most likely for want of memory; run the same command again with fewer --processes: what is "
     "finished is kept"
 )
+NO_START = (
+    "worker processes end before they have done anything: most likely there is too little memory for them; in a script "
+    'of your own, call this below `if __name__ == "__main__":`'
+)
 JOBS_PER_PROCESS = 4
 """Calls handed out at a time: no process waits for its next one, and few are in memory."""
 
@@ -43,7 +47,7 @@ class Runner(Protocol):
                 process is an error.
 
         Raises:
-            UserError: a process died.
+            UserError: a process died, or none can be started.
         """
 
 
@@ -132,10 +136,17 @@ def _call_one_by_one(
     try:
         for job in jobs:
             try:
-                yield executor.submit(function, *job).result()
+                _submit(executor, cores, ()).result()  # no call is to blame for a process that has died without one
             except BrokenProcessPool:
                 executor.shutdown()
                 executor = _start(1, threads)
+                try:
+                    executor.submit(cores).result()
+                except BrokenProcessPool:
+                    raise UserError(NO_START) from None
+            try:
+                yield executor.submit(function, *job).result()
+            except BrokenProcessPool:
                 yield on_death(*job)
     finally:
         executor.shutdown()

@@ -50,6 +50,7 @@ class Database:
 
     Raises:
         UserError: another process works with it, or it is no such file.
+        sqlite3.OperationalError: it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,6 +65,8 @@ class Database:
             self.run = (self._connection.execute("SELECT max(run) FROM tracks").fetchone()[0] or 0) + 1
             self._connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
+            if "locked" not in str(error):  # a full disk, no permission
+                raise
             raise UserError(f"{path.parent} is in use by another prepare-data; wait for it ({error})") from None
         except sqlite3.DatabaseError as error:
             raise UserError(f"{path} is damaged ({error}); delete it to measure all tracks again") from None

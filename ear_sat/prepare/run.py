@@ -20,7 +20,7 @@ from .database import Database
 from .manifest import require_pyarrow, write_manifest
 from .measurement import Row, measure_track
 from .ray_engine import ray_cluster
-from .rules import KEEP, STAGE1, STAGES, Rules, decide
+from .rules import ERROR, KEEP, STAGE1, STAGES, Rules, decide
 from .shards import Shard, ShardSettings, outdated_shards, plan_shards, write_shard
 from .statistics import Statistics
 from .tracks import find_tracks, split_path
@@ -95,6 +95,10 @@ def prepare_data(
             with ray_cluster(processes) if engine == "ray" else workers(processes or max(2, cores())) as run:
                 result.measured = _measure_missing(database, run)
                 write_manifest(out, _counted(_decided(database.rows(), database, rules), result.statistics))
+                if errors := result.statistics.by_decision[ERROR].tracks:
+                    result.notes.append(
+                        f"{errors} track(s) had errors, named in the manifest: --retry-errors measures them again"
+                    )
                 if shards is None and outdated_shards(out / "shards", set()):
                     result.notes.append("the shards are those of an earlier run: add --shards to bring them up to date")
                 if shards is not None:

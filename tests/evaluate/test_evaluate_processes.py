@@ -106,3 +106,16 @@ def test_workers_end_with_their_parent():
 def test_a_worker_that_dies_is_a_clear_error():
     with pytest.raises(UserError, match="a worker process died"), workers(2) as run:
         list(run(die, [(1,), (2,)]))
+
+
+def test_processes_that_cannot_start_blame_no_call(tmp_path):
+    """As in a script that starts them wherever it is imported, which each of them does."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from ear_sat.processes import workers\n"
+        "with workers(2) as run:\n"
+        "    print(list(run(pow, [(2, 3), (2, 5)], on_death=lambda *call: 'died')))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 1 and "died" not in done.stdout
+    assert "worker processes end before they have done anything" in done.stderr

@@ -203,6 +203,30 @@ def test_one_run_at_a_time(prepare, music, tmp_path):
     assert prepare(music).measured == 6
 
 
+def test_a_database_that_cannot_be_written(prepare, music, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("ear_sat.prepare.database.sqlite3.connect", full)
+    with pytest.raises(UserError, match=r"cannot write to .*: database or disk is full; .*free some space"):
+        prepare(music)
+
+
+def test_errors_can_be_measured_again(prepare, music, monkeypatch):
+    """One that has passed, such as a network that was down, changes no file."""
+    with monkeypatch.context() as patch:
+        patch.setattr("ear_sat.prepare.decoding._checksum", fail)
+        told = prepare(music).notes
+        assert any("6 track(s) had errors, named in the manifest: --retry-errors measures" in note for note in told)
+    assert prepare(music).measured == 0
+    result = prepare(music, retry_errors=True)
+    assert result.measured == 6 and not any("had errors" in note for note in result.notes)
+
+
+def fail(*_: object) -> None:
+    raise OSError(5, "Input/output error")
+
+
 def test_a_damaged_database(prepare, music, tmp_path):
     prepare(music)
     (tmp_path / "out" / "measurements.sqlite").write_bytes(b"no database at all" * 1000)
