@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..data.reading import SUFFIXES, UnusableFileError, reason_of
+from ..data.reading import SUFFIXES, UnusableFileError, reason_of, walk_files
 from ..errors import UserError
 
 SHARD_SUFFIX = ".tar"
@@ -56,22 +56,22 @@ def find_tracks(sources: Sequence[Path], without: Path) -> Iterator[Found]:
             raise UserError(
                 f"no such file or folder: {source}; give folders, audio files, .tar shards, or lists of them"
             )
-    skipped = without.resolve()
     for source in sources:
         if source.is_file() and source.suffix.lower() in LIST_SUFFIXES:
             folder = os.path.abspath(source.parent)  # noqa: PTH100 - removes ".." as well, and keeps links
             for path in _listed(source):
-                yield from _expand(os.path.join(folder, path), skipped)  # noqa: PTH118 - an absolute path stays
+                yield from _expand(os.path.join(folder, path), without)  # noqa: PTH118 - an absolute path stays
         else:
-            yield from _expand(str(source), skipped)
+            yield from _expand(str(source), without)
 
 
-def _expand(path: str, skipped: Path) -> Iterator[Found]:
+def _expand(path: str, without: Path) -> Iterator[Found]:
     """The tracks at ``path``: a folder's, a shard's, or the file itself."""
     path = os.path.abspath(path)  # noqa: PTH100
     if Path(path).is_dir():
-        for file in _files_below(Path(path), skipped):
-            yield from _tracks_of(file)
+        for file in walk_files(path, without):
+            if file.lower().endswith((*SUFFIXES, SHARD_SUFFIX)):
+                yield from _tracks_of(file)
     else:
         yield from _tracks_of(path)
 
@@ -109,30 +109,6 @@ def _found(path: str, identity: str = "", error: str = "") -> Found:
 def _is_audio(name: str) -> bool:
     base = name.rsplit("/", 1)[-1]
     return not base.startswith(".") and base.lower().endswith(SUFFIXES)
-
-
-def _files_below(folder: Path, skipped: Path) -> Iterator[str]:
-    """Audio files and shards below ``folder``; hidden ones are skipped, links are followed."""
-    waiting, seen = [folder], set()
-    while waiting:
-        here = waiting.pop()
-        try:
-            state = here.stat()
-            if (key := (state.st_dev, state.st_ino)) in seen or here.resolve() == skipped:
-                continue
-            seen.add(key)  # a link to a folder above would go round for ever
-            folders = []
-            with os.scandir(here) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if entry.is_dir():
-                        folders.append(here / entry.name)
-                    elif entry.name.lower().endswith((*SUFFIXES, SHARD_SUFFIX)) and entry.is_file():
-                        yield entry.path
-        except OSError:  # no permission: its files are as good as absent
-            continue
-        waiting += sorted(folders, reverse=True)  # the same way round every time, wherever links lead
 
 
 def _listed(source: Path) -> Iterator[str]:

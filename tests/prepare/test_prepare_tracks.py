@@ -59,6 +59,13 @@ def test_links_are_followed_but_not_round_and_round(tmp_path):
     assert names(tmp_path / "music", relative_to=tmp_path / "music") == ["a.wav", "link/b.wav"]
 
 
+def test_entries_that_cannot_be_looked_at_hide_no_others(tmp_path):
+    touch(*(tmp_path / f"{name}.wav" for name in "abc"), tmp_path / "sub" / "d.wav")
+    (tmp_path / "self").symlink_to("self")
+    (tmp_path / "long").symlink_to("x" * 300)
+    assert names(tmp_path, relative_to=tmp_path) == ["a.wav", "b.wav", "c.wav", "sub/d.wav"]
+
+
 def test_files_and_text_lists(tmp_path):
     touch(tmp_path / "a.wav", tmp_path / "music" / "b.odd")
     (tmp_path / "list.txt").write_text(f"\ufeffmusic/b.odd\n\n  {tmp_path}/a.wav\r\nmissing.wav\n", encoding="utf-8")
