@@ -6,6 +6,7 @@ Tracks are found one by one, never as a list.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import os
@@ -48,11 +49,11 @@ def find_tracks(sources: Sequence[Path], without: Path) -> Iterator[Found]:
         without: a folder that is left out.
 
     Raises:
-        UserError: a source does not exist, or a list cannot be read. A listed file that does not exist is an error of
-            that track.
+        UserError: a source does not exist, or a list cannot be read. A listed path that is none, or of no file, is an
+            error of that track.
     """
     for source in sources:
-        if not source.exists():
+        if not os.path.exists(source):  # noqa: PTH110 - unlike Path.exists it never raises
             raise UserError(
                 f"no such file or folder: {source}; give folders, audio files, .tar shards, or lists of them"
             )
@@ -68,7 +69,7 @@ def find_tracks(sources: Sequence[Path], without: Path) -> Iterator[Found]:
 def _expand(path: str, without: Path) -> Iterator[Found]:
     """The tracks at ``path``: a folder's, a shard's, or the file itself."""
     path = os.path.abspath(path)  # noqa: PTH100
-    if Path(path).is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir it never raises
         for file in walk_files(path, without):
             if file.lower().endswith((*SUFFIXES, SHARD_SUFFIX)):
                 yield from _tracks_of(file)
@@ -80,7 +81,7 @@ def _tracks_of(path: str) -> Iterator[Found]:
     file, member = split_path(path)
     try:
         state = Path(file).stat()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         yield _found(path, error=f"not readable ({reason_of(error)})")
         return
     identity = f"{state.st_size}-{state.st_mtime_ns}"
@@ -103,7 +104,7 @@ def _found(path: str, identity: str = "", error: str = "") -> Found:
     except UnicodeEncodeError:
         shown = os.fsencode(path).decode(errors="backslashreplace")
         return Found(shown, error="its name is not valid UTF-8, which a manifest cannot hold; rename it")
-    return Found(path, identity, error)
+    return Found(path.replace("\0", r"\x00"), identity, error)  # Python 3.10 reads no table with a zero byte
 
 
 def _is_audio(name: str) -> bool:
@@ -118,6 +119,9 @@ def _listed(source: Path) -> Iterator[str]:
         if suffix in (".parquet", ".pq"):
             yield from _parquet_paths(source)
             return
+        with source.open("rb") as binary:
+            if binary.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                raise UserError(f"the list {source} is UTF-16; save it as UTF-8")
         with source.open(
             newline="" if suffix == ".csv" else None, encoding="utf-8-sig", errors="surrogateescape"
         ) as file:

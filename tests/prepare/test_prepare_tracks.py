@@ -76,6 +76,22 @@ def test_files_and_text_lists(tmp_path):
     assert names(tmp_path / "music" / "b.odd", relative_to=tmp_path) == ["music/b.odd"]  # named, so the suffix is free
 
 
+def test_a_bad_line_of_a_list_is_an_error_of_that_track(prepare, tmp_path):
+    (tmp_path / "a.wav").write_bytes(audio(suffix="WAV"))
+    (tmp_path / "list.txt").write_text(f"a.wav\n{'x' * 300}.wav\nze\0ro.wav\n")
+    tracks = {Path(track.path).name: track.error for track in found(tmp_path / "list.txt")}
+    assert tracks["a.wav"] == "" and tracks[f"{'x' * 300}.wav"] == "not readable (File name too long)"
+    assert tracks[r"ze\x00ro.wav"] == "not readable (embedded null byte)"  # as tables can hold it
+    assert prepare(tmp_path / "list.txt").statistics.by_decision["error"].tracks == 2
+
+
+@pytest.mark.parametrize("suffix", ["txt", "csv"])
+def test_a_list_in_utf_16(suffix, tmp_path):
+    (tmp_path / f"list.{suffix}").write_text("path\na.wav\n", encoding="utf-16")
+    with pytest.raises(UserError, match=rf"list\.{suffix} is UTF-16; save it as UTF-8"):
+        found(tmp_path / f"list.{suffix}")
+
+
 def test_tables(tmp_path):
     touch(tmp_path / "a.wav", tmp_path / "b, c.wav")
     (tmp_path / "list.csv").write_text('id,path\n1,a.wav\n2,"b, c.wav"\n3,\n')
@@ -96,9 +112,10 @@ def test_tables_without_paths(tmp_path):
         found(tmp_path / "list.parquet")
 
 
-def test_a_source_that_is_not_there(tmp_path):
+@pytest.mark.parametrize("name", ["nothing", "x" * 300])
+def test_a_source_that_is_not_there(name, tmp_path):
     with pytest.raises(UserError, match="no such file or folder"):
-        found(tmp_path / "nothing")
+        found(tmp_path / name)
 
 
 def test_shards(tmp_path):
