@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -67,7 +68,7 @@ def prepare_data(
 
     Args:
         sources: see :func:`.tracks.find_tracks`.
-        out: a folder, made if needed; it is left out where it lies inside a source.
+        out: a folder, made if needed; it is left out where it lies inside a source, and must not be one.
         rules: by default the paper's.
         shards: how to write WebDataset shards, below ``out/shards``; None for none.
         engine: ``"local"`` processes, or ``"ray"``: see :func:`.ray_engine.ray_cluster`.
@@ -81,6 +82,8 @@ def prepare_data(
     check_choice("engine", engine, ENGINES)
     if processes is not None and processes < 1:
         raise UserError(f"--processes must be at least 1, not {processes}")
+    if os.path.realpath(out) in map(os.path.realpath, sources):  # as a folder of ours it would be left out
+        raise UserError(f"--out {out} is one of the sources; choose a folder of its own, which may lie inside it")
     require_pyarrow()
     rules, result = rules or Rules(), Preparation()
     make_folder(out)

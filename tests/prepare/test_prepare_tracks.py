@@ -185,6 +185,16 @@ def test_no_audio_at_all(prepare, tmp_path):
     assert not (tmp_path / "out" / "manifest.csv").exists()
 
 
+@pytest.mark.parametrize("out", ["music", "music/../music", "link"])
+def test_out_is_a_source(out, prepare, write, tmp_path):
+    write(tmp_path / "music" / "a.wav", np.zeros((44100, 2)))
+    (tmp_path / "link").symlink_to("music")
+    with pytest.raises(UserError, match=r"--out .* is one of the sources; choose a folder of its own"):
+        prepare(tmp_path / "music", out=tmp_path / out)
+    assert [path.name for path in (tmp_path / "music").iterdir()] == ["a.wav"]
+    assert prepare(tmp_path / "music", out=tmp_path / "music" / "out").statistics.total.tracks == 1
+
+
 def test_the_manifest_is_a_list_too(prepare, manifest, write, tmp_path):
     write(tmp_path / "music" / "a.wav", np.zeros((44100, 2)))
     make_shard(tmp_path / "music" / "0.tar", {"b.flac": audio()})
