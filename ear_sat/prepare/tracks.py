@@ -10,6 +10,7 @@ import codecs
 import csv
 import json
 import os
+import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from ..errors import UserError
 
 SHARD_SUFFIX = ".tar"
 LIST_SUFFIXES = (".txt", ".csv", ".parquet", ".pq")
-_MEMBER = f"{SHARD_SUFFIX}::"
+_MEMBER = re.compile(rf"(.*?{re.escape(SHARD_SUFFIX)})::(.*)", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -156,8 +157,8 @@ def split_path(path: str) -> tuple[str, str]:
     >>> split_path("/a/0.tar::x/y.flac"), split_path("/a/y.flac")
     (('/a/0.tar', 'x/y.flac'), ('/a/y.flac', ''))
     """
-    shard, separator, member = path.partition(_MEMBER)
-    return (shard + SHARD_SUFFIX, member) if separator else (path, "")
+    found = _MEMBER.fullmatch(path)
+    return (found[1], found[2]) if found else (path, "")
 
 
 def read_member(shard: str, member: str) -> bytes:

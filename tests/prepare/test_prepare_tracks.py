@@ -131,6 +131,14 @@ def test_shards(tmp_path):
     assert read_sidecar(f"{shard}::2.mp3") == read_sidecar(str(tmp_path / "a.wav")) == {}
 
 
+def test_suffixes_in_upper_case(prepare, manifest, tmp_path):
+    make_shard(tmp_path / "music" / "A.TAR", {"1.FLAC": audio(), "1.json": b'{"text": "drums"}'})
+    (track,) = found(tmp_path / "music")
+    assert track.path == f"{tmp_path}/music/A.TAR::1.FLAC" and read_sidecar(track.path) == {"text": "drums"}
+    prepare(tmp_path / "music")
+    assert manifest()["1.FLAC"]["error"] is None
+
+
 def test_broken_shards(tmp_path):
     whole = make_shard(tmp_path / "whole.tar", {"1.flac": audio(), "2.flac": audio(2)}).read_bytes()
     (tmp_path / "cut.tar").write_bytes(whole[: len(whole) * 2 // 3])
