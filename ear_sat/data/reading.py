@@ -20,6 +20,12 @@ from .mp3 import cut_mp3, with_length_tag
 from .seeking import decoding_start
 
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif")
+#: Of audio that data sets do not look for; most of them need ffmpeg.
+OTHER_SUFFIXES = (
+    *(".aac", ".ac3", ".aifc", ".alac", ".amr", ".ape", ".au", ".caf", ".dff", ".dsf", ".dts", ".eac3", ".m4a", ".m4b"),
+    *(".mka", ".mp2", ".mp4", ".mpc", ".oga", ".ra", ".rf64", ".spx", ".tak", ".tta", ".w64", ".weba", ".webm", ".wma"),
+    ".wv",
+)
 
 _BLOCK = 1 << 18  # frames
 _UNKNOWN_LENGTH = 1 << 40  # libsndfile reports about 2^63 frames where a streamed file's header gives none

@@ -12,13 +12,14 @@ import json
 import os
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..data.reading import SUFFIXES, UnusableFileError, reason_of, walk_files
+from ..data.reading import OTHER_SUFFIXES, SUFFIXES, UnusableFileError, reason_of, walk_files
 from ..errors import UserError
 
 SHARD_SUFFIX = ".tar"
@@ -41,18 +42,20 @@ class Found:
     error: str = ""
 
 
-def find_tracks(sources: Sequence[Path], without: Path) -> Iterator[Found]:
+def find_tracks(sources: Sequence[Path], without: Path, others: Counter[str] | None = None) -> Iterator[Found]:
     """The tracks of all sources, in no particular order; one that is named twice comes twice.
 
     Args:
         sources: folders, with what is below them; audio files; ``.tar`` shards; lists: ``.txt`` with a path per line,
             ``.csv`` or ``.parquet`` with a column ``path``. Relative paths of a list start from its folder.
         without: a folder that is left out.
+        others: counts by suffix the files of folders and shards that are audio of a format that is not read.
 
     Raises:
         UserError: a source does not exist, or a list cannot be read. A listed path that is none, or of no file, is an
             error of that track.
     """
+    others = Counter() if others is None else others
     for source in sources:
         if not os.path.exists(source):  # noqa: PTH110 - unlike Path.exists it never raises
             raise UserError(
@@ -62,23 +65,23 @@ def find_tracks(sources: Sequence[Path], without: Path) -> Iterator[Found]:
         if source.is_file() and source.suffix.lower() in LIST_SUFFIXES:
             folder = os.path.abspath(source.parent)  # noqa: PTH100 - removes ".." as well, and keeps links
             for path in _listed(source):
-                yield from _expand(os.path.join(folder, path), without)  # noqa: PTH118 - an absolute path stays
+                yield from _expand(os.path.join(folder, path), without, others)  # noqa: PTH118 - an absolute path stays
         else:
-            yield from _expand(str(source), without)
+            yield from _expand(str(source), without, others)
 
 
-def _expand(path: str, without: Path) -> Iterator[Found]:
+def _expand(path: str, without: Path, others: Counter[str]) -> Iterator[Found]:
     """The tracks at ``path``: a folder's, a shard's, or the file itself."""
     path = os.path.abspath(path)  # noqa: PTH100
     if os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir it never raises
         for file in walk_files(path, without):
-            if file.lower().endswith((*SUFFIXES, SHARD_SUFFIX)):
-                yield from _tracks_of(file)
+            if file.lower().endswith(SHARD_SUFFIX) or _is_audio(file, others):
+                yield from _tracks_of(file, others)
     else:
-        yield from _tracks_of(path)
+        yield from _tracks_of(path, others)
 
 
-def _tracks_of(path: str) -> Iterator[Found]:
+def _tracks_of(path: str, others: Counter[str]) -> Iterator[Found]:
     file, member = split_path(path)
     try:
         state = Path(file).stat()
@@ -92,7 +95,7 @@ def _tracks_of(path: str) -> Iterator[Found]:
     try:
         with tarfile.open(path, "r:") as shard:
             for entry in shard:
-                if entry.isfile() and _is_audio(entry.name):
+                if entry.isfile() and _is_audio(entry.name, others):
                     yield _found(f"{path}::{entry.name}", identity)
                 shard.members = []  # type: ignore[attr-defined]  # tarfile would keep every entry
     except (tarfile.TarError, OSError, EOFError) as error:
@@ -108,9 +111,14 @@ def _found(path: str, identity: str = "", error: str = "") -> Found:
     return Found(path.replace("\0", r"\x00"), identity, error)  # Python 3.10 reads no table with a zero byte
 
 
-def _is_audio(name: str) -> bool:
-    base = name.rsplit("/", 1)[-1]
-    return not base.startswith(".") and base.lower().endswith(SUFFIXES)
+def _is_audio(name: str, others: Counter[str]) -> bool:
+    """Whether it is audio that is read; counts in ``others`` what is other audio."""
+    base = name.rsplit("/", 1)[-1].lower()
+    if base.startswith("."):
+        return False
+    if base.endswith(OTHER_SUFFIXES):
+        others[base[base.rindex(".") :]] += 1
+    return base.endswith(SUFFIXES)
 
 
 def _listed(source: Path) -> Iterator[str]:

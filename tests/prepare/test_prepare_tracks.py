@@ -193,6 +193,18 @@ def test_no_audio_at_all(prepare, tmp_path):
     assert not (tmp_path / "out" / "manifest.csv").exists()
 
 
+def test_other_formats_are_counted(prepare, write, tmp_path):
+    music = tmp_path / "music"
+    touch(music / "a.m4a", music / "sub" / "b.M4A", music / "c.wv", music / "._c.wv", music / "cover.jpg")
+    make_shard(music / "0.tar", {"d.m4a": b"x", "d.json": b"{}"})
+    note = "4 file(s) of formats that are not read (.m4a 3, .wv 1): convert them to flac first"
+    with pytest.raises(UserError, match=r"no audio file .*\.wav \.flac \.mp3") as raised:
+        prepare(music)
+    assert note in str(raised.value)
+    write(music / "e.wav", np.zeros((44100, 2)))
+    assert note in prepare(music).notes
+
+
 @pytest.mark.parametrize("out", ["music", "music/../music", "link"])
 def test_out_is_a_source(out, prepare, write, tmp_path):
     write(tmp_path / "music" / "a.wav", np.zeros((44100, 2)))
