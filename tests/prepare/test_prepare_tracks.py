@@ -12,6 +12,7 @@ import soundfile
 
 from ear_sat import UserError
 from ear_sat.data.reading import UnusableFileError
+from ear_sat.prepare import Rules
 from ear_sat.prepare.tracks import Found, find_tracks, read_member, read_sidecar, split_path
 
 
@@ -174,6 +175,15 @@ def test_members_are_measured_like_files(prepare, manifest, tmp_path):
     assert rows["2.mp3"]["container"] == "MP3"
     assert rows["1.flac"]["frames"] == 22050
     assert result.statistics.total.tracks == 6
+
+
+def test_an_unusable_copy_replaces_no_usable_one(prepare, manifest, tmp_path):
+    make_shard(tmp_path / "0.tar", {"1.flac": audio(), "1.json": b"["})
+    (tmp_path / "2.flac").write_bytes(audio())
+    prepare(tmp_path, rules=Rules(no_duplicates=True))
+    rows = manifest()
+    assert rows["1.flac"]["sha256"] == rows["2.flac"]["sha256"] and rows["1.flac"]["decision"] == "error"
+    assert rows["2.flac"]["decision"] == "keep"
 
 
 def test_names_that_are_not_unicode(prepare, tmp_path):
