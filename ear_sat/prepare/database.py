@@ -82,11 +82,9 @@ class Database:
             retry_errors: forget errors too.
         """
         self._connection.execute("BEGIN")
+        if retry_errors:  # before, so that the errors of finding are entered anew
+            self._connection.execute("UPDATE tracks SET row = NULL, failed = NULL WHERE failed")
         self._connection.executemany(_FOUND, map(self._entry, tracks))
-        if retry_errors:
-            self._connection.execute(
-                "UPDATE tracks SET row = NULL, failed = NULL WHERE run = ? AND failed", (self.run,)
-            )
         self._connection.execute("COMMIT")
 
     def _entry(self, found: Found) -> dict[str, Any]:
