@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import math
 import mmap
+import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +20,12 @@ from .mp3 import cut_mp3, with_length_tag
 from .seeking import decoding_start
 
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif")
+#: Of audio that data sets do not look for; most of them need ffmpeg.
+OTHER_SUFFIXES = (
+    *(".aac", ".ac3", ".aifc", ".alac", ".amr", ".ape", ".au", ".caf", ".dff", ".dsf", ".dts", ".eac3", ".m4a", ".m4b"),
+    *(".mka", ".mp2", ".mp4", ".mpc", ".oga", ".ra", ".rf64", ".spx", ".tak", ".tta", ".w64", ".weba", ".webm", ".wma"),
+    ".wv",
+)
 
 _BLOCK = 1 << 18  # frames
 _UNKNOWN_LENGTH = 1 << 40  # libsndfile reports about 2^63 frames where a streamed file's header gives none
@@ -60,20 +68,37 @@ class AudioFile:
 
 def find_audio_files(folder: Path, suffixes: Collection[str] = SUFFIXES) -> list[str]:
     """Paths of the files below ``folder`` with such suffixes, sorted; hidden ones are skipped, links are followed."""
-    found: list[str] = []
-    waiting, seen = [folder], set()
+    wanted = tuple(suffixes)
+    return sorted(str(Path(path)) for path in walk_files(folder) if path.lower().endswith(wanted))
+
+
+def walk_files(folder: str | Path, without: Path | None = None) -> Iterator[str]:
+    """Paths of the files below ``folder``, in no particular order; hidden ones are skipped, links are followed.
+
+    What cannot be looked at for want of permission is as good as absent.
+
+    Args:
+        folder: where to begin.
+        without: a folder that is left out.
+    """
+    waiting = [os.fspath(folder)]
+    seen = set() if without is None else {os.path.realpath(without)}
     while waiting:
         here = waiting.pop()
-        if (real := here.resolve()) in seen:  # a link to a folder above would go round for ever
+        if (real := os.path.realpath(here)) in seen:  # a link to a folder above would go round for ever
             continue
         seen.add(real)
-        try:
-            entries = [entry for entry in here.iterdir() if not entry.name.startswith(".")]
-        except OSError:  # no permission: its files are as good as absent
-            continue
-        waiting += [entry for entry in entries if entry.is_dir()]
-        found += [str(entry) for entry in entries if entry.suffix.lower() in suffixes and entry.is_file()]
-    return sorted(found)
+        folders = []
+        with suppress(OSError), os.scandir(here) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                with suppress(OSError):  # a link to itself or into a folder without permission must not hide the others
+                    if entry.is_dir():
+                        folders.append(entry.path)
+                    elif entry.is_file():
+                        yield entry.path
+        waiting += sorted(folders, reverse=True)  # the same way round every time, wherever links lead
 
 
 def reason_of(error: Exception) -> str:

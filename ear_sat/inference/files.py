@@ -8,14 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data import find_audio_files
-from ..data.reading import SUFFIXES
+from ..data.reading import OTHER_SUFFIXES, SUFFIXES
 from ..errors import UserError
-
-#: Looked for in folders as well; most of them need ffmpeg. Files named one by one may have any suffix.
-OTHER_SUFFIXES = (
-    *(".aac", ".ac3", ".aifc", ".alac", ".amr", ".ape", ".au", ".caf", ".dts", ".eac3", ".m4a", ".m4b", ".mka", ".mp2"),
-    *(".mp4", ".mpc", ".oga", ".ra", ".rf64", ".spx", ".tak", ".tta", ".w64", ".weba", ".webm", ".wma", ".wv"),
-)
 
 
 @dataclass(frozen=True)
@@ -31,7 +25,7 @@ def plan_jobs(inputs: Sequence[Path], out: Path) -> list[Job]:
     """One job for each audio file among ``inputs`` and below the folders among them, in order.
 
     The output keeps the path relative to the folder, with the extension .wav; see :func:`output_names`. Files below
-    ``out`` are left out, where it lies inside a folder of inputs.
+    ``out`` are left out, where it lies inside a folder of inputs. Files named one by one may have any suffix.
 
     Raises:
         UserError: an input does not exist, a folder has no audio, or an output would replace an input or another one.

@@ -85,11 +85,9 @@ class Database:
             retry_errors: forget errors too.
         """
         self._connection.execute("BEGIN")
+        if retry_errors:  # before, so that the errors of finding are entered anew
+            self._connection.execute("UPDATE tracks SET row = NULL, failed = NULL WHERE failed")
         self._connection.executemany(_FOUND, map(self._entry, tracks))
-        if retry_errors:
-            self._connection.execute(
-                "UPDATE tracks SET row = NULL, failed = NULL WHERE run = ? AND failed", (self.run,)
-            )
         self._connection.execute("COMMIT")
 
     def _entry(self, found: Found) -> dict[str, Any]:
@@ -125,8 +123,8 @@ class Database:
         return (json.loads(row) for _, _, row in pages)
 
     def has_earlier_equal(self, row: Row) -> bool:
-        """Whether a track of this run with a lesser path has the same bytes."""
-        query = "SELECT 1 FROM tracks WHERE sha256 = ? AND path < ? AND run = ? LIMIT 1"
+        """Whether a good track of this run with a lesser path has the same bytes."""
+        query = "SELECT 1 FROM tracks WHERE sha256 = ? AND path < ? AND run = ? AND NOT failed LIMIT 1"
         return self._connection.execute(query, (row.get("sha256"), row["path"], self.run)).fetchone() is not None
 
     def _pages(self, columns: str, condition: str, order: tuple[str, ...]) -> Iterator[tuple]:

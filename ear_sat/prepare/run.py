@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..config import check_choice
+from ..data.reading import SUFFIXES
 from ..errors import UserError
 from ..processes import Runner, cores, workers
 from ..report.atomic import make_folder, stale_files
@@ -67,7 +70,7 @@ def prepare_data(
 
     Args:
         sources: see :func:`.tracks.find_tracks`.
-        out: a folder, made if needed; it is left out where it lies inside a source.
+        out: a folder, made if needed; it is left out where it lies inside a source, and must not be one.
         rules: by default the paper's.
         shards: how to write WebDataset shards, below ``out/shards``; None for none.
         engine: ``"local"`` processes, or ``"ray"``: see :func:`.ray_engine.ray_cluster`.
@@ -76,22 +79,27 @@ def prepare_data(
         retry_errors: measure tracks again that had errors.
 
     Raises:
-        UserError: no track found, a missing package, a full disk, an argument out of range.
+        UserError: no track found, ``out`` is a source, a missing package, a full disk, an argument out of range.
     """
     check_choice("engine", engine, ENGINES)
     if processes is not None and processes < 1:
         raise UserError(f"--processes must be at least 1, not {processes}")
+    if os.path.realpath(out) in map(os.path.realpath, sources):  # as a folder of ours it would be left out
+        raise UserError(f"--out {out} is one of the sources; choose a folder of its own, which may lie inside it")
     require_pyarrow()
     rules, result = rules or Rules(), Preparation()
     make_folder(out)
     with disk_errors(out):
         with Database(out / DATABASE) as database:
             _clear(out)
-            database.enter(tqdm(find_tracks(sources, out), "finding", unit=" tracks", disable=None), retry_errors)
+            others: Counter[str] = Counter()
+            found = find_tracks(sources, out, others)
+            database.enter(tqdm(found, "finding", unit=" tracks", disable=None), retry_errors)
+            if others:
+                result.notes.append(_not_read(others))
             if database.count() == 0:
-                raise UserError(
-                    "there is no audio file in what was given; give folders of music, files, lists or shards"
-                )
+                nothing = f"there is no audio file in what was given, none of {' '.join(SUFFIXES)}"
+                raise UserError("; ".join([nothing, *result.notes, "give folders of music, files, lists or shards"]))
             with ray_cluster(processes) if engine == "ray" else workers(processes or max(2, cores())) as run:
                 result.measured = _measure_missing(database, run)
                 write_manifest(out, _counted(_decided(database.rows(), database, rules), result.statistics))
@@ -125,6 +133,12 @@ def _clear(out: Path) -> None:
     for folder in (out, out / "shards" / KEEP, out / "shards" / STAGE1):
         for file in stale_files(folder):
             file.unlink(missing_ok=True)
+
+
+def _not_read(others: Counter[str]) -> str:
+    suffixes = sorted(others, key=lambda suffix: (-others[suffix], suffix))
+    kinds = ", ".join(f"{suffix} {others[suffix]}" for suffix in suffixes)
+    return f"{others.total()} file(s) of formats that are not read ({kinds}): convert them to flac first"
 
 
 def _measure_missing(database: Database, run: Runner) -> int:

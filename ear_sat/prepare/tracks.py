@@ -6,22 +6,25 @@ Tracks are found one by one, never as a list.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import os
+import re
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..data.reading import SUFFIXES, UnusableFileError, reason_of
+from ..data.reading import OTHER_SUFFIXES, SUFFIXES, UnusableFileError, reason_of, walk_files
 from ..errors import UserError
 
 SHARD_SUFFIX = ".tar"
 LIST_SUFFIXES = (".txt", ".csv", ".parquet", ".pq")
-_MEMBER = f"{SHARD_SUFFIX}::"
+_MEMBER = re.compile(rf"(.*?{re.escape(SHARD_SUFFIX)})::(.*)", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -39,48 +42,50 @@ class Found:
     error: str = ""
 
 
-def find_tracks(sources: Sequence[Path], without: Path) -> Iterator[Found]:
+def find_tracks(sources: Sequence[Path], without: Path, others: Counter[str] | None = None) -> Iterator[Found]:
     """The tracks of all sources, in no particular order; one that is named twice comes twice.
 
     Args:
         sources: folders, with what is below them; audio files; ``.tar`` shards; lists: ``.txt`` with a path per line,
             ``.csv`` or ``.parquet`` with a column ``path``. Relative paths of a list start from its folder.
         without: a folder that is left out.
+        others: counts by suffix the files of folders and shards that are audio of a format that is not read.
 
     Raises:
-        UserError: a source does not exist, or a list cannot be read. A listed file that does not exist is an error of
-            that track.
+        UserError: a source does not exist, or a list cannot be read. A listed path that is none, or of no file, is an
+            error of that track.
     """
+    others = Counter() if others is None else others
     for source in sources:
-        if not source.exists():
+        if not os.path.exists(source):  # noqa: PTH110 - unlike Path.exists it never raises
             raise UserError(
                 f"no such file or folder: {source}; give folders, audio files, .tar shards, or lists of them"
             )
-    skipped = without.resolve()
     for source in sources:
         if source.is_file() and source.suffix.lower() in LIST_SUFFIXES:
             folder = os.path.abspath(source.parent)  # noqa: PTH100 - removes ".." as well, and keeps links
             for path in _listed(source):
-                yield from _expand(os.path.join(folder, path), skipped)  # noqa: PTH118 - an absolute path stays
+                yield from _expand(os.path.join(folder, path), without, others)  # noqa: PTH118 - an absolute path stays
         else:
-            yield from _expand(str(source), skipped)
+            yield from _expand(str(source), without, others)
 
 
-def _expand(path: str, skipped: Path) -> Iterator[Found]:
+def _expand(path: str, without: Path, others: Counter[str]) -> Iterator[Found]:
     """The tracks at ``path``: a folder's, a shard's, or the file itself."""
     path = os.path.abspath(path)  # noqa: PTH100
-    if Path(path).is_dir():
-        for file in _files_below(Path(path), skipped):
-            yield from _tracks_of(file)
+    if os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir it never raises
+        for file in walk_files(path, without):
+            if file.lower().endswith(SHARD_SUFFIX) or _is_audio(file, others):
+                yield from _tracks_of(file, others)
     else:
-        yield from _tracks_of(path)
+        yield from _tracks_of(path, others)
 
 
-def _tracks_of(path: str) -> Iterator[Found]:
+def _tracks_of(path: str, others: Counter[str]) -> Iterator[Found]:
     file, member = split_path(path)
     try:
         state = Path(file).stat()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         yield _found(path, error=f"not readable ({reason_of(error)})")
         return
     identity = f"{state.st_size}-{state.st_mtime_ns}"
@@ -90,7 +95,7 @@ def _tracks_of(path: str) -> Iterator[Found]:
     try:
         with tarfile.open(path, "r:") as shard:
             for entry in shard:
-                if entry.isfile() and _is_audio(entry.name):
+                if entry.isfile() and _is_audio(entry.name, others):
                     yield _found(f"{path}::{entry.name}", identity)
                 shard.members = []  # type: ignore[attr-defined]  # tarfile would keep every entry
     except (tarfile.TarError, OSError, EOFError) as error:
@@ -103,36 +108,17 @@ def _found(path: str, identity: str = "", error: str = "") -> Found:
     except UnicodeEncodeError:
         shown = os.fsencode(path).decode(errors="backslashreplace")
         return Found(shown, error="its name is not valid UTF-8, which a manifest cannot hold; rename it")
-    return Found(path, identity, error)
+    return Found(path.replace("\0", r"\x00"), identity, error)  # Python 3.10 reads no table with a zero byte
 
 
-def _is_audio(name: str) -> bool:
-    base = name.rsplit("/", 1)[-1]
-    return not base.startswith(".") and base.lower().endswith(SUFFIXES)
-
-
-def _files_below(folder: Path, skipped: Path) -> Iterator[str]:
-    """Audio files and shards below ``folder``; hidden ones are skipped, links are followed."""
-    waiting, seen = [folder], set()
-    while waiting:
-        here = waiting.pop()
-        try:
-            state = here.stat()
-            if (key := (state.st_dev, state.st_ino)) in seen or here.resolve() == skipped:
-                continue
-            seen.add(key)  # a link to a folder above would go round for ever
-            folders = []
-            with os.scandir(here) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if entry.is_dir():
-                        folders.append(here / entry.name)
-                    elif entry.name.lower().endswith((*SUFFIXES, SHARD_SUFFIX)) and entry.is_file():
-                        yield entry.path
-        except OSError:  # no permission: its files are as good as absent
-            continue
-        waiting += sorted(folders, reverse=True)  # the same way round every time, wherever links lead
+def _is_audio(name: str, others: Counter[str]) -> bool:
+    """Whether it is audio that is read; counts in ``others`` what is other audio."""
+    base = name.rsplit("/", 1)[-1].lower()
+    if base.startswith("."):
+        return False
+    if base.endswith(OTHER_SUFFIXES):
+        others[base[base.rindex(".") :]] += 1
+    return base.endswith(SUFFIXES)
 
 
 def _listed(source: Path) -> Iterator[str]:
@@ -142,6 +128,9 @@ def _listed(source: Path) -> Iterator[str]:
         if suffix in (".parquet", ".pq"):
             yield from _parquet_paths(source)
             return
+        with source.open("rb") as binary:
+            if binary.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                raise UserError(f"the list {source} is UTF-16; save it as UTF-8")
         with source.open(
             newline="" if suffix == ".csv" else None, encoding="utf-8-sig", errors="surrogateescape"
         ) as file:
@@ -176,8 +165,8 @@ def split_path(path: str) -> tuple[str, str]:
     >>> split_path("/a/0.tar::x/y.flac"), split_path("/a/y.flac")
     (('/a/0.tar', 'x/y.flac'), ('/a/y.flac', ''))
     """
-    shard, separator, member = path.partition(_MEMBER)
-    return (shard + SHARD_SUFFIX, member) if separator else (path, "")
+    found = _MEMBER.fullmatch(path)
+    return (found[1], found[2]) if found else (path, "")
 
 
 def read_member(shard: str, member: str) -> bytes:

@@ -83,6 +83,15 @@ def test_finding_files(write, tmp_path):
     ]
 
 
+def test_entries_that_cannot_be_looked_at_hide_no_others(tmp_path):
+    for name in ("a.wav", "b.wav", "sub/c.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "self").symlink_to("self")
+    (tmp_path / "long.wav").symlink_to("x" * 300)
+    assert find_audio_files(tmp_path) == [str(tmp_path / name) for name in ("a.wav", "b.wav", "sub/c.wav")]
+
+
 def test_headers_that_are_refused(write, tmp_path):
     cases = {
         "empty.wav": "empty",

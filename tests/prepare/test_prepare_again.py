@@ -147,6 +147,14 @@ def test_errors_are_kept_unless_told_otherwise(prepare, manifest, measured, musi
     assert manifest()["bad.wav"]["decision"] == "error"
 
 
+def test_what_was_wrong_before_measuring_keeps_its_text(prepare, manifest, measured, music):
+    (music / "cut.tar").write_text("no shard")
+    prepare(music)
+    measured.clear()
+    prepare(music, retry_errors=True)
+    assert manifest()["cut.tar"]["error"].startswith("not readable as a shard to its end") and not measured
+
+
 def test_a_missing_file_is_looked_for_again(prepare, manifest, music, write):
     music.with_suffix(".txt").write_text("music/0.flac\nmusic/late.wav\n")
     prepare(music.with_suffix(".txt"))

@@ -12,6 +12,7 @@ import soundfile
 
 from ear_sat import UserError
 from ear_sat.data.reading import UnusableFileError
+from ear_sat.prepare import Rules
 from ear_sat.prepare.tracks import Found, find_tracks, read_member, read_sidecar, split_path
 
 
@@ -59,6 +60,13 @@ def test_links_are_followed_but_not_round_and_round(tmp_path):
     assert names(tmp_path / "music", relative_to=tmp_path / "music") == ["a.wav", "link/b.wav"]
 
 
+def test_entries_that_cannot_be_looked_at_hide_no_others(tmp_path):
+    touch(*(tmp_path / f"{name}.wav" for name in "abc"), tmp_path / "sub" / "d.wav")
+    (tmp_path / "self").symlink_to("self")
+    (tmp_path / "long").symlink_to("x" * 300)
+    assert names(tmp_path, relative_to=tmp_path) == ["a.wav", "b.wav", "c.wav", "sub/d.wav"]
+
+
 def test_files_and_text_lists(tmp_path):
     touch(tmp_path / "a.wav", tmp_path / "music" / "b.odd")
     (tmp_path / "list.txt").write_text(f"\ufeffmusic/b.odd\n\n  {tmp_path}/a.wav\r\nmissing.wav\n", encoding="utf-8")
@@ -67,6 +75,22 @@ def test_files_and_text_lists(tmp_path):
     assert [bool(track.error) for track in tracks] == [False, True, False]
     assert tracks[1].error == "not readable (No such file or directory)"
     assert names(tmp_path / "music" / "b.odd", relative_to=tmp_path) == ["music/b.odd"]  # named, so the suffix is free
+
+
+def test_a_bad_line_of_a_list_is_an_error_of_that_track(prepare, tmp_path):
+    (tmp_path / "a.wav").write_bytes(audio(suffix="WAV"))
+    (tmp_path / "list.txt").write_text(f"a.wav\n{'x' * 300}.wav\nze\0ro.wav\n")
+    tracks = {Path(track.path).name: track.error for track in found(tmp_path / "list.txt")}
+    assert tracks["a.wav"] == "" and tracks[f"{'x' * 300}.wav"] == "not readable (File name too long)"
+    assert tracks[r"ze\x00ro.wav"] == "not readable (embedded null byte)"  # as tables can hold it
+    assert prepare(tmp_path / "list.txt").statistics.by_decision["error"].tracks == 2
+
+
+@pytest.mark.parametrize("suffix", ["txt", "csv"])
+def test_a_list_in_utf_16(suffix, tmp_path):
+    (tmp_path / f"list.{suffix}").write_text("path\na.wav\n", encoding="utf-16")
+    with pytest.raises(UserError, match=rf"list\.{suffix} is UTF-16; save it as UTF-8"):
+        found(tmp_path / f"list.{suffix}")
 
 
 def test_tables(tmp_path):
@@ -89,9 +113,10 @@ def test_tables_without_paths(tmp_path):
         found(tmp_path / "list.parquet")
 
 
-def test_a_source_that_is_not_there(tmp_path):
+@pytest.mark.parametrize("name", ["nothing", "x" * 300])
+def test_a_source_that_is_not_there(name, tmp_path):
     with pytest.raises(UserError, match="no such file or folder"):
-        found(tmp_path / "nothing")
+        found(tmp_path / name)
 
 
 def test_shards(tmp_path):
@@ -105,6 +130,14 @@ def test_shards(tmp_path):
     assert read_member(*split_path(path)) == members["a/1.flac"]
     assert read_sidecar(path) == {"text": "drums"}
     assert read_sidecar(f"{shard}::2.mp3") == read_sidecar(str(tmp_path / "a.wav")) == {}
+
+
+def test_suffixes_in_upper_case(prepare, manifest, tmp_path):
+    make_shard(tmp_path / "music" / "A.TAR", {"1.FLAC": audio(), "1.json": b'{"text": "drums"}'})
+    (track,) = found(tmp_path / "music")
+    assert track.path == f"{tmp_path}/music/A.TAR::1.FLAC" and read_sidecar(track.path) == {"text": "drums"}
+    prepare(tmp_path / "music")
+    assert manifest()["1.FLAC"]["error"] is None
 
 
 def test_broken_shards(tmp_path):
@@ -144,14 +177,24 @@ def test_members_are_measured_like_files(prepare, manifest, tmp_path):
     assert result.statistics.total.tracks == 6
 
 
+def test_an_unusable_copy_replaces_no_usable_one(prepare, manifest, tmp_path):
+    make_shard(tmp_path / "0.tar", {"1.flac": audio(), "1.json": b"["})
+    (tmp_path / "2.flac").write_bytes(audio())
+    prepare(tmp_path, rules=Rules(no_duplicates=True))
+    rows = manifest()
+    assert rows["1.flac"]["sha256"] == rows["2.flac"]["sha256"] and rows["1.flac"]["decision"] == "error"
+    assert rows["2.flac"]["decision"] == "keep"
+
+
 def test_names_that_are_not_unicode(prepare, tmp_path):
     try:
         touch(Path(os.fsdecode(bytes(tmp_path / "music") + b"/caf\xe9.wav")))
     except OSError:
         pytest.skip("this file system takes Unicode names only")
-    prepare(tmp_path / "music")
-    assert "not valid UTF-8" in (tmp_path / "out" / "manifest.csv").read_text()
-    assert r"caf\xe9.wav" in (tmp_path / "out" / "manifest.csv").read_text()
+    for retry in (False, True):
+        prepare(tmp_path / "music", retry_errors=retry)
+        assert "not valid UTF-8" in (tmp_path / "out" / "manifest.csv").read_text()
+        assert r"caf\xe9.wav" in (tmp_path / "out" / "manifest.csv").read_text()
 
 
 def test_no_audio_at_all(prepare, tmp_path):
@@ -159,6 +202,28 @@ def test_no_audio_at_all(prepare, tmp_path):
     with pytest.raises(UserError, match="there is no audio file"):
         prepare(tmp_path / "music")
     assert not (tmp_path / "out" / "manifest.csv").exists()
+
+
+def test_other_formats_are_counted(prepare, write, tmp_path):
+    music = tmp_path / "music"
+    touch(music / "a.m4a", music / "sub" / "b.M4A", music / "c.wv", music / "._c.wv", music / "cover.jpg")
+    make_shard(music / "0.tar", {"d.m4a": b"x", "d.json": b"{}"})
+    note = "4 file(s) of formats that are not read (.m4a 3, .wv 1): convert them to flac first"
+    with pytest.raises(UserError, match=r"no audio file .*\.wav \.flac \.mp3") as raised:
+        prepare(music)
+    assert note in str(raised.value)
+    write(music / "e.wav", np.zeros((44100, 2)))
+    assert note in prepare(music).notes
+
+
+@pytest.mark.parametrize("out", ["music", "music/../music", "link"])
+def test_out_is_a_source(out, prepare, write, tmp_path):
+    write(tmp_path / "music" / "a.wav", np.zeros((44100, 2)))
+    (tmp_path / "link").symlink_to("music")
+    with pytest.raises(UserError, match=r"--out .* is one of the sources; choose a folder of its own"):
+        prepare(tmp_path / "music", out=tmp_path / out)
+    assert [path.name for path in (tmp_path / "music").iterdir()] == ["a.wav"]
+    assert prepare(tmp_path / "music", out=tmp_path / "music" / "out").statistics.total.tracks == 1
 
 
 def test_the_manifest_is_a_list_too(prepare, manifest, write, tmp_path):
