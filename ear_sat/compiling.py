@@ -27,6 +27,18 @@ def can_compile(device_type: str) -> bool:
     return True
 
 
+def keep_compiled_graphs() -> None:
+    """Lets compiled backward passes run with ``retain_graph=True``.
+
+    They overwrite what the graph has saved as soon as one of them was first compiled without, and the compiler keeps
+    that on disk for later processes.
+    """
+    import torch._functorch.config as config
+
+    if hasattr(config, "donated_buffer"):
+        config.donated_buffer = False
+
+
 def _probe(x: torch.Tensor) -> torch.Tensor:
     return x.sin() + 1
 

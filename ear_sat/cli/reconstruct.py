@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=PRECISIONS,
         default=default.precision,
-        help="32: float32 (default); bf16, 16: faster, with noise of its own",
+        help="32: float32 (default); bf16, and 16 on a GPU: faster, with noise of its own",
     )
     work.add_argument("--compile", action="store_true", help="compile the networks; for long runs")
     work.add_argument(

@@ -7,27 +7,17 @@ from the same passes (see :mod:`.adversary`); one backward through the generator
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
 
 from ..config import choice_error
+from ..losses import gradient_norms
 from .adversary import adversarial_pass
 from .phases import Phase
 from .round_log import latent_statistics
-
-
-class BatchResult(NamedTuple):
-    """What one batch leaves besides its gradients."""
-
-    #: Numbers to log, detached.
-    values: dict[str, Tensor]
-    #: The weighted terms on the decoded audio; their graphs are kept if that was asked for.
-    terms: dict[str, Tensor]
-    #: The decoded audio as the terms' leaf; None where it needs no gradient.
-    output: Tensor | None
 
 
 def audio_of(batch: Any) -> Tensor:
@@ -57,8 +47,8 @@ def reconstruct(wrapper: Any, reals: Tensor) -> Tensor:
 
 
 def add_gradients(
-    wrapper: Any, reals: Tensor, phase: Phase, generator: bool, discriminator: bool, keep_graphs: bool = False
-) -> BatchResult:
+    wrapper: Any, reals: Tensor, phase: Phase, generator: bool, discriminator: bool, measure: bool = False
+) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Adds one batch's gradients to the parameters of the players that are updated.
 
     Args:
@@ -67,7 +57,10 @@ def add_gradients(
         phase: of the schedule.
         generator: whether the generator is updated this round.
         discriminator: whether the discriminator is.
-        keep_graphs: whether each of the terms is differentiated once more.
+        measure: whether each weighted term's gradient at the decoded audio is measured.
+
+    Returns:
+        numbers to log, detached, and :func:`ear_sat.losses.gradient_norms` of the terms, if they were to be measured.
     """
     with torch.set_grad_enabled(generator), record_function("ear_sat: generator forward"):
         latents, info = wrapper.autoencoder.encode(encoder_input(wrapper, reals), return_info=True)
@@ -95,17 +88,21 @@ def add_gradients(
             for key, weight in wrapper.adversarial_weights.items():
                 raw[f"discriminator/{key}"] = getattr(adversary, key)
                 weighted[f"discriminator/{key}"] = weight * raw[f"discriminator/{key}"]
-    terms = dict(weighted)
+    terms, norms = dict(weighted), {}
     if generator:
         for key, weight in _bottleneck_weights(wrapper, info, phase).items():
             raw[f"bottleneck/{key}"] = info[key]
             weighted[f"bottleneck/{key}"] = weight * info[key]
         others = [value for key, value in weighted.items() if key not in terms]
-        _generator_backward(wrapper, decoded, output, terms, others, keep_graphs)
+        if measure:
+            scale = loss_scale(wrapper)
+            scaled = gradient_norms({key: value * scale for key, value in terms.items()}, output)
+            norms = {key: norm / scale for key, norm in scaled.items()}
+        _generator_backward(wrapper, decoded, output, terms, others)
         values["loss/total"] = torch.stack([v.detach().float() for v in weighted.values()]).sum()
     values |= {f"raw/{key}": value.detach().float() for key, value in raw.items()}
     values |= {f"weighted/{key}": value.detach().float() for key, value in weighted.items()}
-    return BatchResult(values, terms, output if generator else None)
+    return values, norms
 
 
 def loss_scale(wrapper: Any) -> float:
@@ -126,14 +123,12 @@ def _bottleneck_weights(wrapper: Any, info: Mapping[str, Any], phase: Phase) -> 
 
 
 def _generator_backward(
-    wrapper: Any,
-    decoded: Tensor,
-    output: Tensor,
-    terms: Mapping[str, Tensor],
-    others: list[Tensor],
-    keep_graphs: bool,
+    wrapper: Any, decoded: Tensor, output: Tensor, terms: Mapping[str, Tensor], others: list[Tensor]
 ) -> None:
-    """Back-propagates ``terms`` to ``output``, then that gradient and ``others`` through the generator."""
+    """Back-propagates ``terms`` to ``output``, then that gradient and ``others`` through the generator.
+
+    The graphs of the terms are gone before the generator's backward begins: the two never need memory together.
+    """
     scale = loss_scale(wrapper)
     gradient = torch.zeros_like(output)
     live = [value for value in terms.values() if value.requires_grad]
@@ -141,7 +136,7 @@ def _generator_backward(
         # In fp16 the discriminator's own gradients underflow without the scale.
         objective = torch.stack([value.float() for value in live]).sum() * scale
         with record_function("ear_sat: all losses back to the audio"):
-            (gradient,) = torch.autograd.grad(objective, output, retain_graph=keep_graphs)
+            (gradient,) = torch.autograd.grad(objective, output)
         gradient = gradient / scale
     surrogate = (decoded.float() * gradient).sum()
     for value in others:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..compiling import can_compile
+from ..compiling import can_compile, keep_compiled_graphs
 from ..config import choice_error
 from ..data import DATASET_TYPES
 from ..errors import UserError
@@ -50,6 +50,8 @@ def create_training_wrapper(model_config: dict[str, Any], options: TrainOptions)
         check_pretransform_weights(model)
     wrapper = create_training_wrapper_from_config(model_config, model)
     compiled = options.compile and can_compile("cuda" if options.on_gpu else "cpu")
+    if compiled:
+        keep_compiled_graphs()
     ours = isinstance(wrapper, EarTrainingWrapper)
     if options.reuse_discriminator and not (ours and wrapper.discriminator is not None):
         raise UserError("this training has no discriminator that could be continued; drop --reuse-discriminator")

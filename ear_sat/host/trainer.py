@@ -54,8 +54,12 @@ def create_trainer(
         )
     on_gpu = options.on_gpu
     precision = options.precision or (
-        ("bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed") if on_gpu else "32"
+        ("bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed") if on_gpu else "32"
     )
+    if ours and precision in ("bf16-true", "16-true"):
+        raise UserError(
+            f"--precision {precision} would round weights and losses; use {precision.replace('true', 'mixed')}"
+        )
     devices: Any = int(options.devices) if options.devices.lstrip("-").isdigit() else options.devices
     if devices == "auto" and not on_gpu:
         devices = 1

@@ -18,7 +18,7 @@ from torch.profiler import record_function
 
 from ..compute import keep_freed_memory
 from ..config import build, check_choice
-from ..losses import LossBundle, gradient_norms
+from ..losses import LossBundle
 from ..weights import config_metadata, write_weights
 from .batch import add_gradients, audio_of, loss_scale, reconstruct
 from .faults import FaultCounter, all_ranks_agree, not_finite
@@ -136,13 +136,12 @@ class EarTrainingWrapper(pl.LightningModule):
             self.optimizer_configs.set_rates(self.optimizers(), phase, position)
         last = self._micro + 1 >= self.accumulate
         measure = last and self.gradient_log_every > 0 and self.rounds % self.gradient_log_every == 0
-        result = add_gradients(self, audio_of(batch), phase, generator, discriminator, keep_graphs=measure)
-        for key, value in result.values.items():
+        values, gradients = add_gradients(self, audio_of(batch), phase, generator, discriminator, measure)
+        self.last_output_gradients.update(gradients)
+        for key, value in values.items():
             self._window[key] = self._window.get(key, torch.zeros_like(value)) + value / self.accumulate
         self._micro += 1
         if last:
-            if measure and result.output is not None:
-                self.last_output_gradients.update(gradient_norms(result.terms, result.output))
             with record_function("ear_sat: clipping, optimizers, moving average"):
                 self._finish_round(phase, generator, discriminator)
 
@@ -198,7 +197,8 @@ class EarTrainingWrapper(pl.LightningModule):
         return phase.generator, phase.adversarial
 
     def _finish_round(self, phase: Phase, generator: bool, discriminator: bool) -> None:
-        norms = self.optimizer_configs.clip(self, generator, discriminator, loss_scale(self))
+        scale = loss_scale(self)
+        norms = self.optimizer_configs.clip(self, generator, discriminator, scale)
         bad = not_finite(self._window)
         if self.scaler is None:
             bad += not_finite(norms)
@@ -214,6 +214,7 @@ class EarTrainingWrapper(pl.LightningModule):
             if self.autoencoder_ema is not None:
                 self.autoencoder_ema.update()
         if discriminator and opt_disc is not None:
+            self._rescale_discriminator(loss_scale(self) / scale)
             opt_disc.step()
         self._zero_gradients()
         self.optimizer_configs.step_schedulers(self.lr_schedulers(), generator, discriminator)
@@ -223,6 +224,13 @@ class EarTrainingWrapper(pl.LightningModule):
             rates = self.optimizer_configs.rates(self.optimizers())
             log = round_log(window, norms, rates, self.last_output_gradients)
             self._write({**log, "train/phase": float(index), "train/bad_batches": float(self.faults.total)})
+
+    def _rescale_discriminator(self, ratio: float) -> None:
+        """fp16: a step can change the scale by which the next one divides, but both players' gradients had one."""
+        if ratio != 1:
+            for parameter in self.discriminator.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(ratio)
 
     def _zero_gradients(self) -> None:
         for optimizer in self.optimizer_configs.pair(self.optimizers()):

@@ -6,6 +6,8 @@ convolutions are in polyphase form; activations replace their input; convolution
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -19,6 +21,8 @@ from .layers import ResidualUnit, fold_weight_norm
 from .oobleck import Decoder, Encoder
 from .receptive_field import Reach, output_length, reaches
 from .snake import SnakeBeta, constants, periodic
+
+logger = logging.getLogger(__name__)
 
 Model = TypeVar("Model", bound=nn.Module)
 #: Convolution → type in which it is computed, type of its result.
@@ -54,12 +58,20 @@ def optimize_for_inference(model: Model, precision: str = "32", compiled: bool =
         types: _Types = {convolutions[0]: (torch.float32, dtype), convolutions[-1]: (torch.float32, torch.float32)}
         _replace(network.layers, dtype, types)
     device = next(model.parameters()).device.type
+    if device == "cpu" and precision == "16":
+        logger.warning("a CPU computes in precision 16 by software, many times slower than in 32; take bf16 or 32")
     if compiled and can_compile(device):
         for network in networks:
-            network.run = torch.compile(network.run, dynamic=True)  # type: ignore[method-assign]
+            network.run = _compiled(network.run)  # type: ignore[method-assign,assignment]
     if device == "cpu":  # from now on: what was freed above has gone back to the system
         keep_freed_memory()
     return model
+
+
+def _compiled(run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """``run`` compiled for any length: slices are copied, as their strides would have it compiled anew."""
+    compiled = torch.compile(run, dynamic=True)
+    return lambda x: compiled(x.contiguous())
 
 
 def _replace(module: nn.Module, dtype: torch.dtype, types: _Types) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from host_test_configs import (
     same,
     sgd,
 )
+from pytorch_lightning import plugins
 
 from ear_sat.host.batch import reconstruct
 from ear_sat.losses import discriminator_loss, feature_matching, generator_loss
@@ -355,3 +357,47 @@ def test_the_hosts_discriminator_has_the_gradients_of_plain_autograd():
     fit(wrapper, data, gradients)
     assert_close(gradients.discriminator[0], of_discriminator)
     assert_close(gradients.generator[0], {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+
+
+@pytest.mark.parametrize("growth_interval", [1, 2])
+def test_both_players_gradients_are_freed_of_the_scale_they_were_made_with(growth_interval):
+    """fp16: Lightning updates the scale at every step, the generator's first."""
+    amp = getattr(plugins, "MixedPrecision", None) or plugins.MixedPrecisionPlugin  # its name before Lightning 2.2
+
+    def norms(interval):
+        rest = {"autoencoder": sgd(0.0), "discriminator": sgd(0.0)}
+        wrapper, gradients = (
+            make_wrapper(changed(model_config(sample="never"), "training.optimizer_configs", rest)),
+            Gradients(),
+        )
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=interval)
+        fit(wrapper, batches(3), gradients, plugins=[amp("16-mixed", "cpu", scaler)])
+        assert (scaler.get_scale() > 1024) == (interval < 100)
+        players = (gradients.generator, gradients.discriminator)
+        return [torch.stack([g.norm() for g in step.values()]).norm().item() for steps in players for step in steps]
+
+    assert norms(growth_interval) == pytest.approx(norms(1000), rel=0.02)
+
+
+def test_measuring_the_terms_keeps_no_graph_for_the_generators_backward(monkeypatch):
+    """Else every round that measures needs the memory of all graphs at once."""
+
+    def alive(every):
+        wrapper = make_wrapper(changed(model_config(sample="never"), "training.gradient_log_every", every))
+        saved, counts, backward = weakref.WeakSet(), [], wrapper.manual_backward
+
+        class Saved:
+            def __init__(self, tensor):
+                self.tensor = tensor
+                saved.add(self)
+
+        def counted(loss, **options):
+            counts.append(sum(item.tensor.nbytes for item in saved))
+            backward(loss, **options)
+
+        monkeypatch.setattr(wrapper, "manual_backward", counted)
+        with torch.autograd.graph.saved_tensors_hooks(Saved, lambda item: item.tensor):
+            fit(wrapper, batches(1))
+        return counts[-1]  # the generator's comes last
+
+    assert alive(1) == alive(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounter
 
 from ear_sat import compiling
 from ear_sat.errors import UserError
-from ear_sat.models import Autoencoder, Decoder, Encoder, optimize_for_inference
+from ear_sat.models import Autoencoder, Decoder, Encoder, optimize_for_inference, optimized
 from ear_sat.models.receptive_field import reaches
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
@@ -131,3 +133,28 @@ def test_compiled_networks_compute_the_same(networks: Any) -> None:
     optimize_for_inference(decoder, compiled=True)
     for length, expected in zip(lengths, plain, strict=True):
         assert (decoder(z[..., :length]) - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@torch.no_grad()
+def test_slices_are_not_compiled_anew(networks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of a file are slices of another layout than a whole one."""
+    counter = CompileCounter()
+    monkeypatch.setattr(optimized, "can_compile", lambda _: True)
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=counter))
+    _, (decoder, z) = networks(strides=(2,), batch=2)
+    optimize_for_inference(decoder, compiled=True)
+    for length in (30, 29, 28):
+        decoder(z[..., :length].contiguous())
+    compiled = counter.frame_count
+    for begin, length in ((0, 27), (1, 26), (2, 24)):
+        decoder(z[..., begin : begin + length])
+    assert counter.frame_count == compiled
+    torch.compiler.reset()
+
+
+@torch.no_grad()
+def test_half_precision_by_software_is_told(networks: Any, caplog: pytest.LogCaptureFixture) -> None:
+    (encoder, _), _ = networks()
+    with caplog.at_level(logging.WARNING):
+        optimize_for_inference(encoder, "16")
+    assert "take bf16 or 32" in caplog.text

@@ -1,0 +1,48 @@
+"""``--compile`` trains: whatever is differentiated twice, and whatever was compiled before."""
+
+from __future__ import annotations
+
+import functools
+import json
+
+import pytest
+import torch
+from host_test_configs import batches, changed, fit, make_wrapper, model_config, same, sgd
+
+from ear_sat.host import building
+from ear_sat.host.options import TrainOptions
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """Builds a wrapper as ``--compile`` does; its graphs are captured and differentiated, not made machine code."""
+    monkeypatch.setattr("torch._functorch.config.donated_buffer", True)  # torch's default, restored afterwards
+    monkeypatch.setattr(building, "can_compile", lambda _: True)
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+
+    def build(config, accumulate):
+        torch.manual_seed(0)
+        options = TrainOptions(accelerator="cpu", compile=True, accum_batches=accumulate)
+        return building.create_training_wrapper(json.loads(json.dumps(config)), options)
+
+    yield build
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize(("update", "accumulate"), [("both", 1), ("alternate", 1), ("alternate", 2)])
+def test_compiled_training_is_the_plain_one(compiled, update, accumulate):
+    """The first round measures gradients, and which players are differentiated changes from round to round."""
+    config = changed(model_config(sample="never"), "training.update", update)
+    config = changed(config, "training.gradient_log_every", 2)
+    config = changed(config, "training.optimizer_configs", {"autoencoder": sgd(1e-3), "discriminator": sgd(1e-2)})
+    one, other = compiled(config, accumulate), make_wrapper(config)
+    other.accumulate = accumulate
+    start = {key: value.clone() for key, value in other.state_dict().items()}
+    assert same(one.state_dict(), start)
+    for wrapper in (one, other):
+        fit(wrapper, batches(3 * accumulate))
+        assert wrapper.rounds == 3
+    assert one.last_output_gradients == pytest.approx(other.last_output_gradients, rel=1e-3)
+    state = other.state_dict()
+    for key, value in one.state_dict().items():
+        assert (value - state[key]).norm() <= 0.05 * (state[key] - start[key]).norm() + 1e-6, key
