@@ -67,7 +67,7 @@ def _check_address(address: str) -> None:
 
 def _runner(limit: int) -> Runner:
     import ray
-    from ray.exceptions import RayError, RayTaskError
+    from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 
     def run(
         function: Callable[..., T], jobs: Iterable[tuple], on_death: Callable[..., T] | None = None
@@ -90,10 +90,15 @@ def _runner(limit: int) -> Runner:
                             "a machine of the Ray cluster cannot import ear_sat; install the same version everywhere"
                         ) from error
                     raise
-                except RayError:
+                except (WorkerCrashedError, OutOfMemoryError):
                     if on_death is None:
                         raise UserError(DEATH) from None
                     result = on_death(*job)
+                except RayError as error:  # the cluster ended or lost a machine: no call is to blame for that
+                    raise UserError(
+                        f"the Ray cluster failed ({type(error).__name__}); run the same command again: what is "
+                        "finished is kept"
+                    ) from error
                 yield index, result
 
     return run

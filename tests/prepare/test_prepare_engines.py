@@ -89,6 +89,17 @@ def test_ray_and_a_track_that_kills_its_process(prepare, manifest, music, monkey
     assert [name for name, row in manifest().items() if row["error"]] == ["2.flac", "bad.wav"]
 
 
+def test_a_cluster_that_ends_blames_no_track(prepare, music, monkeypatch, ray):
+    def ended(_: object) -> None:
+        raise ray.exceptions.LocalRayletDiedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ray, "get", ended)
+        with pytest.raises(UserError, match=r"the Ray cluster failed \(LocalRayletDiedError\); run the same command"):
+            prepare(music, engine="ray", processes=1)
+    assert prepare(music).measured == 7
+
+
 def test_an_existing_cluster_is_used_and_left_running(prepare, music, tmp_path, ray):
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     prepare(music, engine="ray", processes=1)
