@@ -20,11 +20,11 @@ from ..data.reading import UnusableFileError, mix_channels
 from ..errors import UserError
 from ..report.atomic import atomic_path
 from .decoding import Track, quiet_decoders
-from .measurement import Row
+from .measurement import Row, sidecar_digest
 from .rules import KEEP, STAGE1
 from .tracks import read_sidecar
 
-FORMAT = 1  # of the shards; another one has other names
+FORMAT = 2  # of the shards; another one has other names
 INFO = (
     "path",
     "sha256",
@@ -36,6 +36,7 @@ INFO = (
     "decision",
 )
 """Columns of the manifest that go into a track's JSON."""
+_CHANGED = "it has changed since it was measured"
 _NAME = re.compile(r"\d{6}-[0-9a-f]{12}\.tar")
 _EXACT_BITS = {"PCM_S8": 16, "PCM_U8": 16, "PCM_16": 16}  # all others are written with 24 bits
 
@@ -86,7 +87,8 @@ def plan_shards(rows: Iterable[Row], folder: Path, settings: ShardSettings) -> I
     sizes, numbers = dict.fromkeys(groups, 0.0), dict.fromkeys(groups, 0)
 
     def close(decision: str) -> Shard:
-        recipe = json.dumps([FORMAT, settings.sample_rate, [[row["path"], row["sha256"]] for row in groups[decision]]])
+        contents = [[row[name] for name in (*INFO, "sidecar")] for row in groups[decision]]
+        recipe = json.dumps([FORMAT, settings.sample_rate, contents])
         digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
         shard = Shard(folder / decision / f"{numbers[decision]:06d}-{digest}.tar", tuple(groups[decision]))
         numbers[decision] += 1
@@ -119,7 +121,10 @@ def write_shard(shard: Shard, sample_rate: int | None) -> str:
         with atomic_path(shard.path) as temporary, tarfile.open(temporary, "w") as tar:
             for number, row in enumerate(shard.rows):
                 audio, rate = encode_track(row["path"], sample_rate, row["sha256"])
-                info = read_sidecar(row["path"]) | {name: row[name] for name in INFO} | {"sample_rate": rate}
+                sidecar = read_sidecar(row["path"])
+                if sidecar_digest(sidecar) != row["sidecar"]:
+                    raise UnusableFileError(_CHANGED)
+                info = sidecar | {name: row[name] for name in INFO} | {"sample_rate": rate}
                 _add(tar, f"{number:06d}.flac", audio)
                 _add(tar, f"{number:06d}.json", json.dumps(_without_none(info)).encode())
     except UnusableFileError as error:
@@ -160,7 +165,7 @@ def encode_track(path: str, sample_rate: int | None, checksum: str | None = None
     with quiet_decoders(), Track(path) as track:
         header = track.header
         if checksum not in (None, header.sha256):
-            raise UnusableFileError("it has changed since it was measured")
+            raise UnusableFileError(_CHANGED)
         rate = sample_rate or header.sample_rate
         bits = _bits(header.encoding, rate != header.sample_rate)
         with soundfile.SoundFile(encoded, "w", rate, 2, f"PCM_{bits}", format="FLAC") as file:

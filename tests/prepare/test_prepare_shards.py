@@ -40,6 +40,17 @@ def decoded(data: bytes | Path, dtype: str = "float32") -> np.ndarray:
     return soundfile.read(io.BytesIO(data) if isinstance(data, bytes) else data, dtype=dtype, always_2d=True)[0]
 
 
+def pack(shard: Path, source: Path, text: str) -> None:
+    """Makes a shard of one track, with a caption."""
+    shard.parent.mkdir(exist_ok=True)
+    sidecar = json.dumps({"text": text, "path": "elsewhere"}).encode()
+    with tarfile.open(shard, "w") as tar:
+        tar.add(source, "x.flac")
+        entry = tarfile.TarInfo("x.json")
+        entry.size = len(sidecar)
+        tar.addfile(entry, io.BytesIO(sidecar))
+
+
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24"])
 def test_whole_numbers_are_bit_equal(subtype, prepare, write, tmp_path):
     """Every step of the scale, both ends of it included."""
@@ -114,19 +125,48 @@ def test_what_is_written_where(prepare, manifest, write, tmp_path):
 
 def test_shards_from_shards_keep_their_texts(prepare, write, tmp_path):
     source = write(tmp_path / "a.flac", tone(-14))
-    (tmp_path / "in").mkdir()
-    with tarfile.open(tmp_path / "in" / "0.tar", "w") as shard:
-        shard.add(source, "x.flac")
-        text = b'{"text": "a tone", "path": "elsewhere"}'
-        entry = tarfile.TarInfo("x.json")
-        entry.size = len(text)
-        shard.addfile(entry, io.BytesIO(text))
+    pack(tmp_path / "in" / "0.tar", source, "a tone")
     result = prepare(tmp_path / "in", shards=ShardSettings())
     flac, info = tracks(tmp_path / "out")["x.flac"]
     assert info["text"] == "a tone" and info["path"] == f"{tmp_path}/in/0.tar::x.flac"
     assert np.array_equal(decoded(flac), decoded(source))
     assert [path.name for path in result.configs] == ["stage1_shards.json", "stage2_shards.json"]
     assert "which ear_audio cannot read" in result.notes[-1]
+
+
+def test_a_corrected_text_reaches_the_shards(prepare, write, tmp_path):
+    source = write(tmp_path / "a.flac", tone(-14))
+    for text in ("a town", "a tone"):
+        pack(tmp_path / "in" / "0.tar", source, text)
+        result = prepare(tmp_path / "in", shards=ShardSettings())
+        assert result.shards_written == 1 and tracks(tmp_path / "out")["x.flac"][1]["text"] == text
+    assert len(shards(tmp_path / "out")) == 1
+
+
+def test_other_measurements_reach_the_shards(prepare, write, tmp_path, monkeypatch):
+    write(tmp_path / "music" / "a.flac", tone(-14))
+    prepare(tmp_path / "music", shards=ShardSettings())
+    original = run.measure_track
+    monkeypatch.setattr(run, "measure_track", lambda path: original(path) | {"loudness_lufs": -15.5})
+    monkeypatch.setattr("ear_sat.prepare.database.measuring_code", lambda: "other")
+    assert prepare(tmp_path / "music", shards=ShardSettings()).shards_written == 1
+    assert tracks(tmp_path / "out")["a.flac"][1]["loudness_lufs"] == -15.5
+
+
+def test_a_text_that_changes_meanwhile(prepare, write, tmp_path, monkeypatch):
+    """A shard's name vouches for it as well."""
+    source = write(tmp_path / "a.flac", tone(-14))
+    pack(tmp_path / "in" / "0.tar", source, "a town")
+    original = run.write_manifest
+
+    def write_and_change(*arguments):
+        original(*arguments)
+        pack(tmp_path / "in" / "0.tar", source, "a tone")
+
+    monkeypatch.setattr(run, "write_manifest", write_and_change)
+    with pytest.raises(UserError, match="has changed since it was measured"):
+        prepare(tmp_path / "in", shards=ShardSettings())
+    assert not shards(tmp_path / "out")
 
 
 def test_sizes(prepare, write, tmp_path):
