@@ -21,7 +21,7 @@ from .manifest import require_pyarrow, write_manifest
 from .measurement import Row, measure_track
 from .ray_engine import ray_cluster
 from .rules import KEEP, STAGE1, STAGES, Rules, decide
-from .shards import Shard, ShardSettings, outdated_shards, plan_shards, write_shard
+from .shards import Failure, Shard, ShardSettings, outdated_shards, plan_shards, write_shard
 from .statistics import Statistics
 from .tracks import find_tracks, split_path
 
@@ -98,8 +98,7 @@ def prepare_data(
                 if shards is None and outdated_shards(out / "shards", set()):
                     result.notes.append("the shards are those of an earlier run: add --shards to bring them up to date")
                 if shards is not None:
-                    rows = _decided(database.shuffled_rows(), database, rules)
-                    _write_shards(rows, out / "shards", shards, run, result)
+                    _write_shards(database, rules, out / "shards", shards, run, result)
         _write_configs(out.resolve(), result)
     return result
 
@@ -151,28 +150,26 @@ def _counted(rows: Iterator[Row], statistics: Statistics) -> Iterator[Row]:
         yield row
 
 
-def _write_shards(rows: Iterator[Row], folder: Path, settings: ShardSettings, run: Runner, result: Preparation) -> None:
+def _write_shards(
+    database: Database, rules: Rules, folder: Path, settings: ShardSettings, run: Runner, result: Preparation
+) -> None:
     planned: set[Path] = set()
-    failures: list[str] = []
+    failures: list[Failure] = []
 
     def missing() -> Iterator[tuple[Shard, int | None]]:
-        for shard in plan_shards(rows, folder, settings):
+        for shard in plan_shards(_decided(database.shuffled_rows(), database, rules), folder, settings):
             planned.add(shard.path)
             if not shard.path.exists():
                 yield shard, settings.sample_rate
 
     with tqdm(unit=" shards", desc="writing", disable=None) as bar:
-        for _, failure in run(write_shard, missing(), _died_writing):
-            if failure:
-                failures.append(failure)
-            else:
-                result.shards_written += 1
+        for _, found in run(write_shard, missing(), _died_writing):
+            failures += found
+            result.shards_written += not found
             bar.update()
     if failures:
-        raise UserError(
-            f"{len(failures)} shard(s) could not be written, because files have changed since they were measured; run "
-            f"the same command again. The first: {failures[0]}"
-        )
+        database.forget(failure.path for failure in failures if failure.changed)
+        raise UserError(_failed(failures))
     result.shards = len(planned)
     outdated = outdated_shards(folder, planned)
     for file in outdated:
@@ -181,8 +178,26 @@ def _write_shards(rows: Iterator[Row], folder: Path, settings: ShardSettings, ru
         result.notes.append(f"{len(outdated)} shard(s) of an earlier run did not fit the manifest any more: removed")
 
 
-def _died_writing(shard: Shard, _: int | None) -> str:
-    return f"{shard.path}: the process that wrote it died, most likely for want of memory"
+def _died_writing(shard: Shard, _: int | None) -> list[Failure]:
+    reason = (
+        "the process that wrote it died, most likely for want of memory; run the same command again with fewer "
+        "--processes"
+    )
+    return [Failure(str(shard.path), reason, changed=False)]
+
+
+def _failed(failures: list[Failure]) -> str:
+    changed = [failure for failure in failures if failure.changed]
+    others = [failure for failure in failures if not failure.changed]
+    parts = []
+    if changed:
+        parts.append(
+            f"{len(changed)} track(s) have changed since they were measured; run the same command again, which "
+            f"measures them again. The first: {changed[0].path}: {changed[0].reason}"
+        )
+    if others:
+        parts.append(f"{len(others)} shard(s) could not be written. The first: {others[0].path}: {others[0].reason}")
+    return ". ".join(parts)
 
 
 def _write_configs(out: Path, result: Preparation) -> None:

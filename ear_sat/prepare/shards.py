@@ -8,6 +8,7 @@ import json
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,8 +108,27 @@ def plan_shards(rows: Iterable[Row], folder: Path, settings: ShardSettings) -> I
     yield from (close(decision) for decision in groups if groups[decision])
 
 
-def write_shard(shard: Shard, sample_rate: int | None) -> str:
-    """Writes a shard, complete or not at all; returns which track could not be written and why, empty if all could.
+@dataclass(frozen=True)
+class Failure:
+    """Why a shard could not be written.
+
+    Attributes:
+        path: of the track whose fault it is, else of the shard.
+        reason: what is wrong with it.
+        changed: whether the track is no longer what was measured.
+    """
+
+    path: str
+    reason: str
+    changed: bool
+
+
+class _IncompleteError(Exception):
+    """Tracks are missing in a shard."""
+
+
+def write_shard(shard: Shard, sample_rate: int | None) -> list[Failure]:
+    """Writes a shard, complete or not at all; returns what is wrong with its tracks, nothing if it was written.
 
     Tracks are ``000000.flac``, ``000000.json`` and so on: two channels, 16 bits where the source has no more, else 24.
     Without resampling samples are the source's, bit for bit; those that 24 bits cannot hold (mp3, ogg, floating point)
@@ -116,20 +136,26 @@ def write_shard(shard: Shard, sample_rate: int | None) -> str:
     had, if it came from a shard; nulls are left out. Shards of the same tracks are the same, byte for byte.
     """
     shard.path.parent.mkdir(parents=True, exist_ok=True)
-    row: Row = {}
-    try:
-        with atomic_path(shard.path) as temporary, tarfile.open(temporary, "w") as tar:
-            for number, row in enumerate(shard.rows):
-                audio, rate = encode_track(row["path"], sample_rate, row["sha256"])
-                sidecar = read_sidecar(row["path"])
-                if sidecar_digest(sidecar) != row["sidecar"]:
-                    raise UnusableFileError(_CHANGED)
-                info = sidecar | {name: row[name] for name in INFO} | {"sample_rate": rate}
-                _add(tar, f"{number:06d}.flac", audio)
-                _add(tar, f"{number:06d}.json", json.dumps(_without_none(info)).encode())
-    except UnusableFileError as error:
-        return f"{row['path']}: {error}"
-    return ""
+    failures: list[Failure] = []
+    with suppress(_IncompleteError), atomic_path(shard.path) as temporary, tarfile.open(temporary, "w") as tar:
+        for number, row in enumerate(shard.rows):
+            try:
+                _add_track(tar, f"{number:06d}", row, sample_rate)
+            except UnusableFileError as error:
+                failures.append(Failure(row["path"], str(error), changed=True))
+        if failures:  # known of all tracks, so that one more run is enough
+            raise _IncompleteError
+    return failures
+
+
+def _add_track(tar: tarfile.TarFile, name: str, row: Row, sample_rate: int | None) -> None:
+    audio, rate = encode_track(row["path"], sample_rate, row["sha256"])
+    sidecar = read_sidecar(row["path"])
+    if sidecar_digest(sidecar) != row["sidecar"]:
+        raise UnusableFileError(_CHANGED)
+    info = sidecar | {name: row[name] for name in INFO} | {"sample_rate": rate}
+    _add(tar, f"{name}.flac", audio)
+    _add(tar, f"{name}.json", json.dumps(_without_none(info)).encode())
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

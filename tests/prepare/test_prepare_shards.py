@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -221,7 +222,7 @@ def test_a_file_that_vanishes_meanwhile(prepare, write, tmp_path, monkeypatch):
         (tmp_path / "music" / "0.wav").unlink()
 
     monkeypatch.setattr(run, "write_manifest", write_and_lose)
-    with pytest.raises(UserError, match=r"1 shard\(s\) could not be written.*0\.wav: not readable"):
+    with pytest.raises(UserError, match=r"1 track\(s\) have changed.*run the same command again.*0\.wav: not readable"):
         prepare(tmp_path / "music", shards=ShardSettings(megabytes=1))
     assert list(tracks(tmp_path / "out")) == ["1.wav"]
     assert all(file.suffix == ".tar" for file in (tmp_path / "out" / "shards" / "keep").iterdir())
@@ -267,3 +268,22 @@ def test_a_file_that_changes_meanwhile(prepare, write, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="has changed since it was measured"):
         prepare(tmp_path / "music", shards=ShardSettings())
     assert not shards(tmp_path / "out")
+
+
+def test_files_that_change_unnoticed_are_measured_again(prepare, manifest, write, tmp_path):
+    """Of the same size and time as before; all of a shard at once, and the message keeps its promise."""
+    for name, level in (("a", -14), ("b", -15), ("c", -16), ("bad", -17)):
+        write(tmp_path / "music" / f"{name}.wav", tone(level))
+    prepare(tmp_path / "music")
+    for name in ("a", "b", "bad"):
+        path = tmp_path / "music" / f"{name}.wav"
+        state = path.stat()
+        write(path, tone(-18))
+        if name == "bad":
+            path.write_bytes(bytes(state.st_size))
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    with pytest.raises(UserError, match=r"3 track\(s\) have changed"):
+        prepare(tmp_path / "music", shards=ShardSettings())
+    result = prepare(tmp_path / "music", shards=ShardSettings())
+    assert result.measured == 3 and sorted(tracks(tmp_path / "out")) == ["a.wav", "b.wav", "c.wav"]
+    assert manifest()["bad.wav"]["decision"] == "error" and manifest()["a.wav"]["loudness_lufs"] < -17.5
