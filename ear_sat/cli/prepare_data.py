@@ -30,7 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_rules(parser)
     shards = parser.add_argument_group("WebDataset shards")
     shards.add_argument("--shards", action="store_true", help="write the fit tracks to tar shards as well, as FLAC")
-    shards.add_argument("--shard-rate", metavar="HZ|native", help="sample rate in the shards (default: 44100)")
+    shards.add_argument(
+        "--shard-rate",
+        metavar="HZ|native",
+        help="sample rate in the shards (default: 44100); native: each track's own, a half or a third of it where that "
+        "is more than FLAC takes",
+    )
     shards.add_argument(
         "--shard-size", type=int, metavar="MB", help="of a shard, before FLAC compresses (default: 1000)"
     )

@@ -196,7 +196,9 @@ def _failed(failures: list[Failure]) -> str:
             f"measures them again. The first: {changed[0].path}: {changed[0].reason}"
         )
     if others:
-        parts.append(f"{len(others)} shard(s) could not be written. The first: {others[0].path}: {others[0].reason}")
+        parts.append(
+            f"shards could not be written for {len(others)} reason(s). The first: {others[0].path}: {others[0].reason}"
+        )
     return ". ".join(parts)
 
 

@@ -10,6 +10,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from ..data.reading import UnusableFileError, mix_channels
+from ..data.reading import UnusableFileError, mix_channels, reason_of
 from ..errors import UserError
 from ..report.atomic import atomic_path
 from .decoding import Track, quiet_decoders
@@ -37,9 +38,25 @@ INFO = (
     "decision",
 )
 """Columns of the manifest that go into a track's JSON."""
+MIN_RATE = 8000  # that makes sense, in Hz
+MAX_RATE, MAX_ODD_RATE = 655350, 65535  # that a FLAC frame can state, in tens of Hz and in Hz
 _CHANGED = "it has changed since it was measured"
 _NAME = re.compile(r"\d{6}-[0-9a-f]{12}\.tar")
 _EXACT_BITS = {"PCM_S8": 16, "PCM_U8": 16, "PCM_16": 16}  # all others are written with 24 bits
+
+
+class EncodingError(UnusableFileError):
+    """The track is what it was, but cannot be written."""
+
+
+def flac_rate(sample_rate: int) -> int:
+    """The highest rate in Hz that FLAC takes of ``sample_rate``, a half of it, a third, and so on.
+
+    >>> flac_rate(96000), flac_rate(705600), flac_rate(768000)
+    (96000, 352800, 384000)
+    """
+    rates = (sample_rate // part for part in count(1))
+    return next(rate for rate in rates if rate <= MAX_ODD_RATE or (rate <= MAX_RATE and rate % 10 == 0))
 
 
 @dataclass(frozen=True)
@@ -47,12 +64,12 @@ class ShardSettings:
     """How shards are written.
 
     Args:
-        sample_rate: in Hz; None keeps each track's own.
+        sample_rate: in Hz; None keeps each track's own, or :func:`flac_rate` of it.
         megabytes: the most that a shard holds, counted before FLAC compresses (to about 60 %); a longer track has a
             shard of its own.
 
     Raises:
-        UserError: a value is below 1.
+        UserError: a shard below 1 MB, or a sample rate below 8000 Hz or one that FLAC does not take.
     """
 
     sample_rate: int | None = 44100
@@ -61,8 +78,12 @@ class ShardSettings:
     def __post_init__(self) -> None:
         if self.megabytes < 1:
             raise UserError(f"a shard must hold at least 1 MB, not {self.megabytes}")
-        if self.sample_rate is not None and self.sample_rate < 1:
-            raise UserError(f"the sample rate of shards must be at least 1 Hz, not {self.sample_rate}")
+        rate = self.sample_rate
+        if rate is not None and (rate < MIN_RATE or flac_rate(rate) != rate):
+            raise UserError(
+                f"choose another sample rate for shards: FLAC takes {MIN_RATE} to {MAX_RATE} Hz, above {MAX_ODD_RATE} "
+                f"only multiples of 10, not {rate}"
+            )
 
 
 @dataclass(frozen=True)
@@ -99,7 +120,7 @@ def plan_shards(rows: Iterable[Row], folder: Path, settings: ShardSettings) -> I
     for row in rows:
         decision = row["decision"]
         if decision in groups:
-            rate = settings.sample_rate or row["sample_rate"]
+            rate = settings.sample_rate or flac_rate(row["sample_rate"])
             size = 2 * row["duration"] * rate * _bits(row["encoding"], rate != row["sample_rate"]) / 8
             if groups[decision] and sizes[decision] + size > settings.megabytes * 1e6:
                 yield close(decision)
@@ -142,7 +163,8 @@ def write_shard(shard: Shard, sample_rate: int | None) -> list[Failure]:
             try:
                 _add_track(tar, f"{number:06d}", row, sample_rate)
             except UnusableFileError as error:
-                failures.append(Failure(row["path"], str(error), changed=True))
+                changed = not isinstance(error, EncodingError)
+                failures.append(Failure(row["path"], str(error), changed))
         if failures:  # known of all tracks, so that one more run is enough
             raise _IncompleteError
     return failures
@@ -181,22 +203,29 @@ def encode_track(path: str, sample_rate: int | None, checksum: str | None = None
 
     Args:
         path: see :mod:`.tracks`.
-        sample_rate: resamples (soxr HQ) to this many Hz; None keeps the track's own.
+        sample_rate: resamples (soxr HQ) to this many Hz; None keeps the track's own, or :func:`flac_rate` of it.
         checksum: SHA-256 that the source must have; None for any.
 
     Raises:
         UnusableFileError: another checksum; see :class:`.decoding.Track`.
+        EncodingError: libsndfile or soxr cannot make it.
     """
     encoded = io.BytesIO()
     with quiet_decoders(), Track(path) as track:
         header = track.header
         if checksum not in (None, header.sha256):
             raise UnusableFileError(_CHANGED)
-        rate = sample_rate or header.sample_rate
+        rate = sample_rate or flac_rate(header.sample_rate)
         bits = _bits(header.encoding, rate != header.sample_rate)
-        with soundfile.SoundFile(encoded, "w", rate, 2, f"PCM_{bits}", format="FLAC") as file:
-            for block in _resampled(track.blocks(), header.sample_rate, rate):
-                file.write(_quantised(block, bits))
+        try:
+            with soundfile.SoundFile(encoded, "w", rate, 2, f"PCM_{bits}", format="FLAC") as file:
+                for block in _resampled(track.blocks(), header.sample_rate, rate):
+                    file.write(_quantised(block, bits))
+        except (RuntimeError, MemoryError) as error:
+            why = reason_of(error)
+            raise EncodingError(
+                f"it cannot be written as FLAC of {rate} Hz ({why}); use another --shard-rate, or leave it out"
+            ) from error
     return encoded.getvalue(), rate
 
 

@@ -85,7 +85,7 @@ def test_a_shard_that_kills_its_process(prepare, music, tmp_path, monkeypatch):
     """It is no fault of the tracks: none is measured again."""
     monkeypatch.setattr(run, "write_shard", write_or_die)
     with pytest.raises(
-        UserError, match=r"1 shard\(s\) could not be written.*000000-.*died.*fewer --processes"
+        UserError, match=r"could not be written for 1 reason.*000000-.*died.*fewer --processes"
     ) as raised:
         prepare(music, shards=ShardSettings(megabytes=1), processes=2)
     assert "have changed" not in str(raised.value)

@@ -102,6 +102,27 @@ def test_native_rates(prepare, write, tmp_path):
     assert info["sample_rate"] == 96000 and np.array_equal(decoded(flac), decoded(path))
 
 
+@pytest.mark.parametrize(("native", "rate"), [(705600, 352800), (768000, 384000), (1411200, 470400), (88201, 44100)])
+def test_native_rates_that_flac_does_not_take(native, rate, prepare, write, tmp_path):
+    path = write(tmp_path / "music" / "a.wav", tone(-14, rate=native, seconds=1.0), native)
+    prepare(tmp_path / "music", shards=NATIVE)
+    flac, info = tracks(tmp_path / "out")["a.wav"]
+    assert info["sample_rate"] == soundfile.info(io.BytesIO(flac)).samplerate == rate
+    assert len(decoded(flac)) == pytest.approx(len(decoded(path)) * rate / native, abs=1)
+
+
+def test_a_track_that_flac_does_not_take(prepare, write, tmp_path, monkeypatch):
+    """What else there may be: the others are written, and the message names it."""
+    write(tmp_path / "music" / "odd.wav", tone(-14, rate=65537), 65537)
+    write(tmp_path / "music" / "a.wav", tone(-15))
+    monkeypatch.setattr("ear_sat.prepare.shards.flac_rate", lambda rate: rate)
+    words = r"odd\.wav: it cannot be written as FLAC of 65537 Hz \(.*\); use another --shard-rate, or leave it out"
+    for _ in range(2):
+        with pytest.raises(UserError, match=words):
+            prepare(tmp_path / "music", shards=ShardSettings(None, megabytes=1))
+    assert list(tracks(tmp_path / "out")) == ["a.wav"]
+
+
 def test_what_is_written_where(prepare, manifest, write, tmp_path):
     write(tmp_path / "music" / "good.wav", tone(-14))
     write(tmp_path / "music" / "over.wav", with_inter_sample_peak(tone(-20), 44100, 2.0))
@@ -228,10 +249,13 @@ def test_a_file_that_vanishes_meanwhile(prepare, write, tmp_path, monkeypatch):
     assert all(file.suffix == ".tar" for file in (tmp_path / "out" / "shards" / "keep").iterdir())
 
 
-@pytest.mark.parametrize("arguments", [{"megabytes": 0}, {"sample_rate": 0}])
-def test_settings_that_cannot_be(arguments):
+def test_settings_that_cannot_be():
     with pytest.raises(UserError, match="at least 1"):
-        ShardSettings(**arguments)
+        ShardSettings(megabytes=0)
+    for rate in (0, 7999, 65537, 655360, 700000):
+        with pytest.raises(UserError, match=f"FLAC takes 8000 to 655350 Hz.*not {rate}"):
+            ShardSettings(sample_rate=rate)
+    assert [ShardSettings(sample_rate=rate).sample_rate for rate in (8000, 65535, 655350)] == [8000, 65535, 655350]
 
 
 def test_the_host_trains_from_them(prepare, write, tmp_path):
