@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "is more than FLAC takes",
     )
     shards.add_argument(
-        "--shard-size", type=int, metavar="MB", help="of a shard, before FLAC compresses (default: 1000)"
+        "--shard-size", type=int, metavar="MB", help="most of a shard, before FLAC compresses (default: 1000)"
     )
     work = parser.add_argument_group("how the work is done")
     work.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: on a Ray cluster")

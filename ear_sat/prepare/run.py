@@ -157,7 +157,7 @@ def _write_shards(
     failures: list[Failure] = []
 
     def missing() -> Iterator[tuple[Shard, int | None]]:
-        for shard in plan_shards(_decided(database.shuffled_rows(), database, rules), folder, settings):
+        for shard in plan_shards(lambda: _decided(database.shuffled_rows(), database, rules), folder, settings):
             planned.add(shard.path)
             if not shard.path.exists():
                 yield shard, settings.sample_rate

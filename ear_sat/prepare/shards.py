@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import re
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +67,8 @@ class ShardSettings:
 
     Args:
         sample_rate: in Hz; None keeps each track's own, or :func:`flac_rate` of it.
-        megabytes: the most that a shard holds, counted before FLAC compresses (to about 60 %); a longer track has a
-            shard of its own.
+        megabytes: the most that a shard holds, but for up to a track more, counted before FLAC compresses (to about
+            60 %).
 
     Raises:
         UserError: a shard below 1 MB, or a sample rate below 8000 Hz or one that FLAC does not take.
@@ -94,39 +96,48 @@ class Shard:
     rows: tuple[Row, ...]
 
 
-def plan_shards(rows: Iterable[Row], folder: Path, settings: ShardSettings) -> Iterator[Shard]:
-    """Deals tracks out to shards in ``folder/keep`` and ``folder/stage1``.
+def plan_shards(rows: Callable[[], Iterable[Row]], folder: Path, settings: ShardSettings) -> Iterator[Shard]:
+    """Deals tracks out to shards in ``folder/keep`` and ``folder/stage1``, in each to shards of nearly equal size.
 
     A shard's name has a digest of what it holds and how, so one that exists under its name is complete.
 
+    The host's ``wds`` draws from the shards of all its folders alike and takes each track of the shard once. So all
+    tracks come equally often, whatever the sizes, as long as a worker's share of an epoch is many shards. Where it is
+    not, tracks of small shards come more often, for a worker begins each epoch with a new shard and drops the rest of
+    the last one: hence the equal sizes. Of two folders, the one with smaller shards is favoured in the same way.
+
     Args:
-        rows: of the manifest, with decisions, in the order in which the shards are to hold them; others than "keep" and
-            "stage1" are passed over.
+        rows: gives those of the manifest, with decisions, in the order in which the shards are to hold them; called
+            anew for each pass, so that they need not be in memory. Others than "keep" and "stage1" are passed over.
         folder: where to.
         settings: sample rate and size.
     """
-    groups: dict[str, list[Row]] = {KEEP: [], STAGE1: []}
-    sizes, numbers = dict.fromkeys(groups, 0.0), dict.fromkeys(groups, 0)
+    for decision in (KEEP, STAGE1):
+        total = sum(_size(row, settings) for row in rows() if row["decision"] == decision)
+        parts = math.ceil(total / (settings.megabytes * 1e6))
+        fit = (row for row in rows() if row["decision"] == decision)
+        shards = groupby(_places(fit, total, parts, settings), key=itemgetter(0))
+        for number, (_, placed) in enumerate(shards):
+            group = tuple(row for _, row in placed)
+            contents = [[row[name] for name in (*INFO, "sidecar")] for row in group]
+            recipe = json.dumps([FORMAT, settings.sample_rate, contents])
+            digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
+            yield Shard(folder / decision / f"{number:06d}-{digest}.tar", group)
 
-    def close(decision: str) -> Shard:
-        contents = [[row[name] for name in (*INFO, "sidecar")] for row in groups[decision]]
-        recipe = json.dumps([FORMAT, settings.sample_rate, contents])
-        digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
-        shard = Shard(folder / decision / f"{numbers[decision]:06d}-{digest}.tar", tuple(groups[decision]))
-        numbers[decision] += 1
-        groups[decision], sizes[decision] = [], 0.0
-        return shard
 
+def _places(rows: Iterable[Row], total: float, parts: int, settings: ShardSettings) -> Iterator[tuple[int, Row]]:
+    """Each row, and in which of so many equal parts of ``total`` bytes its middle lies."""
+    done = 0.0
     for row in rows:
-        decision = row["decision"]
-        if decision in groups:
-            rate = settings.sample_rate or flac_rate(row["sample_rate"])
-            size = 2 * row["duration"] * rate * _bits(row["encoding"], rate != row["sample_rate"]) / 8
-            if groups[decision] and sizes[decision] + size > settings.megabytes * 1e6:
-                yield close(decision)
-            groups[decision].append(row)
-            sizes[decision] += size
-    yield from (close(decision) for decision in groups if groups[decision])
+        size = _size(row, settings)
+        yield int((done + size / 2) / total * parts), row
+        done += size
+
+
+def _size(row: Row, settings: ShardSettings) -> float:
+    """Bytes before FLAC compresses."""
+    rate = settings.sample_rate or flac_rate(row["sample_rate"])
+    return 2 * row["duration"] * rate * _bits(row["encoding"], rate != row["sample_rate"]) / 8
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import tarfile
 from pathlib import Path
@@ -15,7 +16,7 @@ from prepare_test_signals import noise, tone, with_inter_sample_peak
 from ear_sat import UserError
 from ear_sat.data import mix_channels
 from ear_sat.prepare import Rules, ShardSettings, run
-from ear_sat.prepare.shards import encode_track
+from ear_sat.prepare.shards import INFO, encode_track, plan_shards
 
 NATIVE = ShardSettings(sample_rate=None)
 
@@ -191,15 +192,45 @@ def test_a_text_that_changes_meanwhile(prepare, write, tmp_path, monkeypatch):
     assert not shards(tmp_path / "out")
 
 
+def planned(tmp_path: Path, seconds: list[float], decisions: str = "k", size: int = 1000) -> dict[str, list[list[int]]]:
+    """The numbers of the tracks in each shard of each folder, of 16-bit tracks with these decisions in turn."""
+    names = {"k": "keep", "s": "stage1"}
+    known = dict.fromkeys(INFO) | {"sample_rate": 44100, "encoding": "PCM_16", "sidecar": ""}
+    rows = [
+        known | {"path": str(number), "duration": length, "decision": names[decisions[number % len(decisions)]]}
+        for number, length in enumerate(seconds)
+    ]
+    found: dict[str, list[list[int]]] = {}
+    for shard in plan_shards(lambda: iter(rows), tmp_path, ShardSettings(megabytes=size)):
+        found.setdefault(shard.path.parent.name, []).append([int(row["path"]) for row in shard.rows])
+    return found
+
+
+def test_the_last_shard_is_no_smaller_than_others(tmp_path):
+    """42.3 MB each, so that 23 fit into a shard."""
+    assert [len(shard) for shard in planned(tmp_path, [240.0] * 48)["keep"]] == [16, 16, 16]
+    both = planned(tmp_path, [240.0] * 72, "kks")
+    assert {name: [len(shard) for shard in found] for name, found in both.items()} == {
+        "keep": [16, 16, 16],
+        "stage1": [12, 12],
+    }
+    lengths = np.random.default_rng(0).uniform(60, 600, 1000).tolist()
+    found = planned(tmp_path, lengths)["keep"]
+    assert [number for shard in found for number in shard] == list(range(1000))
+    sizes = [sum(lengths[number] for number in shard) for shard in found]
+    assert len(found) == math.ceil(sum(lengths) * 44100 * 4 / 1e9) and max(sizes) - min(sizes) < 2 * 600
+
+
 def test_sizes(prepare, write, tmp_path):
-    """Two tracks of 1.06 MB do not fit into 2 MB; one that is larger than a shard has one of its own."""
+    """Five tracks of 1.06 MB; one that is larger than a shard has one of its own."""
     for index in range(5):
         write(tmp_path / "music" / f"{index}.wav", tone(-10 - index, 4.0))
-    prepare(tmp_path / "music", shards=ShardSettings(megabytes=2), out=tmp_path / "small")
-    prepare(tmp_path / "music", shards=ShardSettings(megabytes=3), out=tmp_path / "middle")
+    prepare(tmp_path / "music", shards=ShardSettings(megabytes=1), out=tmp_path / "small")
+    prepare(tmp_path / "music", shards=ShardSettings(megabytes=2), out=tmp_path / "middle")
     prepare(tmp_path / "music", shards=ShardSettings(), out=tmp_path / "large")
     assert [len(shards(tmp_path / name)) for name in ("small", "middle", "large")] == [5, 3, 1]
     assert all(len(tracks(tmp_path / name)) == 5 for name in ("small", "middle", "large"))
+    assert planned(tmp_path, [10.0, 1000.0, 10.0], size=2)["keep"] == [[0], [1], [2]]
 
 
 def test_equal_files_share_a_shard(prepare, write, tmp_path):
