@@ -146,7 +146,7 @@ def _decided(rows: Iterator[Row], database: Database, rules: Rules) -> Iterator[
 def _counted(rows: Iterator[Row], statistics: Statistics) -> Iterator[Row]:
     for row in rows:
         statistics.add(row)
-        statistics.members += row["decision"] in (KEEP, STAGE1) and bool(split_path(row["path"])[1])
+        statistics.members[row["decision"]] += bool(split_path(row["path"])[1])
         yield row
 
 
@@ -203,24 +203,26 @@ def _failed(failures: list[Failure]) -> str:
 
 
 def _write_configs(out: Path, result: Preparation) -> None:
-    tallies = result.statistics.by_decision
-    fit = sum(tallies[decision].tracks for decision in (KEEP, STAGE1))
+    tallies, members = result.statistics.by_decision, result.statistics.members
     folders = {name: out / "shards" / name for name in (KEEP, STAGE1) if tallies[name].tracks}
     for stage, decisions in STAGES.items():
         tracks = sum(tallies[decision].tracks for decision in decisions)
+        files = tracks - sum(members[decision] for decision in decisions)
+        of_manifest, of_shards = out / f"{stage}.json", out / f"{stage}_shards.json"
         if not tracks:
             result.notes.append(f"no track is fit for {stage}: no config for it")
-            for name in (f"{stage}.json", f"{stage}_shards.json"):
-                (out / name).unlink(missing_ok=True)
-            continue
-        if fit > result.statistics.members:
-            result.configs.append(out / f"{stage}.json")
-            write_config(result.configs[-1], manifest_config(out / "manifest.parquet", stage, tracks))
-        if result.shards:
-            result.configs.append(out / f"{stage}_shards.json")
-            write_config(result.configs[-1], shard_config(folders, stage))
-    if result.statistics.members:
+            of_shards.unlink(missing_ok=True)
+        if files:
+            result.configs.append(of_manifest)
+            write_config(of_manifest, manifest_config(out / "manifest.parquet", stage, files))
+        else:
+            of_manifest.unlink(missing_ok=True)
+        if tracks and result.shards:
+            result.configs.append(of_shards)
+            write_config(of_shards, shard_config(folders, stage))
+    fit_members = members[KEEP] + members[STAGE1]
+    if fit_members:
         result.notes.append(
-            f"{result.statistics.members} track(s) fit for training lie in shards, which ear_audio cannot read: "
-            "write new ones with --shards"
+            f"{fit_members} track(s) fit for training lie in shards, which ear_audio cannot read: write new ones with "
+            "--shards"
         )

@@ -221,6 +221,23 @@ def test_the_last_shard_is_no_smaller_than_others(tmp_path):
     assert len(found) == math.ceil(sum(lengths) * 44100 * 4 / 1e9) and max(sizes) - min(sizes) < 2 * 600
 
 
+def test_configs_of_what_ear_audio_can_read(prepare, write, tmp_path):
+    """Tracks in shards do not count: neither for a config nor for a split; one of an earlier run goes."""
+    source = write(tmp_path / "music" / "a.flac", tone(-14))
+    write(tmp_path / "music" / "over.flac", with_inter_sample_peak(tone(-20), 44100, 2.0))
+    pack(tmp_path / "in" / "0.tar", source, "a tone")
+    out = tmp_path / "out"
+
+    def splits(*folders: str) -> dict[str, str]:
+        prepare(*(tmp_path / name for name in folders))
+        return {file.name: json.loads(file.read_text())["split"] for file in out.glob("*.json")}
+
+    assert splits("music", "in") == {"stage1.json": "train", "stage2.json": "all"}
+    source.unlink()
+    assert splits("music", "in") == {"stage1.json": "all"}
+    assert splits("in") == {}
+
+
 def test_sizes(prepare, write, tmp_path):
     """Five tracks of 1.06 MB; one that is larger than a shard has one of its own."""
     for index in range(5):
