@@ -31,10 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shards = parser.add_argument_group("WebDataset shards")
     shards.add_argument("--shards", action="store_true", help="write the fit tracks to tar shards as well, as FLAC")
     shards.add_argument(
-        "--shard-rate", default="44100", metavar="HZ|native", help="sample rate in the shards (default: 44100)"
+        "--shard-rate",
+        metavar="HZ|native",
+        help="sample rate in the shards (default: 44100); native: each track's own, a half or a third of it where that "
+        "is more than FLAC takes",
     )
     shards.add_argument(
-        "--shard-size", type=int, default=1000, metavar="MB", help="of a shard, before FLAC compresses (default: 1000)"
+        "--shard-size", type=int, metavar="MB", help="most of a shard, before FLAC compresses (default: 1000)"
     )
     work = parser.add_argument_group("how the work is done")
     work.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: on a Ray cluster")
@@ -106,11 +109,17 @@ def _rules(arguments: argparse.Namespace) -> Rules:
 def _shard_settings(arguments: argparse.Namespace) -> ShardSettings | None:
     from ..prepare import ShardSettings
 
-    text = arguments.shard_rate
-    if text != "native" and not text.isdecimal():
-        raise UserError(f"--shard-rate takes a rate in Hz or native, not {text}")
-    settings = ShardSettings(None if text == "native" else int(text), arguments.shard_size)
-    return settings if arguments.shards else None
+    rate, size, defaults = arguments.shard_rate, arguments.shard_size, ShardSettings()
+    if not arguments.shards:
+        if rate is not None or size is not None:
+            raise UserError("--shard-rate and --shard-size say how shards are written; add --shards, or leave them out")
+        return None
+    if rate not in (None, "native") and not rate.isdecimal():
+        raise UserError(f"--shard-rate takes a rate in Hz or native, not {rate}")
+    return ShardSettings(
+        defaults.sample_rate if rate is None else None if rate == "native" else int(rate),
+        defaults.megabytes if size is None else size,
+    )
 
 
 def _lines(result: Preparation, out: Path) -> list[str]:

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 #: Columns that are read, where they exist; further ones are left alone.
 COLUMNS = ("path", "frames", "duration", "sample_rate", "channels", "decision")
+_MEMBER = ".tar::"  # in the path of a track that lies in a WebDataset shard: prepare-data writes such rows
 Row = dict[str, Any]
 
 
@@ -27,7 +28,7 @@ def read_manifest(
     folder: Path | None = None,
     decisions: Sequence[str] = ("keep",),
 ) -> tuple[Path, list[AudioFile]]:
-    """The files of a manifest that are to be used.
+    """The files of a manifest that are to be used; members of shards (``0.tar::a.flac``) are none.
 
     Args:
         manifest: ``.csv`` or ``.parquet`` with the columns ``path``, ``frames`` (samples per channel) or ``duration``
@@ -46,8 +47,11 @@ def read_manifest(
         raise UserError(f"no such manifest: {manifest}; give the path of a .csv or .parquet file")
     start = os.path.abspath(manifest.parent if folder is None else folder)  # noqa: PTH100 - removes ".." as well
     skipped: Counter[str] = Counter()
-    files, first, last = [], "", ""
+    files, members, first, last = [], 0, "", ""
     for row in _rows(manifest):
+        if _MEMBER in str(row["path"]):
+            members += 1
+            continue
         path = os.path.normpath(os.path.join(start, str(row["path"])))  # noqa: PTH118 - an absolute path stays
         holder = os.path.dirname(path) + os.sep  # noqa: PTH120
         first, last = min(first or holder, holder), max(last, holder)
@@ -62,8 +66,12 @@ def read_manifest(
     if skipped:
         words = ", ".join(f"{count} '{decision}'" for decision, count in skipped.most_common())
         logger.info("%s: rows not used: %s", manifest, words)
+    if members:
+        logger.info("%s: %d rows not used: they lie in shards", manifest, members)
     if not files:
         why = f"; their decisions: {', '.join(skipped)}" if skipped else ""
+        if members:
+            why += f"; {members} lie in shards, which ear_audio cannot read: write new ones with prepare-data --shards"
         raise UserError(f"{manifest} has no usable row with the decision {' or '.join(decisions)}{why}")
     # All folders lie between the least and the greatest, so one that holds these two holds all.
     root = Path(os.path.commonpath([first, last]))

@@ -71,28 +71,26 @@ class LoudnessMeter:
 
         It is undefined where nothing is above −70 LUFS, for less than 0.4 s, and for NaN or infinite samples.
         """
-        # An incomplete last block counts where half of its last step is there.
-        count = round(self.samples * STEPS_PER_SECOND / self.sample_rate - GATING_STEPS) + 1
-        powers = self._gated_powers(GATING_STEPS, count, INTEGRATED_GATE_LU)
+        powers = self._gated_powers(GATING_STEPS, INTEGRATED_GATE_LU)
         return OFFSET_LUFS + 10 * math.log10(powers.mean()) if len(powers) else math.nan
 
     @property
     def range_lu(self) -> float:
         """Loudness range in LU; NaN if undefined: as the integrated loudness, but for less than 3 s."""
-        count = self.samples * STEPS_PER_SECOND // self.sample_rate - SHORT_TERM_STEPS + 1
-        powers = np.sort(self._gated_powers(SHORT_TERM_STEPS, count, RANGE_GATE_LU))
+        powers = np.sort(self._gated_powers(SHORT_TERM_STEPS, RANGE_GATE_LU))
         if not len(powers):
             return math.nan
         # Rank p·n, as ffmpeg counts; (n − 1)·p + 1 in the standard's example, one block more at the low end.
         low, high = (powers[max(1, int(p * len(powers) + 0.5)) - 1] for p in PERCENTILES)
         return float(10 * math.log10(high / low))
 
-    def _gated_powers(self, steps: int, count: int, relative_gate: float) -> NDArray[np.float64]:
-        """Mean squares of the blocks above both gates, among the first ``count`` blocks of so many steps."""
+    def _gated_powers(self, steps: int, relative_gate: float) -> NDArray[np.float64]:
+        """Mean squares of the blocks above both gates; blocks have so many steps, and an incomplete one is left out."""
         energies = np.array(self._energies)
-        if self.samples * STEPS_PER_SECOND < steps * self.sample_rate or not np.isfinite(energies).all():
+        complete = self.samples * STEPS_PER_SECOND // self.sample_rate
+        if complete < steps or not np.isfinite(energies).all():
             return np.zeros(0)
-        blocks = np.lib.stride_tricks.sliding_window_view(energies, steps)[:count].sum(axis=1)
+        blocks = np.lib.stride_tricks.sliding_window_view(energies[:complete], steps).sum(axis=1)
         powers = blocks / (steps / STEPS_PER_SECOND * self.sample_rate)
         powers = powers[powers >= 10 ** ((ABSOLUTE_GATE_LUFS - OFFSET_LUFS) / 10)]
         return powers[powers >= powers.mean() * 10 ** (relative_gate / 10)] if len(powers) else powers

@@ -16,7 +16,8 @@ def manifest_config(manifest: Path, stage: str, tracks: int) -> dict[str, Any]:
     Args:
         manifest: its path.
         stage: ``"stage1"`` or ``"stage2"``.
-        tracks: how many those are; a single one cannot be split into training and held-out music.
+        tracks: how many those are, members of shards left out; a single one cannot be split into training and
+            held-out music.
     """
     return {
         "dataset_type": "ear_audio",

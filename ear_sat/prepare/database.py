@@ -104,6 +104,13 @@ class Database:
             (json.dumps(row), row.get("sha256"), int(row["error"] is not None), row["path"]),
         )
 
+    def forget(self, paths: Iterable[str]) -> None:
+        """Makes tracks unmeasured again, whatever their files look like."""
+        query = "UPDATE tracks SET row = NULL, sha256 = NULL, failed = NULL WHERE path = ?"
+        self._connection.execute("BEGIN")
+        self._connection.executemany(query, ((path,) for path in paths))
+        self._connection.execute("COMMIT")
+
     def count(self, condition: str = "TRUE") -> int:
         """The number of this run's tracks, of those to which an SQL condition applies."""
         query = f"SELECT count(*) FROM tracks WHERE run = ? AND {condition}"

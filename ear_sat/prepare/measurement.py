@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ DECIMALS = 6  # further ones differ between processors
 
 Row = dict[str, Any]
 """A track's row of the manifest by column, without the decision; see :data:`.manifest.COLUMNS`. What is undefined is
-None; ``error`` is None for a good track."""
+None; ``error`` is None for a good track. ``sidecar``, which is no column, is the :func:`sidecar_digest`."""
 
 
 def measure_track(path: str) -> Row:
@@ -40,7 +41,7 @@ def measure_track(path: str) -> Row:
     try:
         with quiet_decoders(), _one_thread(), Track(path) as track:
             row |= asdict(track.header) | {"frames": None}
-            read_sidecar(path)  # only to see that it is valid
+            row["sidecar"] = sidecar_digest(read_sidecar(path))
             if track.header.channels not in CHANNELS:
                 raise UnusableFileError(f"it has {track.header.channels} channels; mono, stereo and 5.1 are supported")
             row |= _measure(track.blocks(), track.header.sample_rate, track.header.channels)
@@ -49,6 +50,11 @@ def measure_track(path: str) -> Row:
     except Exception as error:  # one odd file of a million must not stop the others; its row says what happened
         row["error"] = f"{type(error).__name__}: {error}"
     return row
+
+
+def sidecar_digest(sidecar: dict[str, Any]) -> str:
+    """SHA-256 of what :func:`.tracks.read_sidecar` gives; empty for an empty one."""
+    return hashlib.sha256(json.dumps(sidecar).encode()).hexdigest() if sidecar else ""
 
 
 @contextmanager

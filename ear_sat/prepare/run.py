@@ -24,7 +24,7 @@ from .manifest import require_pyarrow, write_manifest
 from .measurement import Row, measure_track
 from .ray_engine import ray_cluster
 from .rules import ERROR, KEEP, STAGE1, STAGES, Rules, decide
-from .shards import Shard, ShardSettings, outdated_shards, plan_shards, write_shard
+from .shards import Failure, Shard, ShardSettings, outdated_shards, plan_shards, write_shard
 from .statistics import Statistics
 from .tracks import find_tracks, split_path
 
@@ -110,8 +110,7 @@ def prepare_data(
                 if shards is None and outdated_shards(out / "shards", set()):
                     result.notes.append("the shards are those of an earlier run: add --shards to bring them up to date")
                 if shards is not None:
-                    rows = _decided(database.shuffled_rows(), database, rules)
-                    _write_shards(rows, out / "shards", shards, run, result)
+                    _write_shards(database, rules, out / "shards", shards, run, result)
         _write_configs(out.resolve(), result)
     return result
 
@@ -165,32 +164,30 @@ def _decided(rows: Iterator[Row], database: Database, rules: Rules) -> Iterator[
 def _counted(rows: Iterator[Row], statistics: Statistics) -> Iterator[Row]:
     for row in rows:
         statistics.add(row)
-        statistics.members += row["decision"] in (KEEP, STAGE1) and bool(split_path(row["path"])[1])
+        statistics.members[row["decision"]] += bool(split_path(row["path"])[1])
         yield row
 
 
-def _write_shards(rows: Iterator[Row], folder: Path, settings: ShardSettings, run: Runner, result: Preparation) -> None:
+def _write_shards(
+    database: Database, rules: Rules, folder: Path, settings: ShardSettings, run: Runner, result: Preparation
+) -> None:
     planned: set[Path] = set()
-    failures: list[str] = []
+    failures: list[Failure] = []
 
     def missing() -> Iterator[tuple[Shard, int | None]]:
-        for shard in plan_shards(rows, folder, settings):
+        for shard in plan_shards(lambda: _decided(database.shuffled_rows(), database, rules), folder, settings):
             planned.add(shard.path)
             if not shard.path.exists():
                 yield shard, settings.sample_rate
 
     with tqdm(unit=" shards", desc="writing", disable=None) as bar:
-        for _, failure in run(write_shard, missing(), _died_writing):
-            if failure:
-                failures.append(failure)
-            else:
-                result.shards_written += 1
+        for _, found in run(write_shard, missing(), _died_writing):
+            failures += found
+            result.shards_written += not found
             bar.update()
     if failures:
-        raise UserError(
-            f"{len(failures)} shard(s) could not be written, because files have changed since they were measured; run "
-            f"the same command again. The first: {failures[0]}"
-        )
+        database.forget(failure.path for failure in failures if failure.changed)
+        raise UserError(_failed(failures))
     result.shards = len(planned)
     outdated = outdated_shards(folder, planned)
     for file in outdated:
@@ -199,29 +196,51 @@ def _write_shards(rows: Iterator[Row], folder: Path, settings: ShardSettings, ru
         result.notes.append(f"{len(outdated)} shard(s) of an earlier run did not fit the manifest any more: removed")
 
 
-def _died_writing(shard: Shard, _: int | None) -> str:
-    return f"{shard.path}: the process that wrote it died, most likely for want of memory"
+def _died_writing(shard: Shard, _: int | None) -> list[Failure]:
+    reason = (
+        "the process that wrote it died, most likely for want of memory; run the same command again with fewer "
+        "--processes"
+    )
+    return [Failure(str(shard.path), reason, changed=False)]
+
+
+def _failed(failures: list[Failure]) -> str:
+    changed = [failure for failure in failures if failure.changed]
+    others = [failure for failure in failures if not failure.changed]
+    parts = []
+    if changed:
+        parts.append(
+            f"{len(changed)} track(s) have changed since they were measured; run the same command again, which "
+            f"measures them again. The first: {changed[0].path}: {changed[0].reason}"
+        )
+    if others:
+        parts.append(
+            f"shards could not be written for {len(others)} reason(s). The first: {others[0].path}: {others[0].reason}"
+        )
+    return ". ".join(parts)
 
 
 def _write_configs(out: Path, result: Preparation) -> None:
-    tallies = result.statistics.by_decision
-    fit = sum(tallies[decision].tracks for decision in (KEEP, STAGE1))
+    tallies, members = result.statistics.by_decision, result.statistics.members
     folders = {name: out / "shards" / name for name in (KEEP, STAGE1) if tallies[name].tracks}
     for stage, decisions in STAGES.items():
         tracks = sum(tallies[decision].tracks for decision in decisions)
+        files = tracks - sum(members[decision] for decision in decisions)
+        of_manifest, of_shards = out / f"{stage}.json", out / f"{stage}_shards.json"
         if not tracks:
             result.notes.append(f"no track is fit for {stage}: no config for it")
-            for name in (f"{stage}.json", f"{stage}_shards.json"):
-                (out / name).unlink(missing_ok=True)
-            continue
-        if fit > result.statistics.members:
-            result.configs.append(out / f"{stage}.json")
-            write_config(result.configs[-1], manifest_config(out / "manifest.parquet", stage, tracks))
-        if result.shards:
-            result.configs.append(out / f"{stage}_shards.json")
-            write_config(result.configs[-1], shard_config(folders, stage))
-    if result.statistics.members:
+            of_shards.unlink(missing_ok=True)
+        if files:
+            result.configs.append(of_manifest)
+            write_config(of_manifest, manifest_config(out / "manifest.parquet", stage, files))
+        else:
+            of_manifest.unlink(missing_ok=True)
+        if tracks and result.shards:
+            result.configs.append(of_shards)
+            write_config(of_shards, shard_config(folders, stage))
+    fit_members = members[KEEP] + members[STAGE1]
+    if fit_members:
         result.notes.append(
-            f"{result.statistics.members} track(s) fit for training lie in shards, which ear_audio cannot read: "
-            "write new ones with --shards"
+            f"{fit_members} track(s) fit for training lie in shards, which ear_audio cannot read: write new ones with "
+            "--shards"
         )

@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import re
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +20,15 @@ import numpy as np
 import soundfile
 import soxr
 
-from ..data.reading import UnusableFileError, mix_channels
+from ..data.reading import UnusableFileError, mix_channels, reason_of
 from ..errors import UserError
 from ..report.atomic import atomic_path
 from .decoding import Track, quiet_decoders
-from .measurement import Row
+from .measurement import Row, sidecar_digest
 from .rules import KEEP, STAGE1
 from .tracks import read_sidecar
 
-FORMAT = 1  # of the shards; another one has other names
+FORMAT = 2  # of the shards; another one has other names
 INFO = (
     "path",
     "sha256",
@@ -36,8 +40,25 @@ INFO = (
     "decision",
 )
 """Columns of the manifest that go into a track's JSON."""
+MIN_RATE = 8000  # that makes sense, in Hz
+MAX_RATE, MAX_ODD_RATE = 655350, 65535  # that a FLAC frame can state, in tens of Hz and in Hz
+_CHANGED = "it has changed since it was measured"
 _NAME = re.compile(r"\d{6}-[0-9a-f]{12}\.tar")
 _EXACT_BITS = {"PCM_S8": 16, "PCM_U8": 16, "PCM_16": 16}  # all others are written with 24 bits
+
+
+class EncodingError(UnusableFileError):
+    """The track is what it was, but cannot be written."""
+
+
+def flac_rate(sample_rate: int) -> int:
+    """The highest rate in Hz that FLAC takes of ``sample_rate``, a half of it, a third, and so on.
+
+    >>> flac_rate(96000), flac_rate(705600), flac_rate(768000)
+    (96000, 352800, 384000)
+    """
+    rates = (sample_rate // part for part in count(1))
+    return next(rate for rate in rates if rate <= MAX_ODD_RATE or (rate <= MAX_RATE and rate % 10 == 0))
 
 
 @dataclass(frozen=True)
@@ -45,12 +66,12 @@ class ShardSettings:
     """How shards are written.
 
     Args:
-        sample_rate: in Hz; None keeps each track's own.
-        megabytes: the most that a shard holds, counted before FLAC compresses (to about 60 %); a longer track has a
-            shard of its own.
+        sample_rate: in Hz; None keeps each track's own, or :func:`flac_rate` of it.
+        megabytes: the most that a shard holds, but for up to a track more, counted before FLAC compresses (to about
+            60 %).
 
     Raises:
-        UserError: a value is below 1.
+        UserError: a shard below 1 MB, or a sample rate below 8000 Hz or one that FLAC does not take.
     """
 
     sample_rate: int | None = 44100
@@ -59,8 +80,12 @@ class ShardSettings:
     def __post_init__(self) -> None:
         if self.megabytes < 1:
             raise UserError(f"a shard must hold at least 1 MB, not {self.megabytes}")
-        if self.sample_rate is not None and self.sample_rate < 1:
-            raise UserError(f"the sample rate of shards must be at least 1 Hz, not {self.sample_rate}")
+        rate = self.sample_rate
+        if rate is not None and (rate < MIN_RATE or flac_rate(rate) != rate):
+            raise UserError(
+                f"choose another sample rate for shards: FLAC takes {MIN_RATE} to {MAX_RATE} Hz, above {MAX_ODD_RATE} "
+                f"only multiples of 10, not {rate}"
+            )
 
 
 @dataclass(frozen=True)
@@ -71,42 +96,71 @@ class Shard:
     rows: tuple[Row, ...]
 
 
-def plan_shards(rows: Iterable[Row], folder: Path, settings: ShardSettings) -> Iterator[Shard]:
-    """Deals tracks out to shards in ``folder/keep`` and ``folder/stage1``.
+def plan_shards(rows: Callable[[], Iterable[Row]], folder: Path, settings: ShardSettings) -> Iterator[Shard]:
+    """Deals tracks out to shards in ``folder/keep`` and ``folder/stage1``, in each to shards of nearly equal size.
 
     A shard's name has a digest of what it holds and how, so one that exists under its name is complete.
 
+    The host's ``wds`` draws from the shards of all its folders alike and takes each track of the shard once. So all
+    tracks come equally often, whatever the sizes, as long as a worker's share of an epoch is many shards. Where it is
+    not, tracks of small shards come more often, for a worker begins each epoch with a new shard and drops the rest of
+    the last one: hence the equal sizes. Of two folders, the one with smaller shards is favoured in the same way.
+
     Args:
-        rows: of the manifest, with decisions, in the order in which the shards are to hold them; others than "keep" and
-            "stage1" are passed over.
+        rows: gives those of the manifest, with decisions, in the order in which the shards are to hold them; called
+            anew for each pass, so that they need not be in memory. Others than "keep" and "stage1" are passed over.
         folder: where to.
         settings: sample rate and size.
     """
-    groups: dict[str, list[Row]] = {KEEP: [], STAGE1: []}
-    sizes, numbers = dict.fromkeys(groups, 0.0), dict.fromkeys(groups, 0)
+    for decision in (KEEP, STAGE1):
+        total = sum(_size(row, settings) for row in rows() if row["decision"] == decision)
+        parts = math.ceil(total / (settings.megabytes * 1e6))
+        fit = (row for row in rows() if row["decision"] == decision)
+        shards = groupby(_places(fit, total, parts, settings), key=itemgetter(0))
+        for number, (_, placed) in enumerate(shards):
+            group = tuple(row for _, row in placed)
+            contents = [[row[name] for name in (*INFO, "sidecar")] for row in group]
+            recipe = json.dumps([FORMAT, settings.sample_rate, contents])
+            digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
+            yield Shard(folder / decision / f"{number:06d}-{digest}.tar", group)
 
-    def close(decision: str) -> Shard:
-        recipe = json.dumps([FORMAT, settings.sample_rate, [[row["path"], row["sha256"]] for row in groups[decision]]])
-        digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
-        shard = Shard(folder / decision / f"{numbers[decision]:06d}-{digest}.tar", tuple(groups[decision]))
-        numbers[decision] += 1
-        groups[decision], sizes[decision] = [], 0.0
-        return shard
 
+def _places(rows: Iterable[Row], total: float, parts: int, settings: ShardSettings) -> Iterator[tuple[int, Row]]:
+    """Each row, and in which of so many equal parts of ``total`` bytes its middle lies."""
+    done = 0.0
     for row in rows:
-        decision = row["decision"]
-        if decision in groups:
-            rate = settings.sample_rate or row["sample_rate"]
-            size = 2 * row["duration"] * rate * _bits(row["encoding"], rate != row["sample_rate"]) / 8
-            if groups[decision] and sizes[decision] + size > settings.megabytes * 1e6:
-                yield close(decision)
-            groups[decision].append(row)
-            sizes[decision] += size
-    yield from (close(decision) for decision in groups if groups[decision])
+        size = _size(row, settings)
+        yield int((done + size / 2) / total * parts), row
+        done += size
 
 
-def write_shard(shard: Shard, sample_rate: int | None) -> str:
-    """Writes a shard, complete or not at all; returns which track could not be written and why, empty if all could.
+def _size(row: Row, settings: ShardSettings) -> float:
+    """Bytes before FLAC compresses."""
+    rate = settings.sample_rate or flac_rate(row["sample_rate"])
+    return 2 * row["duration"] * rate * _bits(row["encoding"], rate != row["sample_rate"]) / 8
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a shard could not be written.
+
+    Attributes:
+        path: of the track whose fault it is, else of the shard.
+        reason: what is wrong with it.
+        changed: whether the track is no longer what was measured.
+    """
+
+    path: str
+    reason: str
+    changed: bool
+
+
+class _IncompleteError(Exception):
+    """Tracks are missing in a shard."""
+
+
+def write_shard(shard: Shard, sample_rate: int | None) -> list[Failure]:
+    """Writes a shard, complete or not at all; returns what is wrong with its tracks, nothing if it was written.
 
     Tracks are ``000000.flac``, ``000000.json`` and so on: two channels, 16 bits where the source has no more, else 24.
     Without resampling samples are the source's, bit for bit; those that 24 bits cannot hold (mp3, ogg, floating point)
@@ -114,17 +168,27 @@ def write_shard(shard: Shard, sample_rate: int | None) -> str:
     had, if it came from a shard; nulls are left out. Shards of the same tracks are the same, byte for byte.
     """
     shard.path.parent.mkdir(parents=True, exist_ok=True)
-    row: Row = {}
-    try:
-        with atomic_path(shard.path) as temporary, tarfile.open(temporary, "w") as tar:
-            for number, row in enumerate(shard.rows):
-                audio, rate = encode_track(row["path"], sample_rate, row["sha256"])
-                info = read_sidecar(row["path"]) | {name: row[name] for name in INFO} | {"sample_rate": rate}
-                _add(tar, f"{number:06d}.flac", audio)
-                _add(tar, f"{number:06d}.json", json.dumps(_without_none(info)).encode())
-    except UnusableFileError as error:
-        return f"{row['path']}: {error}"
-    return ""
+    failures: list[Failure] = []
+    with suppress(_IncompleteError), atomic_path(shard.path) as temporary, tarfile.open(temporary, "w") as tar:
+        for number, row in enumerate(shard.rows):
+            try:
+                _add_track(tar, f"{number:06d}", row, sample_rate)
+            except UnusableFileError as error:
+                changed = not isinstance(error, EncodingError)
+                failures.append(Failure(row["path"], str(error), changed))
+        if failures:  # known of all tracks, so that one more run is enough
+            raise _IncompleteError
+    return failures
+
+
+def _add_track(tar: tarfile.TarFile, name: str, row: Row, sample_rate: int | None) -> None:
+    audio, rate = encode_track(row["path"], sample_rate, row["sha256"])
+    sidecar = read_sidecar(row["path"])
+    if sidecar_digest(sidecar) != row["sidecar"]:
+        raise UnusableFileError(_CHANGED)
+    info = sidecar | {name: row[name] for name in INFO} | {"sample_rate": rate}
+    _add(tar, f"{name}.flac", audio)
+    _add(tar, f"{name}.json", json.dumps(_without_none(info)).encode())
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -150,22 +214,29 @@ def encode_track(path: str, sample_rate: int | None, checksum: str | None = None
 
     Args:
         path: see :mod:`.tracks`.
-        sample_rate: resamples (soxr HQ) to this many Hz; None keeps the track's own.
+        sample_rate: resamples (soxr HQ) to this many Hz; None keeps the track's own, or :func:`flac_rate` of it.
         checksum: SHA-256 that the source must have; None for any.
 
     Raises:
         UnusableFileError: another checksum; see :class:`.decoding.Track`.
+        EncodingError: libsndfile or soxr cannot make it.
     """
     encoded = io.BytesIO()
     with quiet_decoders(), Track(path) as track:
         header = track.header
         if checksum not in (None, header.sha256):
-            raise UnusableFileError("it has changed since it was measured")
-        rate = sample_rate or header.sample_rate
+            raise UnusableFileError(_CHANGED)
+        rate = sample_rate or flac_rate(header.sample_rate)
         bits = _bits(header.encoding, rate != header.sample_rate)
-        with soundfile.SoundFile(encoded, "w", rate, 2, f"PCM_{bits}", format="FLAC") as file:
-            for block in _resampled(track.blocks(), header.sample_rate, rate):
-                file.write(_quantised(block, bits))
+        try:
+            with soundfile.SoundFile(encoded, "w", rate, 2, f"PCM_{bits}", format="FLAC") as file:
+                for block in _resampled(track.blocks(), header.sample_rate, rate):
+                    file.write(_quantised(block, bits))
+        except (RuntimeError, MemoryError) as error:
+            why = reason_of(error)
+            raise EncodingError(
+                f"it cannot be written as FLAC of {rate} Hz ({why}); use another --shard-rate, or leave it out"
+            ) from error
     return encoded.getvalue(), rate
 
 

@@ -56,7 +56,7 @@ class Statistics:
         by_first_reason: the first reason of each track that has one → tracks and length.
         by_reason: reason → tracks that it applies to.
         loudness, peak, bandwidth: distributions of loudness_lufs, true_peak_dbtp and bandwidth_hz.
-        members: tracks fit for training that lie in shards.
+        members: decision → tracks that lie in shards.
     """
 
     by_decision: dict[str, Tally] = field(default_factory=lambda: {name: Tally() for name in DECISIONS})
@@ -65,7 +65,7 @@ class Statistics:
     loudness: Histogram = field(default_factory=lambda: Histogram(-50, 0, bins=100))
     peak: Histogram = field(default_factory=lambda: Histogram(-15, 5, bins=100))
     bandwidth: Histogram = field(default_factory=lambda: Histogram(0, 24000, bins=96))
-    members: int = 0
+    members: Counter[str] = field(default_factory=Counter)
 
     @property
     def total(self) -> Tally:

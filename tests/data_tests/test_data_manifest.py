@@ -117,6 +117,22 @@ def test_unusable_rows_are_left_out_with_a_reason(manifest, write):
     assert "8 channels" in reasons["e.wav"] and "sample rate" in reasons["f.wav"]
 
 
+def test_members_of_shards_are_no_files(manifest, write, caplog):
+    """They are not held out in place of files, and change no name."""
+    files = [f"music/{number}.wav" for number in range(10)]
+    for file in files:
+        write(Path(file).name)
+    rows = [row(file) for file in files]
+    both = rows + [row(f"/in/0.tar::{number}.flac") for number in range(90)]
+    plain = dataset(manifest(rows), split="held_out", held_out_share=0.2)
+    with caplog.at_level(logging.INFO):
+        mixed = dataset(manifest(both), split="held_out", held_out_share=0.2)
+    assert list(mixed.files) == list(plain.files) and len(mixed.files) == 2 and not mixed.left_out
+    assert "90 rows not used: they lie in shards" in caplog.text
+    with pytest.raises(UserError, match=r"no usable row.*lie in shards, which ear_audio cannot read"):
+        dataset(manifest(both[10:]))
+
+
 def test_a_manifest_that_is_out_of_date_costs_the_file_not_the_run(manifest, write):
     for file in "abcd":
         write(f"{file}.wav")

@@ -44,6 +44,16 @@ def test_loudness_is_that_of_pyloudnorm(rate: int, channels: int) -> None:
     assert loudness(signal, rate, 65536).integrated_lufs == pytest.approx(expected, abs=0.005)
 
 
+@pytest.mark.parametrize("rate", [11025, 44100, 48000])
+@pytest.mark.parametrize("seconds", [0.4, 0.4321, 0.46, 0.4999, 0.5, 0.56, 1.05])
+def test_a_steady_tone_reads_its_level_at_any_length(rate: int, seconds: float) -> None:
+    """BS.1770-4 leaves an incomplete last block out. Pyloudnorm counts it from its half on, as if it were whole."""
+    samples = round(seconds * rate)
+    signal = torch.sin(2 * torch.pi * 997 / rate * torch.arange(samples, dtype=torch.float64)).expand(2, -1)
+    assert loudness(signal, rate, 1000).integrated_lufs == pytest.approx(0, abs=0.05)
+    assert math.isnan(loudness(signal[:, : rate * 4 // 10 - 1], rate, 1000).integrated_lufs)
+
+
 @pytest.mark.parametrize("rate", RATES)
 def test_true_peak_is_that_of_resample_poly(rate: int) -> None:
     signal = music(0.5, rate)

@@ -139,7 +139,9 @@ def test_the_configs_train_on_what_is_fit(command, music):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["{music}", "--shard-rate", "fast"], "--shard-rate takes a rate in Hz or native"),
+        (["{music}", "--shards", "--shard-rate", "fast"], "--shard-rate takes a rate in Hz or native"),
+        (["{music}", "--shard-rate", "native"], "and --shard-size say how shards are written; add --shards"),
+        (["{music}", "--shard-size", "100"], "and --shard-size say how shards are written; add --shards"),
         (["{music}", "--shards", "--shard-size", "0"], "at least 1 MB"),
         (["{music}", "--min-loudness", "0"], "the least loudness (0) is above the greatest"),
         (["{music}/nothing"], "no such file or folder"),

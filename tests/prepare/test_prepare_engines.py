@@ -13,6 +13,7 @@ from ear_sat import UserError
 from ear_sat.prepare import ShardSettings, run
 from ear_sat.prepare.measurement import measure_track
 from ear_sat.prepare.ray_engine import ray_cluster
+from ear_sat.prepare.shards import Shard, write_shard
 
 
 @pytest.fixture
@@ -47,6 +48,13 @@ def measure_or_die(path: str):
     return measure_track(path)
 
 
+def write_or_die(shard: Shard, sample_rate: int | None):
+    """The first shard kills its process, as the system does where memory ends."""
+    if shard.path.name.startswith("000000"):
+        os._exit(11)
+    return write_shard(shard, sample_rate)
+
+
 def power(base: int, exponent: int) -> int:
     return base**exponent
 
@@ -71,6 +79,19 @@ def test_a_track_that_kills_its_process(prepare, manifest, music, monkeypatch):
         "4.flac",
         "n.mp3",
     ]
+
+
+def test_a_shard_that_kills_its_process(prepare, music, tmp_path, monkeypatch):
+    """It is no fault of the tracks: none is measured again."""
+    monkeypatch.setattr(run, "write_shard", write_or_die)
+    with pytest.raises(
+        UserError, match=r"could not be written for 1 reason.*000000-.*died.*fewer --processes"
+    ) as raised:
+        prepare(music, shards=ShardSettings(megabytes=1), processes=2)
+    assert "have changed" not in str(raised.value)
+    monkeypatch.undo()
+    result = prepare(music, shards=ShardSettings(megabytes=1))
+    assert (result.measured, result.shards, result.shards_written) == (0, 5, 1)
 
 
 def test_ray_gives_the_same(prepare, music, tmp_path, ray):
