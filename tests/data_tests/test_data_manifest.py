@@ -127,7 +127,7 @@ def test_members_of_shards_are_no_files(manifest, write, caplog):
     plain = dataset(manifest(rows), split="held_out", held_out_share=0.2)
     with caplog.at_level(logging.INFO):
         mixed = dataset(manifest(both), split="held_out", held_out_share=0.2)
-    assert list(mixed.files) == list(plain.files) and len(mixed.files) == 2 and not mixed.left_out
+    assert list(mixed.files) == list(plain.files) and len(mixed.files) == 3 and not mixed.left_out
     assert "90 rows not used: they lie in shards" in caplog.text
     with pytest.raises(UserError, match=r"no usable row.*lie in shards, which ear_audio cannot read"):
         dataset(manifest(both[10:]))
