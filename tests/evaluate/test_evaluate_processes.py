@@ -5,10 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from waiting import wait_for
 
 from ear_sat import UserError
 from ear_sat.processes import workers
@@ -31,15 +31,6 @@ sys.exit(main(sys.argv[1:]))
 
 def die(_: int) -> None:
     os._exit(9)
-
-
-def wait_for(condition, seconds: float = 60) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_two_processes_give_the_figures_of_one(tmp_path, noise, write, evaluate_command):

@@ -6,11 +6,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from prepare_test_signals import tone
+from waiting import wait_for
 
 from ear_sat import UserError
 from ear_sat.prepare import Rules, ShardSettings, run
@@ -59,15 +59,6 @@ def music(write, tmp_path):
     for index in range(6):
         write(tmp_path / "music" / f"{index}.flac", tone(-10 - index, 0.5))
     return tmp_path / "music"
-
-
-def wait_for(condition, seconds: float = 60) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def rows_in(database: Path) -> int:
