@@ -7,6 +7,7 @@ import json
 
 import pytest
 import torch
+import torch._functorch.config as functorch_config
 from host_test_configs import batches, changed, fit, make_wrapper, model_config, same, sgd
 
 from ear_sat.host import building
@@ -16,7 +17,6 @@ from ear_sat.host.options import TrainOptions
 @pytest.fixture
 def compiled(monkeypatch):
     """Builds a wrapper as ``--compile`` does; its graphs are captured and differentiated, not made machine code."""
-    monkeypatch.setattr("torch._functorch.config.donated_buffer", True)  # torch's default, restored afterwards
     monkeypatch.setattr(building, "can_compile", lambda _: True)
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
 
@@ -25,7 +25,8 @@ def compiled(monkeypatch):
         options = TrainOptions(accelerator="cpu", compile=True, accum_batches=accumulate)
         return building.create_training_wrapper(json.loads(json.dumps(config)), options)
 
-    yield build
+    with functorch_config.patch(donated_buffer=True):  # torch's default, to be found and restored
+        yield build
     torch.compiler.reset()
 
 
