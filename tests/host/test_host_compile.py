@@ -25,7 +25,8 @@ def compiled(monkeypatch):
         options = TrainOptions(accelerator="cpu", compile=True, accum_batches=accumulate)
         return building.create_training_wrapper(json.loads(json.dumps(config)), options)
 
-    with functorch_config.patch(donated_buffer=True):  # torch's default, to be found and restored
+    default = {"donated_buffer": True} if hasattr(functorch_config, "donated_buffer") else {}
+    with functorch_config.patch(default):  # to be found, and restored
         yield build
     torch.compiler.reset()
 
