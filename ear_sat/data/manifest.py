@@ -6,6 +6,7 @@ import csv
 import logging
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,8 +19,19 @@ logger = logging.getLogger(__name__)
 
 #: Columns that are read, where they exist; further ones are left alone.
 COLUMNS = ("path", "frames", "duration", "sample_rate", "channels", "decision")
-_MEMBER = ".tar::"  # in the path of a track that lies in a WebDataset shard: prepare-data writes such rows
+SHARD_SUFFIX = ".tar"
+_MEMBER = re.compile(rf"(.*?{re.escape(SHARD_SUFFIX)})::(.*)", re.IGNORECASE | re.DOTALL)
 Row = dict[str, Any]
+
+
+def split_path(path: str) -> tuple[str, str]:
+    """The file of a track, and its name inside that file; empty for a file of its own.
+
+    >>> split_path("/a/0.tar::x/y.flac"), split_path("/a/y.flac")
+    (('/a/0.tar', 'x/y.flac'), ('/a/y.flac', ''))
+    """
+    found = _MEMBER.fullmatch(path)
+    return (found[1], found[2]) if found else (path, "")
 
 
 def read_manifest(
@@ -49,7 +61,7 @@ def read_manifest(
     skipped: Counter[str] = Counter()
     files, members, first, last = [], 0, "", ""
     for row in _rows(manifest):
-        if _MEMBER in str(row["path"]):
+        if split_path(str(row["path"]))[1]:
             members += 1
             continue
         path = os.path.normpath(os.path.join(start, str(row["path"])))  # noqa: PTH118 - an absolute path stays

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from ..data.manifest import split_path
 from ..data.reading import AudioFile, Stream, UnusableFileError, promised_frames, reason_of, with_length
-from .tracks import read_member, split_path
+from .tracks import read_member
 
 BLOCK = 1 << 16  # frames
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..config import check_choice
+from ..data.manifest import split_path
 from ..data.reading import SUFFIXES
 from ..errors import UserError
 from ..processes import Runner, cores, workers
@@ -26,7 +27,7 @@ from .ray_engine import ray_cluster
 from .rules import ERROR, KEEP, STAGE1, STAGES, Rules, decide
 from .shards import Failure, Shard, ShardSettings, outdated_shards, plan_shards, write_shard
 from .statistics import Statistics
-from .tracks import find_tracks, split_path
+from .tracks import find_tracks
 
 ENGINES = ("local", "ray")
 DATABASE = "measurements.sqlite"

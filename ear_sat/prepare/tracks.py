@@ -10,7 +10,6 @@ import codecs
 import csv
 import json
 import os
-import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,12 +18,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ..data.manifest import SHARD_SUFFIX, split_path
 from ..data.reading import OTHER_SUFFIXES, SUFFIXES, UnusableFileError, reason_of, walk_files
 from ..errors import UserError
 
-SHARD_SUFFIX = ".tar"
 LIST_SUFFIXES = (".txt", ".csv", ".parquet", ".pq")
-_MEMBER = re.compile(rf"(.*?{re.escape(SHARD_SUFFIX)})::(.*)", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -157,16 +155,6 @@ def _parquet_paths(source: Path) -> Iterator[str]:
             yield from (str(path) for path in batch.column(0).to_pylist() if path)
     except pyarrow.ArrowException as error:
         raise UserError(f"cannot read the list {source}: {error}") from error
-
-
-def split_path(path: str) -> tuple[str, str]:
-    """The file of a track, and its name inside that file; empty for a file of its own.
-
-    >>> split_path("/a/0.tar::x/y.flac"), split_path("/a/y.flac")
-    (('/a/0.tar', 'x/y.flac'), ('/a/y.flac', ''))
-    """
-    found = _MEMBER.fullmatch(path)
-    return (found[1], found[2]) if found else (path, "")
 
 
 def read_member(shard: str, member: str) -> bytes:

@@ -123,7 +123,7 @@ def test_members_of_shards_are_no_files(manifest, write, caplog):
     for file in files:
         write(Path(file).name)
     rows = [row(file) for file in files]
-    both = rows + [row(f"/in/0.tar::{number}.flac") for number in range(90)]
+    both = rows + [row(f"/in/0.{('tar', 'TAR')[number % 2]}::{number}.flac") for number in range(90)]
     plain = dataset(manifest(rows), split="held_out", held_out_share=0.2)
     with caplog.at_level(logging.INFO):
         mixed = dataset(manifest(both), split="held_out", held_out_share=0.2)
