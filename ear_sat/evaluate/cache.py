@@ -69,7 +69,8 @@ def _source_digest() -> str:
     """Digest of all source between a file and its figures."""
     package = Path(__file__).parents[1]
     files = [*sorted(package.glob("*.py")), *sorted((package / "metrics").glob("*.py"))]
-    files += [package / "data" / "reading.py", package / "evaluate" / "loading.py", package / "evaluate" / "measure.py"]
+    files += [package / "data" / "reading.py", package / "data" / "mp3.py"]
+    files += [package / "evaluate" / "loading.py", package / "evaluate" / "measure.py"]
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes())

@@ -110,6 +110,7 @@ def measuring_code() -> str:
     ]
     files += [
         package / "weighting.py",
+        *(package / "data" / f"{name}.py" for name in ("reading", "mp3")),
         *(package / "metrics" / f"{name}_meter.py" for name in ("loudness", "true_peak")),
     ]
     digest = hashlib.sha256(f"{soundfile.__version__} {soundfile.__libsndfile_version__}".encode())
