@@ -164,8 +164,8 @@ def map_checkpoint(path: str | Path) -> dict[str, Any]:
     return _load(Path(path), "cpu", mmap=True)
 
 
-def check_fits(wrapper: nn.Module, path: Path) -> None:
-    """Checks that a training of ``wrapper`` can go on from the checkpoint at ``path``.
+def check_fits(wrapper: nn.Module, path: Path) -> int:
+    """Checks that a training of ``wrapper`` can go on from the checkpoint at ``path``; returns its finished rounds.
 
     Raises:
         UserError: the file cannot be read, is not of a training, or is of another model.
@@ -179,11 +179,6 @@ def check_fits(wrapper: nn.Module, path: Path) -> None:
             f"the checkpoint {path} is of another model: {mismatch}; use the model config of its run, or start a new "
             "run from its weights with --pretrained-ckpt-path"
         )
-
-
-def rounds_in(path: Path) -> int:
-    """Finished rounds of the training checkpoint at ``path``."""
-    checkpoint = map_checkpoint(path)
     return int(checkpoint.get("ear_sat", {}).get("rounds", checkpoint.get("global_step", 0)))
 
 

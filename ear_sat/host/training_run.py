@@ -18,7 +18,7 @@ from ..data import EpochSampler, held_out_config
 from ..errors import UserError
 from .building import create_loader, create_training_wrapper, required
 from .callbacks import LeftOutFiles, Progress, RunCheckpoint
-from .checkpoint_io import check_fits, newest_readable, rounds_in
+from .checkpoint_io import check_fits, newest_readable
 from .data_order import DataOrder
 from .demo_callback import EarDemoCallback
 from .diffusion_data import check_loader
@@ -78,8 +78,7 @@ def train(options: TrainOptions) -> RunFolder:
         checkpoint, notes = newest_readable(run.checkpoints)
         for note in notes:
             logger.warning(note)
-        check_fits(wrapper, checkpoint)
-        resumed_at = rounds_in(checkpoint)
+        resumed_at = check_fits(wrapper, checkpoint)
         _trim_metrics(run, resumed_at)
     demo.folder = run.demos
     max_rounds = options.max_steps
