@@ -58,7 +58,7 @@ class AudioFile:
 
     def require_end_at(self, frame: int) -> None:
         """Raises :class:`UnusableFileError` if the audio that ends at ``frame`` is truncated."""
-        if self.frames - frame > self.tolerance:
+        if self.frames - frame > self.tolerance or frame == 0:
             raise UnusableFileError(f"truncated: it ends at frame {frame}, but its header promises {self.frames}")
 
     def length_at(self, sample_rate: int) -> int:
@@ -162,9 +162,9 @@ def open_header(path: str, channels: Collection[int] = (1, 2, 6)) -> AudioFile:
             header = AudioFile(path, frames, file.samplerate, file.channels)
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         raise UnusableFileError(f"not readable as audio ({reason_of(error)})") from error
+    check_usable(header, channels)
     if promised is not None:
         replace(header, frames=promised).require_end_at(frames)
-    check_usable(header, channels)
     return header
 
 

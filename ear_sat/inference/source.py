@@ -82,8 +82,7 @@ def read_blocks(file: AudioFile) -> Iterator[np.ndarray]:
                 yield block.T
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         raise UnusableFileError(f"read error ({reason_of(error)})") from error
-    if file.frames - done > file.tolerance or done == 0:
-        raise UnusableFileError(f"truncated: it ends at frame {done}, but its header promises {file.frames}")
+    file.require_end_at(done)
 
 
 def chosen_channels(file: AudioFile, choice: str) -> int:
