@@ -47,12 +47,18 @@ def check_keys(what: str, config: Mapping[str, Any], valid: Iterable[str]) -> No
             raise choice_error(f"key in {what}", key, names)
 
 
+def _parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """What ``factory`` takes. A class is asked for its ``__init__``: a ``__new__`` beside it may take anything."""
+    function = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
+    parameters = dict(inspect.signature(function).parameters)
+    return {name: p for name, p in parameters.items() if not (isinstance(factory, type) and name == "self")}
+
+
 def parameter_names(factory: Callable[..., Any], *, without: Iterable[str] = ()) -> list[str]:
     """The keyword arguments ``factory`` accepts, without ``self`` and those in ``without``."""
     hidden = {"self", *without}
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    signature = inspect.signature(factory)
-    return [name for name, p in signature.parameters.items() if p.kind in kinds and name not in hidden]
+    return [name for name, p in _parameters(factory).items() if p.kind in kinds and name not in hidden]
 
 
 def build(what: str, factory: Callable[..., T], config: Mapping[str, Any] | None, **injected: Any) -> T:
@@ -64,7 +70,7 @@ def build(what: str, factory: Callable[..., T], config: Mapping[str, Any] | None
     config = {} if config is None else config
     if not isinstance(config, Mapping):
         raise UserError(f"{what} must be a JSON object, not {type(config).__name__}")
-    kinds = {p.kind for p in inspect.signature(factory).parameters.values()}
+    kinds = {p.kind for p in _parameters(factory).values()}
     # A class without its own __init__ shows torch.nn.Module's (*args, **kwargs), which takes nothing.
     inherited = kinds == {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
     accepts_any = inspect.Parameter.VAR_KEYWORD in kinds and not inherited
@@ -73,7 +79,7 @@ def build(what: str, factory: Callable[..., T], config: Mapping[str, Any] | None
         injected = {k: v for k, v in injected.items() if k in parameter_names(factory)}
     required = [
         name
-        for name, p in inspect.signature(factory).parameters.items()
+        for name, p in _parameters(factory).items()
         if p.default is inspect.Parameter.empty
         and p.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
         and name not in injected

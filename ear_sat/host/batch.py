@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 
 from ..config import choice_error
+from ..errors import UserError
 from ..losses import gradient_norms
 from .adversary import adversarial_pass
 from .phases import Phase
@@ -69,6 +70,11 @@ def add_gradients(
         decoded = wrapper.autoencoder.decode(latents)
         length = min(decoded.shape[-1], reals.shape[-1])
         decoded, reals = decoded[..., :length], reals[..., :length].float()
+    if generator and not decoded.requires_grad:  # the host decodes without a graph through a pretransform by default
+        raise UserError(
+            "the losses cannot reach the autoencoder, because its output carries no gradient; "
+            'set "enable_grad": true in model.pretransform'
+        )
     output = decoded.detach().float().requires_grad_(generator)
     values = {"input/peak": reals.abs().max(), **latent_statistics(latents, info)}
     weighted: dict[str, Tensor] = {}

@@ -173,13 +173,26 @@ def check_fits(wrapper: nn.Module, path: Path) -> int:
     checkpoint = map_checkpoint(path)
     if "optimizer_states" not in checkpoint:
         raise UserError(f"{path} holds no state of a training; start a new run from it with --pretrained-ckpt-path")
-    mismatch = compare(wrapper, checkpoint.get("state_dict", {}))
+    mismatch = compare(wrapper, fit_counters(wrapper, checkpoint.get("state_dict", {})))
     if mismatch:
         raise UserError(
             f"the checkpoint {path} is of another model: {mismatch}; use the model config of its run, or start a new "
             "run from its weights with --pretrained-ckpt-path"
         )
     return int(checkpoint.get("ear_sat", {}).get("rounds", checkpoint.get("global_step", 0)))
+
+
+def fit_counters(wrapper: nn.Module, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """``state`` with single numbers in the shape that ``wrapper`` keeps them in.
+
+    ema-pytorch kept its counters as one-element vectors until 0.2 and keeps them as scalars since.
+    """
+    own = wrapper.state_dict()
+    counters = {name for name, value in own.items() if value.numel() == 1 and name in state}
+    return {
+        name: value.reshape(own[name].shape) if name in counters and value.numel() == 1 else value
+        for name, value in state.items()
+    }
 
 
 def _first_line(error: Exception) -> str:

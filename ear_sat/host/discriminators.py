@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -37,7 +38,7 @@ def create_discriminator(config: Mapping[str, Any], sample_rate: int, channels: 
     if kind not in theirs:
         raise choice_error("discriminator type", kind, [*DISCRIMINATORS, *theirs])
     try:
-        return _host_discriminator(str(kind), dict(config.get("config") or {}), sample_rate, channels)
+        return _host_discriminator(str(kind), copy.deepcopy(config.get("config") or {}), sample_rate, channels)
     except (TypeError, KeyError, ValueError, AssertionError) as error:
         raise UserError(f"{where}.config does not fit the host's type '{kind}': {error}") from error
     except (NameError, ImportError) as error:
@@ -59,7 +60,10 @@ def _wrapper_class() -> Any:
 
 
 def _host_discriminator(kind: str, config: dict[str, Any], sample_rate: int, channels: int) -> nn.Module:
-    """What the host's wrapper builds around an autoencoder that is nothing but a channel count."""
+    """What the host's wrapper builds around an autoencoder that is nothing but a channel count.
+
+    ``config`` is the caller's to lose: the host takes keys out of it.
+    """
     stand_in = types.SimpleNamespace(
         in_channels=channels, out_channels=channels, latent_dim=1, bottleneck=None, pretransform=None
     )

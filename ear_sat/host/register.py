@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.metadata
-import importlib.util
 import inspect
 import sys
 import warnings
@@ -22,7 +21,6 @@ from ..data import DATASET_TYPES, create_dataloader
 from ..errors import UserError
 from ..models import BOTTLENECKS, DECODERS, ENCODERS, build_part, check_model_sizes
 from . import compat
-from .diffusion_guard import attach_guard
 from .host_terms import add_terms, bottleneck_losses, check_training, split_losses
 from .host_types import branch_types
 from .pretransform_weights import watch
@@ -66,6 +64,8 @@ def _autoencoder_factory(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _wrapper_factory(original: Callable[..., Any]) -> Callable[..., Any]:
     def create_training_wrapper_from_config(model_config: Any, model: Any) -> Any:
+        from .diffusion_guard import attach_guard  # needs Lightning, which the core does without
+
         training = model_config.get("training") or {}
         kind = training.get("type")
         if model_config.get("model_type") == "autoencoder" and kind is not None:
@@ -208,10 +208,10 @@ def register() -> None:
             warnings.simplefilter("ignore", SyntaxWarning)  # a newer Python's, of the host's and its packages' texts
             modules = {name: importlib.import_module(f"{HOST}.{name}") for name, _ in TARGETS}
     except ModuleNotFoundError as error:
-        if error.name is not None and error.name.split(".")[0] != HOST:
-            raise
-        if importlib.util.find_spec(HOST) is None:
+        if error.name == HOST:
             raise UserError('stable-audio-tools is not installed; run: pip install "ear-sat[sat]"') from None
+        if error.name is None or error.name.split(".")[0] != HOST:
+            raise
         raise misfit(f"it has no module {error.name}") from error
     originals = {key: _checked(modules[key[0]], *key, target) for key, target in TARGETS.items()}
     try:

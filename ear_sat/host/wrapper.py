@@ -21,6 +21,7 @@ from ..config import build, check_choice
 from ..losses import LossBundle
 from ..weights import config_metadata, write_weights
 from .batch import add_gradients, audio_of, loss_scale, reconstruct
+from .checkpoint_io import fit_counters
 from .faults import FaultCounter, all_ranks_agree, not_finite
 from .memory_plan import plan_checkpointing
 from .optimizers import Optimizers
@@ -164,6 +165,7 @@ class EarTrainingWrapper(pl.LightningModule):
         state = checkpoint.get("ear_sat", {})
         self.rounds = int(state.get("rounds", 0))
         self.faults.total = int(state.get("bad_batches", 0))
+        checkpoint["state_dict"] = fit_counters(self, checkpoint["state_dict"])
         self._micro = 0
 
     def export_model(self, path: str, use_safetensors: bool = False) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import random
+import types
 
 import pytest
 import torch
 from host_test_configs import Recorder, audio, fit
 from host_test_ldm import autoencoder, infos, ldm_config, make_ldm, raw_batches
 from stable_audio_tools.inference import generation
+from stable_audio_tools.models import diffusion as host_models
 from stable_audio_tools.models import inpainting, utils
-from stable_audio_tools.training import arc, diffusion
+from stable_audio_tools.training import arc, create_demo_callback_from_config, diffusion
+from stable_audio_tools.training import utils as host_utils
 
 from ear_sat.host import compat
 from ear_sat.host.compat.padding_mask import with_leading_axis
@@ -37,9 +40,11 @@ def test_applying_again_changes_nothing():
 @pytest.mark.parametrize("kind", ["diffusion_cond", "diffusion_cond_inpaint"])
 def test_masks_with_one_axis(kind, monkeypatch):
     wrapped = diffusion.DiffusionCondTrainingWrapper.training_step
-    fit(make_ldm(ldm_config(kind)), raw_batches(1))
+    fit(make_ldm(ldm_config(kind)), raw_batches(1), val=raw_batches(1))
+    if kind == "diffusion_cond_inpaint" and hasattr(host_utils, "resize_padding_mask"):
+        return  # 0.0.20 by itself takes a number for a mask of everything here, and says nothing
     monkeypatch.setattr(diffusion.DiffusionCondTrainingWrapper, "training_step", wrapped.__wrapped__)
-    with pytest.raises(NotImplementedError, match="got 2D"):
+    with pytest.raises((NotImplementedError, RuntimeError, IndexError), match="got 2D|size of tensor|Dimension"):
         fit(make_ldm(ldm_config(kind)), raw_batches(1))
 
 
@@ -70,28 +75,39 @@ def test_arc_takes_masks_with_one_axis(monkeypatch):
     assert [info["padding_mask"].shape for info in seen[0][1]] == [(1, 4096)] * 2
 
 
-def test_the_inpainting_demo_takes_masks_with_one_axis():
-    callback = diffusion.DiffusionCondInpaintDemoCallback(demo_dl=raw_batches(2))
-    assert next(callback.demo_dl)[1][0]["padding_mask"].shape == (1, 4096)
+def inpainting_demo_masks(batch, mask_type, monkeypatch):
+    """The masks (batch, 1, frames) that the host's inpainting demo makes of one batch of audio."""
+    config = ldm_config("diffusion_cond_inpaint")
+    kinds = [float(mask_type == number) for number in range(3)]
+    config["training"]["inpainting"] = {"mask_kwargs": {"mask_type_probabilities": kinds}}
+    config["training"]["demo"] |= {"num_demos": len(batch[0]), "demo_cfg_scales": [1]}
+    wrapper, made = make_ldm(config), []
+
+    def keep(*args, **kwargs):
+        masked, mask = inpainting.random_inpaint_mask(*args, **kwargs)
+        made.append(mask)
+        return masked, mask
+
+    monkeypatch.setattr(diffusion, "random_inpaint_mask", keep)
+    monkeypatch.setattr(diffusion.torchaudio, "save", lambda *_: None)
+    monkeypatch.setattr(diffusion.os, "remove", lambda *_: None)
+    callback = create_demo_callback_from_config(config, demo_dl=[batch])
+    random.seed(0)
+    callback.on_train_batch_end(types.SimpleNamespace(global_step=1, logger=None), wrapper, None, None, 0)
+    return made[0]
 
 
-def test_inpainting_masks_lie_within_the_latents():
+def test_the_inpainting_demo_masks_within_the_latents(monkeypatch):
     """A causal mask keeps a beginning of uniform length; over samples instead of latents it nearly always keeps all."""
-    original = inpainting.random_inpaint_mask.__wrapped__
-    latents, padding = torch.ones(200, 1, 128), torch.ones(200, 4096)
-    kept = {}
-    for name, function in (("host", original), ("mended", diffusion.random_inpaint_mask)):
-        random.seed(0)
-        _, mask = function(latents, padding, mask_type_probabilities=[0.0, 0.0, 1.0])
-        kept[name] = mask.mean().item()
-    assert kept["host"] > 0.95
-    assert kept["mended"] == pytest.approx(0.5, abs=0.1)
+    mask = inpainting_demo_masks((audio(64), infos(64)), 2, monkeypatch)
+    assert mask.shape == (64, 1, 128)
+    assert mask.mean().item() == pytest.approx(0.5, abs=0.15)
 
 
-def test_inpainting_masks_leave_padding_alone():
-    padding = torch.zeros(4, 4096)
-    padding[:, :2048] = 1
-    _, mask = diffusion.random_inpaint_mask(torch.ones(4, 1, 128), padding, mask_type_probabilities=[1.0, 0.0, 0.0])
+def test_the_inpainting_demo_leaves_padding_alone(monkeypatch):
+    padding = torch.cat([torch.ones(2048), torch.zeros(2048)])
+    short = tuple({**info, "padding_mask": padding} for info in infos(4))
+    mask = inpainting_demo_masks((audio(4), short), 0, monkeypatch)
     assert bool((mask[..., 64:] == 1).all()) and bool((mask[..., :64] == 0).any())
 
 
@@ -113,8 +129,11 @@ def test_validation_starts_anew_every_time():
 def test_the_unconditional_model_generates(monkeypatch):
     model = make_ldm(ldm_config("diffusion_uncond")).diffusion.eval()
     assert generation.generate_diffusion_uncond(model, 2, 1, 4096, seed=1, device="cpu").shape == (1, 2, 4096)
-    monkeypatch.setattr(generation, "sample_k", generation.sample_k.__wrapped__)
-    with pytest.raises(ValueError, match="Unknown sampler"):
+    if hasattr(generation, "sample_k"):  # 0.0.19
+        monkeypatch.setattr(generation, "sample_k", generation.sample_k.__wrapped__)
+    else:
+        monkeypatch.setattr(host_models.DiTUncondWrapper, "forward", host_models.DiTUncondWrapper.forward.__wrapped__)
+    with pytest.raises((TypeError, ValueError), match="Unknown sampler|unexpected keyword argument"):
         generation.generate_diffusion_uncond(model, 2, 1, 4096, seed=1, device="cpu")
 
 

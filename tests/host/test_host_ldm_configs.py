@@ -90,7 +90,7 @@ def test_the_text_model_takes_64_channels_at_43_hz(full):
     assert 44100 / full.pretransform.downsampling_ratio == pytest.approx(43.07, abs=0.01)
     assert ldm["sample_size"] / 44100 == pytest.approx(47.55, abs=0.01)
     assert list(full.conditioner.conditioners) == ["prompt", "seconds_start", "seconds_total"]
-    assert count(full.model) == 1_056_828_544
+    assert round(count(full.model) / 1e6, 2) == 1056.83  # 0.0.20 has 128 fewer than 0.0.19
     assert round(count(full.pretransform) / 1e6, 2) == 147.83
 
 
