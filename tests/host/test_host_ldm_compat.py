@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import types
 
@@ -90,7 +91,7 @@ def inpainting_demo_masks(batch, mask_type, monkeypatch):
 
     monkeypatch.setattr(diffusion, "random_inpaint_mask", keep)
     monkeypatch.setattr(diffusion.torchaudio, "save", lambda *_: None)
-    monkeypatch.setattr(diffusion.os, "remove", lambda *_: None)
+    monkeypatch.setattr(os, "remove", lambda *_: None)
     callback = create_demo_callback_from_config(config, demo_dl=[batch])
     random.seed(0)
     callback.on_train_batch_end(types.SimpleNamespace(global_step=1, logger=None), wrapper, None, None, 0)
@@ -111,9 +112,10 @@ def test_the_inpainting_demo_leaves_padding_alone(monkeypatch):
     assert bool((mask[..., 64:] == 1).all()) and bool((mask[..., :64] == 0).any())
 
 
-def test_validation_losses_reach_every_logger():
+@pytest.mark.parametrize("kind", ["diffusion_cond", "diffusion_cond_inpaint"])
+def test_validation_losses_reach_every_logger(kind):
     log = Recorder()
-    fit(make_ldm(ldm_config()), raw_batches(1), val=raw_batches(2), logger=log)
+    fit(make_ldm(ldm_config(kind)), raw_batches(1), val=raw_batches(2), logger=log)
     parts = [log.series(f"val/loss_{t:.1f}")[0] for t in (0.1, 0.3, 0.5, 0.7, 0.9)]
     assert log.series("val/avg_loss") == pytest.approx([sum(parts) / 5])
 

@@ -87,7 +87,7 @@ def test_the_hosts_optimizers_train(kind):
     optimizer = {"optimizer": {"type": kind, "config": rates}}
     config = changed(model_config(), "training.optimizer_configs", dict.fromkeys(["autoencoder", "discriminator"], optimizer))
     if kind not in _optimizer_types():
-        with pytest.raises(UserError, match=f"'{kind}'; did you mean"):
+        with pytest.raises(UserError, match=f"optimizer '{kind}'.* Valid: .*AdamW"):
             make_wrapper(config)
         return
     seen = Snapshots()
@@ -176,7 +176,7 @@ def test_a_stock_oobleck_autoencoder_trains_with_our_losses():
 def test_a_pretransform_without_gradients_is_one_sentence():
     from stable_audio_tools.models.factory import create_pretransform_from_config
 
-    wavelet = {"type": "wavelet", "config": {"channels": 2, "levels": 1, "wavelet": "haar"}}
+    wavelet = {"type": "wavelet", "config": {"channels": 2, "levels": 1, "wavelet": "bior4.4"}}
     assert create_pretransform_from_config(wavelet, RATE).encoded_channels == 4
     model = copy.deepcopy({**OOBLECK, "pretransform": wavelet})
     model["encoder"]["config"] |= {"in_channels": 4, "strides": [4, 4]}
