@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
-from host_test_configs import Snapshots, audio, fit, make_wrapper, model_config
+from host_test_configs import Recorder, Snapshots, audio, fit, make_wrapper, model_config
 from stable_audio_tools.data.dataset import create_dataloader_from_config
 from stable_audio_tools.training import create_demo_callback_from_config
 from stable_audio_tools.training.autoencoders import AutoencoderTrainingWrapper
@@ -42,6 +42,16 @@ def test_the_stock_model_trains_with_its_scheduler_and_no_workers(stock, folder)
     assert [snapshots.rates[0][0], snapshots.rates[1][0]] == pytest.approx(expected)
 
 
+def test_the_stock_model_logs_every_number_on_a_cpu(stock):
+    """0.0.20 sums statistics on CUDA every ten steps, averages over ten and loses the rest of a short run."""
+    log = Recorder()
+    stock["training"]["eval_loss_configs"] = {"stft": {}}
+    clip = audio(1, size=stock["sample_size"])
+    fit(make_wrapper(stock), [(clip, ({},))] * 2, val=[(clip, ({},))], logger=log, log_every_n_steps=1)
+    keys = {key for _, row in log.rows for key in row}
+    assert {"train/mrstft_loss", "train/discriminator_loss", "val/stft"} <= keys
+
+
 @pytest.mark.parametrize("workers", [0, "positional"])
 def test_no_workers_for_every_way_of_calling(folder, workers):
     if workers == "positional":
@@ -56,6 +66,18 @@ def test_workers_persist_as_in_the_host(folder):
     loader = create_dataloader_from_config(folder, 1, 2048, 44100, num_workers=1)
     assert (loader.num_workers, loader.persistent_workers) == (1, True)
     assert torch.utils.data.DataLoader.__module__ == "torch.utils.data.dataloader"
+
+
+def test_our_data_sets_take_all_arguments_of_the_hosts_function(tmp_path):
+    """``tokenizers`` and ``pad`` are 0.0.20's: its training and its pre-encoding script give them."""
+    for i, clip in enumerate(audio(2, size=1000)):
+        soundfile.write(tmp_path / f"{i}.wav", clip.T.numpy(), 8000)
+    config = {"dataset_type": "ear_audio", "datasets": [{"id": "x", "path": str(tmp_path)}]}
+    sizes = {"sample_size": 2048, "sample_rate": 8000, "num_workers": 0}
+    padded = create_dataloader_from_config(config, 1, tokenizers=None, **sizes)
+    assert next(iter(padded))[0].shape == (1, 2, 2048)
+    natural, infos = next(iter(create_dataloader_from_config(config, 1, tokenizers={}, pad=False, **sizes)))
+    assert natural.shape == (1, 2, 1000) and infos[0]["padding_mask"].shape == (1000,)
 
 
 def test_our_data_sets_come_through_the_hosts_function():
