@@ -18,6 +18,7 @@ from ..data import DATASET_TYPES, create_dataloader
 from ..errors import UserError
 from ..models import BOTTLENECKS, DECODERS, ENCODERS, build_part, check_model_sizes
 from . import compat
+from .missing import missing
 from .pretransform_weights import watch
 
 HOST = "stable_audio_tools"
@@ -153,7 +154,7 @@ def register() -> None:
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.split(".")[0] != HOST:
             raise
-        raise UserError('stable-audio-tools is not installed; run: pip install "ear-sat[sat]"') from None
+        raise missing("stable-audio-tools") from None
     for (module_name, name), make in TARGETS.items():
         original = getattr(modules[module_name], name)
         if not hasattr(original, ORIGINAL):
