@@ -45,6 +45,9 @@ class CropDataset(Dataset[Sample]):
         sample_size: crop length in samples at ``sample_rate``.
         sample_rate: in Hz.
         channels: 1 or 2.
+
+    Attributes:
+        pad: whether short sources are filled up to ``sample_size`` with zeros; true.
     """
 
     def __init__(self, *, seed: int, sample_size: int, sample_rate: int, channels: int) -> None:
@@ -54,6 +57,7 @@ class CropDataset(Dataset[Sample]):
         if channels not in (1, 2):
             raise UserError(f"audio_channels must be 1 or 2, not {channels!r}")
         self.channels = channels
+        self.pad = True
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
         self._repeats = 1
 
@@ -87,12 +91,13 @@ class CropDataset(Dataset[Sample]):
         return np.random.default_rng([self.seed, self.epoch, index, *stream])
 
     def sample(self, audio: np.ndarray, *, path: str, relpath: str, start: int, total: int) -> Sample:
-        """Clamps ``audio`` (C, n ≤ sample_size) to [−1, 1], zero-pads it at the end and adds the host's info keys.
+        """Clamps ``audio`` (C, n ≤ sample_size) to [−1, 1], zero-pads it (:attr:`pad`) and adds the host's info keys.
 
         ``start`` and ``total`` are the crop's position and the source's length, in samples at ``self.sample_rate``.
         """
         length = audio.shape[-1]
-        crop, padding_mask = torch.zeros(self.channels, self.sample_size), torch.zeros(self.sample_size)
+        size = self.sample_size if self.pad else length
+        crop, padding_mask = torch.zeros(self.channels, size), torch.zeros(size)
         crop[:, :length] = torch.from_numpy(np.ascontiguousarray(audio, np.float32)).clamp(-1, 1)
         padding_mask[:length] = 1
         span = max(total, self.sample_size)

@@ -56,6 +56,7 @@ def create_dataloader(
     audio_channels: int = 2,
     num_workers: int = 4,
     shuffle: bool = True,
+    pad: bool = True,
 ) -> DataLoader[Sample]:
     """A data loader for one of :data:`DATASET_TYPES`.
 
@@ -73,6 +74,7 @@ def create_dataloader(
         audio_channels: 1 or 2.
         num_workers: 0 reads in this process.
         shuffle: a new order and new crops every epoch; false: always the same.
+        pad: fill what is shorter than a crop with zeros; false leaves it as long as it is, for batches of one.
 
     Raises:
         UserError: an unknown type or key, a value out of range, no usable audio.
@@ -80,6 +82,7 @@ def create_dataloader(
     require_whole("batch_size", batch_size, at_least=1)
     require_whole("num_workers", num_workers, at_least=0)
     dataset = create_dataset(dataset_config, sample_size, sample_rate, audio_channels)
+    dataset.pad = require_flag("pad", pad)
     drop_last = require_flag("drop_last", dataset_config.get("drop_last", True))
     if drop_last and len(dataset) < batch_size:
         times = math.ceil(batch_size / len(dataset))

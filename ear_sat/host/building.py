@@ -11,14 +11,11 @@ from ..compiling import can_compile, keep_compiled_graphs
 from ..config import choice_error
 from ..data import DATASET_TYPES
 from ..errors import UserError
+from .host_types import branch_types
 from .options import TrainOptions
 from .pretrained import load_partly, load_strictly, start_discriminator
 from .pretransform_weights import check_pretransform_weights
 from .wrapper import EarTrainingWrapper
-
-#: Types that the host's own ``create_dataloader_from_config`` knows; for any other it returns None.
-HOST_DATASET_TYPES = ("audio_dir", "pre_encoded", "s3", "wds")
-
 
 def required(config: Mapping[str, Any], key: str) -> int:
     value = config.get(key)
@@ -48,7 +45,12 @@ def create_training_wrapper(model_config: dict[str, Any], options: TrainOptions)
         _prepare_pretransform(model, options)
     if not (options.resume or options.ckpt_path):  # whose checkpoints bring the weights
         check_pretransform_weights(model)
-    wrapper = create_training_wrapper_from_config(model_config, model)
+    try:
+        wrapper = create_training_wrapper_from_config(model_config, model)
+    except (AssertionError, KeyError, NotImplementedError, TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"the host cannot train with this training section: {_words(error)}") from error
     compiled = options.compile and can_compile("cuda" if options.on_gpu else "cpu")
     if compiled:
         keep_compiled_graphs()
@@ -88,7 +90,8 @@ def create_loader(
             raise
         raise UserError("the data set is empty: its folders hold no file of the type it reads") from error
     if loader is None:  # the host's answer to a type it does not know
-        raise choice_error("dataset_type", dataset_config["dataset_type"], [*DATASET_TYPES, *HOST_DATASET_TYPES])
+        theirs = branch_types(create_dataloader_from_config, "dataset_type")
+        raise choice_error("dataset_type", dataset_config["dataset_type"], [*DATASET_TYPES, *theirs])
     dataset: Any = getattr(loader, "dataset", None)
     if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__") and len(loader) == 0:
         raise UserError(  # the host drops what does not fill a batch, and would end after no rounds as if all were well

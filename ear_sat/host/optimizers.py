@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 
 from ..config import check_keys, choice_error, parameter_names
 from ..errors import UserError
+from .host_types import branch_types
 from .phases import Phase, Schedule
 
 PLAYERS = ("generator", "discriminator")
@@ -61,7 +64,7 @@ class Optimizers:
             if isinstance(norm, bool) or not isinstance(norm, int | float) or not norm >= 0:
                 raise UserError(f"training.clip_grad_norm must be a number, 0 or more (0: no clipping), not {norm!r}")
         self._phase_rates = False
-        self._base: dict[str, float] = {}
+        self._base: dict[str, list[float]] = {}
 
     def build(self, autoencoder: nn.Module, discriminator: nn.Module | None, schedule: Schedule) -> Any:
         """Optimizers, and schedulers where the config has them, as Lightning expects them."""
@@ -76,14 +79,15 @@ class Optimizers:
             config = self.configs.get(CONFIG_NAMES[player])
             if config is None or "optimizer" not in config:
                 raise UserError(f'training.optimizer_configs needs "{CONFIG_NAMES[player]}" with an "optimizer"')
-            parameters = [p for p in module.parameters() if p.requires_grad]
-            if not parameters:
+            trained = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+            if not trained:
                 raise UserError(f"the {player} has no trainable parameter; set requires_grad to true somewhere")
             where = f"training.optimizer_configs.{CONFIG_NAMES[player]}"
+            parameters = trained if _wants_names(config["optimizer"]) else [p for _, p in trained]
             optimizer = _create(
                 f"{where}.optimizer", _optimizer_types(), create_optimizer_from_config, config["optimizer"], parameters
             )
-            self._base[player] = optimizer.param_groups[0]["lr"]
+            self._base[player] = [group["lr"] for group in optimizer.param_groups]
             optimizers.append(optimizer)
             if "scheduler" in config:
                 if self._phase_rates:
@@ -109,14 +113,15 @@ class Optimizers:
         return OptimizerPair(optimizers, None)
 
     def set_rates(self, optimizers: Any, phase: Phase, position: int) -> None:
-        """Sets both rates for a round of ``phase``; the discriminator keeps its ratio to the generator."""
+        """Sets all rates for a round of ``phase``; each keeps its ratio to that of the generator's first group."""
         if not self._phase_rates:
             return
-        rate = phase.rate(self._base["generator"], position)
+        first = self._base["generator"][0]
+        rate = phase.rate(first, position)
         for player, optimizer in zip(PLAYERS, self.pair(optimizers), strict=True):
             if optimizer is not None:
-                for group in optimizer.param_groups:
-                    group["lr"] = rate * self._base[player] / self._base["generator"]
+                for group, base in zip(optimizer.param_groups, self._base[player], strict=True):
+                    group["lr"] = rate * base / first
 
     def rates(self, optimizers: Any) -> dict[str, float]:
         """Current learning rate of each player."""
@@ -149,35 +154,55 @@ class Optimizers:
         return norms
 
 
-def _subclasses(module: Any, base: type) -> dict[str, Callable[..., Any]]:
+def _wants_names(config: Any) -> bool:
+    """The host's MuonAdamW finds fused layers by their names, and ignores the patterns where it gets none."""
+    settings = config.get("config") if isinstance(config, Mapping) else None
+    return isinstance(settings, Mapping) and "fused_layer_patterns" in settings
+
+
+def _subclasses(module: Any, base: type) -> dict[str, Callable[..., Any] | None]:
     found = {name: getattr(module, name) for name in dir(module) if not name.startswith("_")}
     return {n: cls for n, cls in found.items() if isinstance(cls, type) and issubclass(cls, base) and cls is not base}
 
 
-def _optimizer_types() -> dict[str, Callable[..., Any]]:
-    return {**_subclasses(torch.optim, torch.optim.Optimizer), "FusedAdam": lambda params, **_: None}
-
-
-def _scheduler_types() -> dict[str, Callable[..., Any]]:
+def _optimizer_types() -> dict[str, Callable[..., Any] | None]:
+    """Name → class, None where it comes from a package that the host imports only when asked for it."""
     from stable_audio_tools.training import utils
 
-    schedulers = _subclasses(torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler)
-    return {**schedulers, "InverseLR": utils.InverseLR}
+    named = dict.fromkeys(branch_types(utils.create_optimizer_from_config, "optimizer_type"))
+    own = "stable_audio_tools.training.optims"  # 0.0.20's
+    theirs = _subclasses(importlib.import_module(own), torch.optim.Optimizer) if importlib.util.find_spec(own) else {}
+    return {**_subclasses(torch.optim, torch.optim.Optimizer), **named, **theirs}
+
+
+def _scheduler_types() -> dict[str, Callable[..., Any] | None]:
+    from stable_audio_tools.training import utils
+
+    named = branch_types(utils.create_scheduler_from_config, "['type']")
+    theirs = {name: getattr(utils, name, None) for name in named}
+    return {**_subclasses(torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler), **theirs}
 
 
 def _create(
-    where: str, types: Mapping[str, Callable[..., Any]], create: Callable[[Any, Any], Any], config: Any, subject: Any
+    where: str,
+    known: Mapping[str, Callable[..., Any] | None],
+    create: Callable[[Any, Any], Any],
+    config: Any,
+    subject: Any,
 ) -> Any:
     """``create``, one of the host's factories, after checking type and keys of ``config``."""
     if not isinstance(config, Mapping):
         raise UserError(f"{where} must be an object with type and config")
     check_keys(where, config, ("type", "config"))
     kind, settings = str(config.get("type")), config.get("config") or {}
-    if kind not in types:
-        raise choice_error(f"type in {where}", kind, types)
-    if kind != "FusedAdam":
-        check_keys(f"{where}.config", settings, parameter_names(types[kind], without=("params", "optimizer")))
+    if kind not in known:
+        raise choice_error(f"type in {where}", kind, known)
+    factory = known[kind]
+    if factory is not None:
+        check_keys(f"{where}.config", settings, parameter_names(factory, without=("params", "optimizer")))
     try:
         return create({"type": kind, "config": settings}, subject)
-    except (TypeError, ValueError, ImportError) as error:
-        raise UserError(f"{where}: {error}") from error
+    except ImportError as error:
+        raise UserError(f"{where}: the type {kind} needs a package that is not installed ({error})") from error
+    except (AssertionError, TypeError, ValueError) as error:
+        raise UserError(f"{where}: {str(error) or f'{kind} refuses its config {dict(settings)}'}") from error

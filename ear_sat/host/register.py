@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.metadata
+import importlib.util
+import inspect
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..config import choice_error
+from ..config import build, choice_error
 from ..data import DATASET_TYPES, create_dataloader
 from ..errors import UserError
 from ..models import BOTTLENECKS, DECODERS, ENCODERS, build_part, check_model_sizes
 from . import compat
-from .missing import missing
+from .diffusion_guard import attach_guard
+from .host_terms import add_terms, bottleneck_losses, check_training, split_losses
+from .host_types import branch_types
+from .installing import not_installed
 from .pretransform_weights import watch
 
 HOST = "stable_audio_tools"
@@ -33,7 +40,15 @@ def _is_ours(config: Any, key: str = "type") -> bool:
 def _part_factory(what: str, types: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
     def make(original: Callable[..., Any]) -> Callable[..., Any]:
         def create(config: Any) -> Any:
-            return build_part(what, types, config) if _is_ours(config) else original(config)
+            if _is_ours(config):
+                return build_part(what, types, config)
+            try:
+                return original(config)
+            except (NotImplementedError, ValueError) as error:  # how the host says that it knows no such type
+                kind, theirs = config.get("type"), branch_types(original, f"{what}_type")
+                if theirs and kind not in theirs:
+                    raise choice_error(f"{what} type", kind, [*types, *theirs]) from error
+                raise
 
         return create
 
@@ -52,35 +67,43 @@ def _autoencoder_factory(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _wrapper_factory(original: Callable[..., Any]) -> Callable[..., Any]:
     def create_training_wrapper_from_config(model_config: Any, model: Any) -> Any:
-        from .diffusion_guard import attach_guard
-        from .wrapper_factory import create_wrapper, is_ear_loss_config
-
         training = model_config.get("training") or {}
         kind = training.get("type")
-        if model_config.get("model_type") != "autoencoder" or (
-            kind is None and not is_ear_loss_config(training.get("loss_configs"))
-        ):
-            return attach_guard(original(model_config, model), model)
-        if kind != "ear":
-            if kind is None:
-                raise UserError('these loss_configs need "type": "ear" in the training section')
-            raise choice_error("training.type", kind, ["ear"])
-        ema_copy = None
-        if training.get("use_ema", False):
-            from stable_audio_tools.models.factory import create_model_from_config
-
-            ema_copy = create_model_from_config(model_config)
-            ema_copy.load_state_dict(model.state_dict())
-        wrapper = create_wrapper(model, model_config["sample_rate"], training, ema_copy)
-        wrapper.embedded_config = dict(model_config)
-        return wrapper
+        if model_config.get("model_type") == "autoencoder" and kind is not None:
+            if kind != "ear":
+                raise choice_error("training.type", kind, ["ear"])
+            return _ear_wrapper(model_config, model)
+        if model_config.get("model_type") == "autoencoder":
+            check_training(training)
+        return attach_guard(original(model_config, model), model)
 
     return create_training_wrapper_from_config
 
 
+def _ear_wrapper(model_config: Any, model: Any) -> Any:
+    from .wrapper_factory import create_wrapper
+
+    training, ema_copy = model_config["training"], None
+    if training.get("use_ema", False):
+        from stable_audio_tools.models.factory import create_model_from_config
+
+        ema_copy = create_model_from_config(model_config)
+        ema_copy.load_state_dict(model.state_dict())
+    wrapper = create_wrapper(model, model_config["sample_rate"], training, ema_copy)
+    wrapper.embedded_config = dict(model_config)
+    return wrapper
+
+
 def _pretransform_factory(original: Callable[..., Any]) -> Callable[..., Any]:
     def create_pretransform_from_config(pretransform_config: Any, sample_rate: Any) -> Any:
-        return watch(original(pretransform_config, sample_rate))
+        try:
+            pretransform = original(pretransform_config, sample_rate)
+        except NotImplementedError as error:
+            kind, known = pretransform_config.get("type"), branch_types(original, "pretransform_type")
+            if known and kind not in known:
+                raise choice_error("pretransform type", kind, known) from error
+            raise
+        return watch(pretransform)
 
     return create_pretransform_from_config
 
@@ -89,7 +112,6 @@ def _demo_factory(original: Callable[..., Any]) -> Callable[..., Any]:
     def create_demo_callback_from_config(model_config: Any, **kwargs: Any) -> Any:
         if (model_config.get("training") or {}).get("type") != "ear":
             return original(model_config, **kwargs)
-        from ..config import build
         from .demo_callback import EarDemoCallback
 
         demo = model_config["training"].get("demo", {})
@@ -104,6 +126,7 @@ def _dataloader_factory(original: Callable[..., Any]) -> Callable[..., Any]:
         if _is_ours(dataset_config, "dataset_type"):
             if kind not in DATASET_TYPES:
                 raise choice_error("dataset_type", kind, DATASET_TYPES)
+            kwargs.pop("tokenizers", None)  # the host's own audio leaves texts as they are too
             return create_dataloader(dataset_config, *args, **kwargs)
         with compat.worker_count_zero(kwargs.get("num_workers", args[4] if len(args) > 4 else None)):
             return original(dataset_config, *args, **kwargs)
@@ -111,35 +134,67 @@ def _dataloader_factory(original: Callable[..., Any]) -> Callable[..., Any]:
     return create_dataloader_from_config
 
 
-def _wrapper_class(original: type) -> type:
-    """A subclass under the same name; the host's unwrap script builds it directly."""
+def _wrapper_class(original: Any) -> Any:
+    """A subclass under the same name: the host's factory and its unwrap script build it directly."""
 
-    class AutoencoderTrainingWrapper(original):  # type: ignore[valid-type,misc]
-        def __new__(cls, autoencoder: Any = None, *args: Any, **kwargs: Any) -> Any:
-            from .wrapper_factory import create_wrapper, is_ear_loss_config
+    signature = inspect.signature(original.__init__)
 
-            loss_configs = kwargs.get("loss_config")
-            if not is_ear_loss_config(loss_configs):
-                return super().__new__(cls)
-            training = {"loss_configs": loss_configs, "use_ema": kwargs.get("use_ema", True)}
-            sample_rate = kwargs.get("sample_rate", autoencoder.sample_rate)
-            # Not an instance of this class, so Python leaves out its __init__.
-            return create_wrapper(autoencoder, sample_rate, training, kwargs.get("ema_copy"))
+    class AutoencoderTrainingWrapper(original):  # type: ignore[misc]
+        @functools.wraps(original.__init__)
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            given = signature.bind(self, *args, **kwargs)
+            given.apply_defaults()
+            split = split_losses(given.arguments["loss_config"])
+            if split is None:
+                super().__init__(*args, **kwargs)
+                return
+            given.arguments["loss_config"] = split.host
+            super().__init__(*given.args[1:], **given.kwargs)
+            add_terms(self, split, given.arguments["sample_rate"])
+
+        @classmethod
+        def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Any:
+            """What the unwrap script calls; a checkpoint of our own wrapper brings that one back."""
+            from .unwrapping import load_own_checkpoint
+
+            ours = load_own_checkpoint(checkpoint_path, **kwargs)
+            return super().load_from_checkpoint(checkpoint_path, *args, **kwargs) if ours is None else ours
 
     return AutoencoderTrainingWrapper
 
 
+class Target(NamedTuple):
+    """A name of the host's that is replaced: how, and the first parameters that the replacement counts on."""
+
+    make: Callable[[Any], Any]
+    parameters: tuple[str, ...]
+
+
+_LOADER = ("dataset_config", "batch_size", "sample_size", "sample_rate", "audio_channels", "num_workers", "shuffle")
+_WRAPPER = ("self", "autoencoder", "sample_rate", "loss_config")
+
 #: (module that defines it, name) → how to replace it.
-TARGETS: dict[tuple[str, str], Callable[[Any], Any]] = {
-    ("models.autoencoders", "create_encoder_from_config"): _part_factory("encoder", ENCODERS),
-    ("models.autoencoders", "create_decoder_from_config"): _part_factory("decoder", DECODERS),
-    ("models.factory", "create_bottleneck_from_config"): _part_factory("bottleneck", BOTTLENECKS),
-    ("models.factory", "create_pretransform_from_config"): _pretransform_factory,
-    ("models.autoencoders", "create_autoencoder_from_config"): _autoencoder_factory,
-    ("training.factory", "create_training_wrapper_from_config"): _wrapper_factory,
-    ("training.factory", "create_demo_callback_from_config"): _demo_factory,
-    ("data.dataset", "create_dataloader_from_config"): _dataloader_factory,
-    ("training.autoencoders", "AutoencoderTrainingWrapper"): _wrapper_class,
+TARGETS: dict[tuple[str, str], Target] = {
+    ("models.autoencoders", "create_encoder_from_config"): Target(
+        _part_factory("encoder", ENCODERS), ("encoder_config",)
+    ),
+    ("models.autoencoders", "create_decoder_from_config"): Target(
+        _part_factory("decoder", DECODERS), ("decoder_config",)
+    ),
+    ("models.factory", "create_bottleneck_from_config"): Target(
+        _part_factory("bottleneck", BOTTLENECKS), ("bottleneck_config",)
+    ),
+    ("models.factory", "create_pretransform_from_config"): Target(
+        _pretransform_factory, ("pretransform_config", "sample_rate")
+    ),
+    ("models.autoencoders", "create_autoencoder_from_config"): Target(_autoencoder_factory, ("config",)),
+    ("training.factory", "create_training_wrapper_from_config"): Target(_wrapper_factory, ("model_config", "model")),
+    ("training.factory", "create_demo_callback_from_config"): Target(_demo_factory, ("model_config",)),
+    ("data.dataset", "create_dataloader_from_config"): Target(_dataloader_factory, _LOADER),
+    ("training.autoencoders", "AutoencoderTrainingWrapper"): Target(_wrapper_class, _WRAPPER),
+    ("training.autoencoders", "create_loss_modules_from_bottleneck"): Target(
+        bottleneck_losses, ("bottleneck", "loss_config")
+    ),
 }
 
 
@@ -147,19 +202,47 @@ def register() -> None:
     """Replaces every factory in :data:`TARGETS` and applies the compatibility fixes that this host needs.
 
     Raises:
-        UserError: stable-audio-tools is not installed.
+        UserError: stable-audio-tools is not installed, or its factories are others than the ones known here.
     """
     try:
-        modules = {name: importlib.import_module(f"{HOST}.{name}") for name, _ in TARGETS}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # a newer Python's, of the host's and its packages' texts
+            modules = {name: importlib.import_module(f"{HOST}.{name}") for name, _ in TARGETS}
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.split(".")[0] != HOST:
             raise
-        raise missing("stable-audio-tools") from None
-    for (module_name, name), make in TARGETS.items():
-        original = getattr(modules[module_name], name)
+        if importlib.util.find_spec(HOST) is None:
+            raise not_installed("stable-audio-tools") from None
+        raise misfit(f"it has no module {error.name}") from error
+    originals = {key: _checked(modules[key[0]], *key, target) for key, target in TARGETS.items()}
+    try:
+        compat.apply()
+    except (AttributeError, ImportError) as error:
+        raise misfit(str(error)) from error
+    for key, original in originals.items():
         if not hasattr(original, ORIGINAL):
-            _rebind(original, name, _marked(make(original), original))
-    compat.apply()
+            _rebind(original, key[1], _marked(TARGETS[key].make(original), original))
+
+
+def _checked(module: ModuleType, module_name: str, name: str, target: Target) -> Any:
+    """The host's ``name``, with the parameters that we count on."""
+    original = getattr(module, name, None)
+    if original is None:
+        raise misfit(f"{module_name}.{name} is gone")
+    if not hasattr(original, ORIGINAL):
+        taken = inspect.signature(original.__init__ if isinstance(original, type) else original).parameters
+        missing = [parameter for parameter in target.parameters if parameter not in taken]
+        if missing:
+            raise misfit(f"{module_name}.{name} does not take {', '.join(missing)}, but ({', '.join(taken)})")
+    return original
+
+
+def misfit(what: str) -> UserError:
+    """The sentence about a host that is neither of the known ones."""
+    return UserError(
+        f"the installed stable-audio-tools {importlib.metadata.version('stable-audio-tools')} does not fit this ear_sat: "
+        f"{what}; install stable-audio-tools 0.0.20, or a newer ear_sat"
+    )
 
 
 def _marked(replacement: Any, original: Any) -> Any:

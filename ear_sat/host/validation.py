@@ -18,16 +18,26 @@ HOST_KEYS = ("pesq", "stft", "sisdr", "mel")
 
 
 def _host_metric(key: str, config: Mapping[str, Any], sample_rate: int) -> Callable[[Tensor, Tensor], Any]:
-    from stable_audio_tools.training.losses import PESQMetric, auraloss
+    from stable_audio_tools.training.losses import auraloss
 
     if key == "pesq":
-        return PESQMetric(sample_rate)
+        return _pesq(sample_rate)
     if key == "stft":
         return auraloss.STFTLoss(**config)
     if key == "mel":
         return auraloss.MelSTFTLoss(sample_rate, **config)
     negative = auraloss.SISDRLoss(**config)
     return lambda preds, target: -negative(preds, target)
+
+
+def _pesq(sample_rate: int) -> Callable[[Tensor, Tensor], Any]:
+    try:
+        from stable_audio_tools.training.losses import PESQMetric
+    except ImportError:  # it went with 0.0.20; PESQ is a measure of telephone speech
+        raise UserError(
+            "the installed stable-audio-tools has no PESQ any more; take pesq out of training.eval_loss_configs"
+        ) from None
+    return PESQMetric(sample_rate)
 
 
 class Validation:

@@ -1,27 +1,45 @@
-"""Mends for the host, one small file each; delete a file and its line here when the host no longer needs it."""
+"""Mends for the host, one small file each; delete a file and its line here when the host no longer needs it.
+
+A mend looks at what the installed host can do, never at its version.
+"""
 
 from . import (
     copy_state,
-    inpaint_mask,
+    gradient_statistics,
+    inpaint_demo,
     inverse_lr,
     padding_mask,
     pretransform_eval,
+    safetensors_export,
     short_audio,
+    staggered_log,
     uncond_generation,
     validation_metrics,
 )
 from .worker_count import worker_count_zero
 
-__all__ = ["apply", "worker_count_zero"]
+__all__ = ["MENDS", "apply", "worker_count_zero"]
+
+MENDS = (
+    copy_state,
+    gradient_statistics,
+    inpaint_demo,
+    inverse_lr,
+    padding_mask,
+    pretransform_eval,
+    safetensors_export,
+    short_audio,
+    staggered_log,
+    uncond_generation,
+    validation_metrics,
+)
 
 
 def apply() -> None:
-    """Applies each mend where it is needed; calling it again changes nothing."""
-    inverse_lr.apply()
-    pretransform_eval.apply()
-    padding_mask.apply()
-    inpaint_mask.apply()
-    uncond_generation.apply()
-    validation_metrics.apply()
-    copy_state.apply()
-    short_audio.apply()
+    """Applies each mend where it is needed; calling it again changes nothing.
+
+    Raises:
+        AttributeError, ImportError: the host has nothing of the name that a mend changes.
+    """
+    for mend in MENDS:
+        mend.apply()

@@ -7,7 +7,7 @@ wants one axis, so it is the wrappers that are given masks with a leading axis.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -32,39 +32,24 @@ def with_leading_axis(infos: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], 
 
 
 def apply() -> None:
-    """Patches the training steps that take the mask, and what the inpainting demo reads."""
+    """Patches the steps that take the mask."""
     from stable_audio_tools.training.arc import ARCTrainingWrapper
-    from stable_audio_tools.training.diffusion import DiffusionCondInpaintDemoCallback, DiffusionCondTrainingWrapper
+    from stable_audio_tools.training.diffusion import DiffusionCondTrainingWrapper
 
     for wrapper in (ARCTrainingWrapper, DiffusionCondTrainingWrapper):
-        _patch(wrapper, "training_step", _step)
-    _patch(DiffusionCondInpaintDemoCallback, "__init__", _demo)
+        for name in ("training_step", "validation_step"):
+            _patch(wrapper, name)
 
 
-def _patch(owner: type, name: str, make: Callable[[Any], Any]) -> None:
-    original = getattr(owner, name)
-    if not hasattr(original, _MARK):
-        replacement = functools.wraps(original)(make(original))
-        setattr(replacement, _MARK, True)
-        setattr(owner, name, replacement)
+def _patch(wrapper: Any, name: str) -> None:
+    original = getattr(wrapper, name)
+    if hasattr(original, _MARK):
+        return
 
-
-def _step(original: Any) -> Any:
-    def training_step(self: Any, batch: Any, batch_idx: int) -> Any:
+    @functools.wraps(original)
+    def step(self: Any, batch: Any, batch_idx: int) -> Any:
         reals, infos = batch
         return original(self, (reals, with_leading_axis(infos)), batch_idx)
 
-    return training_step
-
-
-def _demo(original: Any) -> Any:
-    def __init__(self: Any, demo_dl: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
-        original(self, demo_dl, *args, **kwargs)
-        self.demo_dl = _lifted(self.demo_dl)
-
-    return __init__
-
-
-def _lifted(batches: Iterator[Any]) -> Iterator[Any]:
-    for reals, infos in batches:
-        yield reals, with_leading_axis(infos)
+    setattr(step, _MARK, True)
+    setattr(wrapper, name, step)

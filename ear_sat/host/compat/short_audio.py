@@ -7,6 +7,7 @@ field needs (:mod:`ear_sat.models.chunking`), whatever the overlap, so that the 
 from __future__ import annotations
 
 import functools
+import inspect
 from typing import Any
 
 import torch
@@ -59,7 +60,9 @@ def _encode_exactly(
     **kwargs: Any,
 ) -> Any:
     latents = encode_in_chunks(model.encoder, audio, chunk_size, iterate_batch)
-    info = {"pre_bottleneck_latents": latents}
+    # Like encode() itself: 0.0.19 tells these and can leave the bottleneck out, 0.0.20 does neither.
+    tells = "skip_bottleneck" in inspect.signature(model.encode).parameters
+    info = {"pre_bottleneck_latents": latents} if tells else {}
     if model.bottleneck is not None and not skip_bottleneck:
         latents, posterior = model.bottleneck.encode(latents, return_info=True, **kwargs)
         info.update(posterior)

@@ -10,7 +10,7 @@ from ..errors import UserError
 OVERRIDES = Path(__file__).parent / "pins" / "0.0.20-overrides.txt"
 
 
-def missing(package: str) -> UserError:
+def not_installed(package: str) -> UserError:
     """The error for a missing package, with the command that installs it into this environment.
 
     pip obeys the host's own pins, which have no builds for Python 3.12 and later; uv takes other versions instead.
