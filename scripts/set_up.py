@@ -42,6 +42,10 @@ class Interpreter(NamedTuple):
     path: str
 
 
+def say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
+
+
 def fail(sentence: str) -> NoReturn:
     sys.exit("error: " + sentence)
 
@@ -57,7 +61,7 @@ def output_of(*command: str) -> str | None:
 
 def run(what: str, *command: str) -> None:
     """Runs a command whose own messages are shown, and stops with a sentence where it fails."""
-    if subprocess.run(command, stdin=subprocess.DEVNULL, cwd=ROOT).returncode != 0:
+    if subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, cwd=ROOT).returncode != 0:
         fail(f"{what} failed, see above; mend that and run this again")
 
 
@@ -74,7 +78,7 @@ def find_uv() -> str:
         version = re.match(r"uv (\d+)\.(\d+)", output_of(uv, "--version") or "")
         if version and tuple(map(int, version.groups())) >= LEAST_UV:
             return uv
-    print("fetching uv into " + TOOL.name, flush=True)
+    say(f"fetching uv into {TOOL.name}")
     shutil.rmtree(TOOL, ignore_errors=True)
     # Settings of pip under which --target is refused.
     os.environ.update(PIP_USER="0", PIP_REQUIRE_VIRTUALENV="0", PIP_ROOT_USER_ACTION="ignore")
@@ -151,7 +155,7 @@ def make(venv: Path, wanted: dict[str, str]) -> None:
     uv, host = find_uv(), wanted["host"]
     python = choose_python(uv, wanted["python"], host)
     clear(venv)
-    print(f"setting up {venv.name}: stable-audio-tools {host}, {python} (minutes, the first time)", flush=True)
+    say(f"setting up {venv.name}: stable-audio-tools {host}, {python} (minutes, the first time)")
     run("making the environment", uv, "venv", "-q", "--no-project", "--allow-existing", "--python", python, str(venv))
     command = [uv, "pip", "install", "-q", "--python", str(python_of(venv))]
     command += ["--constraints", str(PINS / f"{host}.txt"), "--overrides", str(PINS / f"{host}-overrides.txt")]
