@@ -11,6 +11,7 @@ was interrupted is made good by the next. An environment that was made otherwise
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -100,7 +101,8 @@ def interpreters(uv: str) -> list[Interpreter]:
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     names = [f"python3.{minor}" for minor in HOSTS["0.0.20"]] + ["python3", "python", sys.executable]
     names += [entry["path"] for entry in json.loads(listed)]
-    names += map(str, sorted(pyenv.glob("versions/3.*/bin/python"), reverse=True))
+    with contextlib.suppress(OSError):  # a folder of another user's
+        names += map(str, sorted(pyenv.glob("versions/3.*/bin/python"), reverse=True))
     return [found for found in map(probe, dict.fromkeys(names)) if found]
 
 
@@ -152,6 +154,8 @@ def clear(venv: Path) -> None:
 
 
 def make(venv: Path, wanted: dict[str, str]) -> None:
+    if not os.access(ROOT, os.W_OK):
+        fail(f"the folder {ROOT} cannot be written to; use a copy of your own")
     uv, host = find_uv(), wanted["host"]
     python = choose_python(uv, wanted["python"], host)
     clear(venv)
