@@ -20,7 +20,7 @@ setup:
 	@for python in python3 python python3.13 python3.12 python3.11 python3.10; do \
 	  if $$python -c "import sys; sys.exit(sys.version_info < (3, 8))" >/dev/null 2>&1; then exec $$python $(SET_UP); fi; \
 	done; \
-	if uv --version >/dev/null 2>&1; then exec uv run -q --no-project $(SET_UP); fi; \
+	if uv --version >/dev/null 2>&1; then exec uv run -q --no-project --python '>=3.8,<3.14' $(SET_UP); fi; \
 	echo "error: there is neither a Python from 3.8 nor a uv; install one of them" >&2; exit 1
 
 train: setup

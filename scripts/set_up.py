@@ -82,7 +82,8 @@ def find_uv() -> str:
     say(f"fetching uv into {TOOL.name}")
     shutil.rmtree(TOOL, ignore_errors=True)
     # Settings of pip under which --target is refused.
-    os.environ.update(PIP_USER="0", PIP_REQUIRE_VIRTUALENV="0", PIP_ROOT_USER_ACTION="ignore")
+    os.environ.update(PIP_USER="0", PIP_REQUIRE_VIRTUALENV="0")
+    os.environ.update(PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_ROOT_USER_ACTION="ignore")
     least = "uv>=" + ".".join(map(str, LEAST_UV))
     if output_of(sys.executable, "-m", "pip", "--version"):
         run("fetching uv", sys.executable, "-m", "pip", "install", "-q", "--target", str(TOOL), least)
@@ -160,7 +161,12 @@ def make(venv: Path, wanted: dict[str, str]) -> None:
     python = choose_python(uv, wanted["python"], host)
     clear(venv)
     say(f"setting up {venv.name}: stable-audio-tools {host}, {python} (minutes, the first time)")
-    run("making the environment", uv, "venv", "-q", "--no-project", "--allow-existing", "--python", python, str(venv))
+    what = (
+        "making the environment"
+        if Path(python).is_absolute()
+        else f"fetching Python {python} (none that fits was found)"
+    )
+    run(what, uv, "venv", "-q", "--no-project", "--allow-existing", "--python", python, str(venv))
     command = [uv, "pip", "install", "-q", "--python", str(python_of(venv))]
     command += ["--constraints", str(PINS / f"{host}.txt"), "--overrides", str(PINS / f"{host}-overrides.txt")]
     command += ["--torch-backend", wanted["torch_backend"]] if wanted["torch_backend"] else []
