@@ -1,33 +1,35 @@
 # make train [DATA=folder] [ARGS="--max-steps 100"]   train the small demo model
 # make test                                           everything that must pass
 # make check                                          format, lint, types
+# Each sets up what it needs first: HOST=0.0.19 for the older stable-audio-tools, PYTHON=3.12 (or a path) for another
+# Python than the newest found, TORCH_BACKEND=cpu (or cu128, auto, …: uv's option) for another build of torch.
 VENV ?= .venv
-PYTHON ?= $(firstword $(foreach p,python3.11 python3.10 python3 python,$(if $(shell command -v $(p) 2>/dev/null),$(p))))
-BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+HOST ?=
+PYTHON ?=
+TORCH_BACKEND ?=
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 DATA ?=
 NAME ?= demo-$(shell date +%Y%m%d-%H%M%S)
 ARGS ?=
+SET_UP := scripts/set_up.py --venv "$(VENV)" $(if $(HOST),--host "$(HOST)") $(if $(PYTHON),--python "$(PYTHON)") \
+  $(if $(TORCH_BACKEND),--torch-backend "$(TORCH_BACKEND)")
 
 .PHONY: setup train test check clean
 
-setup: $(STAMP)
+setup:
+	@for python in python3 python python3.13 python3.12 python3.11 python3.10; do \
+	  if $$python -c "import sys; sys.exit(sys.version_info < (3, 8))" >/dev/null 2>&1; then exec $$python $(SET_UP); fi; \
+	done; \
+	if uv --version >/dev/null 2>&1; then exec uv run -q --no-project --python '>=3.8,<3.14' $(SET_UP); fi; \
+	echo "error: there is neither a Python from 3.8 nor a uv; install one of them" >&2; exit 1
 
-$(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c "import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 11))" 2>/dev/null || { \
-	  echo "error: this needs Python 3.10 or 3.11 (stable-audio-tools pins packages that have no newer builds); install one and run: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -qq --upgrade -c constraints.txt pip
-	$(BIN)/python -m pip install -qq -c constraints.txt -e '.[sat,dev]'
-	touch $@
-
-train: $(STAMP)
+train: setup
 	$(if $(DATA),$(BIN)/python scripts/dataset_config.py "$(DATA)" --out $(VENV)/dataset.json)
 	$(BIN)/python scripts/train.py --model-config model_configs/ear_vae_demo.json \
 	  --dataset-config $(if $(DATA),$(VENV)/dataset.json,dataset_configs/demo.json) --name "$(NAME)" \
 	  --batch-size 4 --num-workers $(if $(DATA),1,0) --checkpoint-every 200 --val-every 440 $(ARGS)
 
-check: $(STAMP)
+check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

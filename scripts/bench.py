@@ -29,6 +29,7 @@ from bench_step import HOP, report_profile
 from ear_sat.cli import errors
 from ear_sat.config import check_choice
 from ear_sat.errors import UserError
+from ear_sat.host.installing import not_installed
 from ear_sat.report.tables import print_table
 
 BENCHMARKS = ("step", "losses", "inference", "data", "curve")
@@ -150,7 +151,7 @@ def check(args: argparse.Namespace) -> list[str]:
         raise UserError(f"no such folder: {args.json.resolve().parent}; create it or give --json another path")
     for package in ("stable_audio_tools", "pytorch_lightning"):
         if util.find_spec(package) is None:
-            raise UserError(f'{package} is not installed; run: pip install "ear-sat[sat]"')
+            raise not_installed(package)
     return only
 
 

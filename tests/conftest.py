@@ -13,6 +13,8 @@ import pytest
 # The host prepares torch.compile on import, which starts idle compiler processes; two test workers share two cores.
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The host asks for tokenizers on import of some modules; without a network that waits for minutes.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 @pytest.fixture

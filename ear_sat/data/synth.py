@@ -244,5 +244,5 @@ def synthesise_track(index: int, seconds: float, sample_rate: int, seed: int) ->
 
     gate = _gate(song, samples, sample_rate)
     mix *= gate
-    rms = float(np.sqrt(np.sum(mix**2, dtype=np.float64) / max(1, 2 * np.count_nonzero(gate))))
+    rms = float(np.sqrt(np.sum(mix**2, dtype=np.float64) / max(1, 2 * int(np.count_nonzero(gate)))))
     return (CEILING * np.tanh(mix * (TARGET_RMS / max(rms, 1e-9) / CEILING))).astype(np.float32)

@@ -152,7 +152,7 @@ class _Folders(FolderDataset):
                 read=partial(read_crop, file, sample_rate=self.sample_rate),
                 metadata=self._roots[number][1],
             )
-            for file, number in zip(self.files, self._root_of, strict=True)
+            for file, number in zip(self.files, map(int, self._root_of), strict=True)
             if file.path not in self.left_out
         ]
 

@@ -11,18 +11,21 @@ import numpy as np
 import soundfile
 import soxr
 import torch
-import torchaudio
 from torch import Tensor
 
 from ..data.reading import AudioFile, UnusableFileError, mix_channels, open_header, reason_of, with_length
 from ..metrics import offset_samples
 from ..metrics.clips import is_silent
+from ..resampling import resampler
 
 SAMPLE_RATE = 44100
 """Hz; the rate at which the release measures, and for which the figures of the paper hold."""
 
 MAX_RESAMPLER_TAPS = 1 << 24
 """torchaudio's resampler holds a filter per phase, 64 MB of them here: 44,056 Hz to 44,100 Hz would take 486 MB."""
+
+
+_resampler = lru_cache(maxsize=8)(resampler)
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ def load_pair(reference: Path, estimate: Path, align: bool = False) -> LoadedPai
 
     Raises:
         UnusableFileError: a file cannot be used; the message says which one and why.
+        UserError: a file has another rate, and torchaudio does not load.
     """
     notes: list[str] = []
     target = _read("reference", reference, notes)
@@ -123,12 +127,7 @@ def _resample(waveform: Tensor, sample_rate: int, notes: list[str]) -> Tensor:
         notes.append(f"{sample_rate} Hz is an odd rate, for which torchaudio's resampler is too large: soxr was used")
         resampled = soxr.resample(waveform.T.numpy(), sample_rate, SAMPLE_RATE)
         return torch.from_numpy(np.ascontiguousarray(resampled.T))
-    return _resampler(sample_rate)(waveform)
-
-
-@lru_cache(maxsize=8)
-def _resampler(sample_rate: int) -> torchaudio.transforms.Resample:
-    return torchaudio.transforms.Resample(sample_rate, SAMPLE_RATE)
+    return _resampler(sample_rate, SAMPLE_RATE)(waveform)
 
 
 def _note_lengths(preds: int, target: int, notes: list[str]) -> None:

@@ -103,8 +103,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 raise
             raise _cannot_write(path, cause) from error
 
-    def load_checkpoint(self, path: str | Path, map_location: Any = "cpu", **unused: Any) -> dict[str, Any]:
-        """Reads a checkpoint, always with ``weights_only=True`` (later Lightnings pass that as an argument).
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """Reads a checkpoint, whatever is asked for with ``weights_only=True`` (an argument of later Lightnings).
 
         Raises:
             UserError: the file is missing, damaged, or holds arbitrary objects.

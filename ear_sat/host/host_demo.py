@@ -41,7 +41,7 @@ class HostDemo(pl.Callback):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         try:
-            with _working_directory(self.folder):
+            with _working_directory(self.folder), _kept_files():
                 self.callback.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         except OSError as error:  # a full disk costs the demo, not the run
             logger.warning("demo of step %d not written: %s", trainer.global_step, error)
@@ -83,3 +83,19 @@ def _working_directory(folder: str | Path | None) -> Iterator[None]:
         yield
     finally:
         os.chdir(before)
+
+
+@contextlib.contextmanager
+def _kept_files() -> Iterator[None]:
+    """0.0.20's demos delete the ``.wav`` that they wrote into the working directory, which is all that is wanted here."""
+    remove = os.remove
+
+    def keep(path: Any, *arguments: Any, **keywords: Any) -> None:
+        if Path(path).suffix != ".wav" or Path(path).is_absolute():
+            remove(path, *arguments, **keywords)
+
+    os.remove = keep
+    try:
+        yield
+    finally:
+        os.remove = remove

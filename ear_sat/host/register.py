@@ -23,6 +23,7 @@ from ..models import BOTTLENECKS, DECODERS, ENCODERS, build_part, check_model_si
 from . import compat
 from .host_terms import add_terms, bottleneck_losses, check_training, split_losses
 from .host_types import branch_types
+from .installing import not_installed
 from .pretransform_weights import watch
 
 HOST = "stable_audio_tools"
@@ -209,7 +210,7 @@ def register() -> None:
             modules = {name: importlib.import_module(f"{HOST}.{name}") for name, _ in TARGETS}
     except ModuleNotFoundError as error:
         if error.name == HOST:
-            raise UserError('stable-audio-tools is not installed; run: pip install "ear-sat[sat]"') from None
+            raise not_installed("stable-audio-tools") from None
         if error.name is None or error.name.split(".")[0] != HOST:
             raise
         raise misfit(f"it has no module {error.name}") from error

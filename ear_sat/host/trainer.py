@@ -53,7 +53,7 @@ def create_trainer(
             "deepspeed trains one optimizer only; use --strategy ddp or fsdp for a generator and a discriminator"
         )
     on_gpu = options.on_gpu
-    precision = options.precision or (
+    precision: Any = options.precision or (
         ("bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed") if on_gpu else "32"
     )
     if ours and precision in ("bf16-true", "16-true"):

@@ -100,7 +100,7 @@ def train(options: TrainOptions) -> RunFolder:
         splits = isinstance(getattr(loader, "sampler", None), EpochSampler)
         trainer = create_trainer(options, run, callbacks, ours, val_loader is not None, splits)
     except UserError:
-        if not options.resume and rank_zero_only.rank == 0:
+        if not options.resume and _is_first():
             shutil.rmtree(run.root, ignore_errors=True)  # so that the same command works once its cause is mended
         raise
     if trainer.is_global_zero:
@@ -153,15 +153,20 @@ def _start(options: TrainOptions, checkpoint: Path | None, ours: bool) -> str:
     return f"the weights in {options.pretrained_ckpt_path}{f', {kept}' if ours else ''}"
 
 
+def _is_first() -> bool:
+    """Whether this is the first of the run's processes."""
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
+
+
 def _run_folder(options: TrainOptions, model_config: dict[str, Any], dataset_config: dict[str, Any]) -> RunFolder:
-    if rank_zero_only.rank != 0 and RUN_FOLDER_VARIABLE in os.environ:
+    if not _is_first() and RUN_FOLDER_VARIABLE in os.environ:
         return RunFolder(Path(os.environ[RUN_FOLDER_VARIABLE]))
     if options.resume:
-        run = RunFolder.resume(options.resume) if rank_zero_only.rank == 0 else RunFolder(options.resume)
+        run = RunFolder.resume(options.resume) if _is_first() else RunFolder(options.resume)
     else:
         stem = options.model_config.stem if options.model_config else "run"
         name = options.name or f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-        if rank_zero_only.rank == 0:
+        if _is_first():
             run = RunFolder.create(options.save_dir, name, model_config, dataset_config)
         else:
             run = RunFolder(Path(options.save_dir or "runs") / name)

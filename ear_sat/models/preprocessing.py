@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import UserError
+from ..resampling import resampler
 
 
 def prepare_batch(
@@ -30,7 +31,7 @@ def prepare_batch(
         (len(audio), channels, time).
 
     Raises:
-        UserError: a tensor of another shape, no audio at all, or not one rate for each.
+        UserError: a tensor of another shape, no audio at all, not one rate for each, or no torchaudio to resample with.
 
     >>> prepare_batch([torch.ones(1, 5), torch.ones(2, 9)], 8000, 8000, channels=2, hop=4).shape
     torch.Size([2, 2, 12])
@@ -57,9 +58,7 @@ def _two_axes(item: Tensor) -> Tensor:
 def _at_rate(item: Tensor, rate: int, target_rate: int) -> Tensor:
     if rate == target_rate:
         return item
-    from torchaudio.transforms import Resample
-
-    return Resample(rate, target_rate).to(item.device)(item)
+    return resampler(rate, target_rate).to(item.device)(item)
 
 
 def _with_channels(item: Tensor, channels: int) -> Tensor:

@@ -44,7 +44,7 @@ def save_latent_plot(
         title: the line on top.
     """
     mean = np.asarray(mean, float)
-    std, posterior_std, kl = (np.maximum(np.asarray(v, float), SMALLEST) for v in (std, posterior_std, kl))
+    std, posterior_std, kl = _positive(std), _positive(posterior_std), _positive(kl)
     dead = np.asarray(dead, bool)
     colors = np.where(dead, DEAD, ALIVE)
     channels = np.arange(len(mean))
@@ -87,6 +87,10 @@ def save_latent_plot(
     axes.bar(channels, kl[order], width=0.8, color=colors[order])
     _finish(axes, "KL, sorted", "rank", len(mean))
     save_figure(figure, path)
+
+
+def _positive(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    return np.maximum(np.asarray(values, float), SMALLEST)
 
 
 def _finish(axes: Axes, title: str, label: str, count: int) -> None:

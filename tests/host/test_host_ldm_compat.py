@@ -62,7 +62,9 @@ def test_masks_keep_their_other_forms():
 def test_padded_clips_train(mask_padding):
     short = tuple({**info, "padding_mask": torch.cat([torch.ones(1000), torch.zeros(3096)])} for info in infos(2))
     log = Recorder()
-    fit(make_ldm(ldm_config(mask_padding=mask_padding)), [(audio(2), short)], logger=log, log_every_n_steps=1)
+    config = ldm_config(mask_padding=mask_padding)  # 0.0.19's name
+    config["model"]["diffusion"]["mask_padding_attention"] = mask_padding  # 0.0.20's
+    fit(make_ldm(config), [(audio(2), short)], logger=log, log_every_n_steps=1)
     assert log.series("train/loss")[0] > 0
 
 

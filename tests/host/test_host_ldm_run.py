@@ -207,7 +207,7 @@ def test_a_demo_that_cannot_be_written_costs_the_demo_not_the_run(folder, caplog
 
 def test_the_working_directory_comes_back_after_a_failing_demo(folder):
     with (
-        mock.patch.object(diffusion, "sample", side_effect=ZeroDivisionError),
+        mock.patch.object(diffusion.torchaudio, "save", side_effect=ZeroDivisionError),
         pytest.raises(ZeroDivisionError),
     ):
         begin(folder, ldm_config(), "--max-steps", "2")

@@ -1,4 +1,7 @@
-"""0.0.20 averages its numbers over ten steps, loses those of a run's last steps and writes to the first logger only."""
+"""0.0.20 averages its numbers over some steps, numbers them one too low and loses those of a run's last steps.
+
+It also writes to the first logger only.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,17 @@ _MARK = "_ear_sat_flushes"
 
 
 def apply() -> None:
-    """Makes ``StaggeredLogger`` write to every logger, and its wrappers write what is left when training ends."""
+    """Makes ``StaggeredLogger`` only add up, and its wrappers write to every logger after a step and at the end."""
     from stable_audio_tools.training import utils
 
     staggered = getattr(utils, "StaggeredLogger", None)
     if staggered is None or hasattr(staggered, _MARK):
         return
-    staggered.log = _log
+    staggered.log = _add
     setattr(staggered, _MARK, True)
     for wrapper in _wrappers():
-        wrapper.on_train_end = _with_flush(wrapper.on_train_end)
+        wrapper.on_train_batch_end = _then_write(wrapper.on_train_batch_end, in_training=True)
+        wrapper.on_train_end = _then_write(wrapper.on_train_end, in_training=False)
 
 
 def _wrappers() -> list[Any]:
@@ -32,31 +36,33 @@ def _wrappers() -> list[Any]:
     return [ARCTrainingWrapper, AutoencoderTrainingWrapper, DiffusionCondTrainingWrapper]
 
 
-def _with_flush(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def on_train_end(self: Any) -> None:
-        original(self)
-        _flush(self._staggered_logger, self)
-
-    return on_train_end
-
-
-def _log(self: Any, log_dict: dict[str, Any], module: Any) -> None:
-    """Adds the numbers of a step; every ``every_n_steps`` calls writes their means."""
+def _add(self: Any, log_dict: dict[str, Any], module: Any) -> None:
+    """Adds the numbers of a step, on whatever device they are."""
     for key, value in log_dict.items():
         number = value.detach() if torch.is_tensor(value) else value
         self._accum[key] = self._accum[key] + number if key in self._accum else number
         self._counts[key] = self._counts.get(key, 0) + 1
     self._steps += 1
-    if self._steps >= self.every_n_steps:
-        module.log_dict(_flush(self, module), prog_bar=True, on_step=True, logger=False)
 
 
-def _flush(self: Any, module: Any) -> dict[str, float]:
-    """Writes the means of what has been added; numbers that are not finite are left out, as the host does."""
-    means = {key: float(value) / self._counts[key] for key, value in self._accum.items()}
-    finite = {key: mean for key, mean in means.items() if math.isfinite(mean)}
-    if finite:
-        for logger in module.loggers:
-            logger.log_metrics(finite, step=module.global_step)
-    self._accum, self._counts, self._steps = {}, {}, 0
-    return finite
+def _then_write(original: Callable[..., Any], in_training: bool) -> Callable[..., Any]:
+    """The hook ``original``, and then the means: in training where enough steps came together, else what is left."""
+
+    def hook(self: Any, *arguments: Any) -> None:
+        original(self, *arguments)
+        staggered = self._staggered_logger
+        if staggered._steps >= (staggered.every_n_steps if in_training else 1):
+            means = _means(staggered)
+            for logger in self.loggers:
+                logger.log_metrics(means, step=self.global_step)
+            if in_training:
+                self.log_dict(means, prog_bar=True, on_step=True, logger=False)
+
+    return hook
+
+
+def _means(staggered: Any) -> dict[str, float]:
+    """The means of what has been added, which starts anew; numbers that are not finite are left out, as in the host."""
+    means = {key: float(value) / staggered._counts[key] for key, value in staggered._accum.items()}
+    staggered._accum, staggered._counts, staggered._steps = {}, {}, 0
+    return {key: mean for key, mean in means.items() if math.isfinite(mean)}
