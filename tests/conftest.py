@@ -11,10 +11,13 @@ from typing import NamedTuple
 
 import pytest
 import soundfile
+from skip_list import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401  # hooks
 
 # The host prepares torch.compile on import, which starts idle compiler processes; two test workers share two cores.
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# No test waits for a network; huggingface_hub reads this on import, here and in the processes that tests start.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 class Ebur128(NamedTuple):
