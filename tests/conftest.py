@@ -1,6 +1,5 @@
 """Shared by all tests."""
 
-import math
 import os
 import re
 import shutil
@@ -26,7 +25,15 @@ class Ebur128(NamedTuple):
     heard: Path  # the file, or where ffmpeg before 5 resampled it for its meter, a wav of that
     loudness_lufs: float
     range_lu: float
-    true_peak_dbtp: float
+    true_peak: float  # 1 at full scale
+
+    def check(self, loudness_lufs: float, range_lu: float, true_peak_dbtp: float) -> None:
+        """Asserts that another meter's results agree."""
+        # ffmpeg sorts blocks into classes of 0.01 LU, rounded down; the range is a difference of two.
+        assert loudness_lufs == pytest.approx(self.loudness_lufs, abs=0.02)
+        assert range_lu == pytest.approx(self.range_lu, abs=0.02)
+        # It prints three decimals of the peak; BS.1770 leaves the interpolation filter open, 1 % is 0.09 dB.
+        assert 10 ** (true_peak_dbtp / 20) == pytest.approx(self.true_peak, abs=0.0005 + 0.01 * self.true_peak)
 
 
 @pytest.fixture
@@ -46,6 +53,6 @@ def ebur128(tmp_path: Path) -> Callable[[Path], Ebur128]:
         values = {key: float(value) for key, value in re.findall(r"lavfi\.r128\.(\w+)=(\S+)", report)}  # the last ones
         peak = max(value for key, value in values.items() if key.startswith("true_peaks_ch"))
         same_rate = soundfile.info(heard).samplerate == soundfile.info(path).samplerate
-        return Ebur128(path if same_rate else heard, values["I"], values["LRA"], 20 * math.log10(peak))
+        return Ebur128(path if same_rate else heard, values["I"], values["LRA"], peak)
 
     return measure
