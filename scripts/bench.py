@@ -58,6 +58,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--seconds", type=int, default=8, help="clip length of inference (default: %(default)s)")
     add("--track-seconds", type=int, default=240, help="length of a track of the part data (default: %(default)s)")
     add("--threads", type=int, help="CPU threads (default: torch's)")
+    add("--ceiling-seconds", type=int, default=10, help="for each ceiling of the machine (default: %(default)s)")
     add("--device", choices=tuple(WARM_UP), default="cpu")
     add(
         "--precision",
@@ -92,7 +93,7 @@ def run_child(args: argparse.Namespace) -> None:
         result = run_inference(side, args) if part == "inference" else run_curve(args)
     elif part == "ceilings":
         gpu = torch.cuda.get_device_name() if args.device == "cuda" else None
-        result = {**run_ceilings(args.device), "threads": torch.get_num_threads(), "gpu": gpu}
+        result = {**run_ceilings(args.device, args.ceiling_seconds), "threads": torch.get_num_threads(), "gpu": gpu}
     else:
         from bench_step import run_profile, run_step
 
@@ -144,7 +145,7 @@ def check(args: argparse.Namespace) -> list[str]:
     only = [check_choice("benchmark in --only", name.strip(), BENCHMARKS) for name in args.only.split(",")]
     for name, value in vars(args).items():
         if isinstance(value, int) and not isinstance(value, bool) and value < 1:
-            raise UserError(f"--{name} must be 1 or more, not {value}")
+            raise UserError(f"--{name.replace('_', '-')} must be 1 or more, not {value}")
     if args.samples % HOP or args.samples < 2 * HOP:
         raise UserError(f"--samples must be a multiple of {HOP}, at least {2 * HOP}, not {args.samples}")
     if args.json is not None and not args.json.resolve().parent.is_dir():
@@ -169,11 +170,12 @@ def report(results: dict[str, Any], args: argparse.Namespace) -> None:
         ", ".join(f"{key} {value}" for key, value in results["machine"].items() if value is not None),
         "Its ceilings: "
         + ", ".join(
-            f"{kind} {ceilings[f'{kind}_float32_gflops']:.0f} GFLOP/s in float32, "
-            f"{ceilings[f'{kind}_bfloat16_gflops']:.0f} in bfloat16"
+            f"{kind} {ceilings[f'{kind}_float32_gflops']:.3g} GFLOP/s in float32, "
+            f"{ceilings[f'{kind}_bfloat16_gflops']:.3g} in bfloat16"
             for kind in ("matmul", "convolution")
         )
-        + f"; copy {ceilings['copy_gb_per_s']:.0f} GB/s.",
+        + f"; copy {ceilings['copy_gb_per_s']:.3g} GB/s."
+        + "".join(f" {key}: {size}, the {args.ceiling_seconds} s were up." for key, size in ceilings["capped"].items()),
         f"Medians. step, {args.precision}: one generator and one discriminator update; peak memory above the imports"
         + (", as allocated on the GPU." if args.device == "cuda" else "."),
         *_effect_of_low_precision(results),

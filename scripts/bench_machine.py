@@ -10,7 +10,10 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -56,26 +59,73 @@ def machine() -> dict[str, Any]:
     return {"cpu": name[1] if name else platform.processor(), "cores": os.cpu_count(), **versions}
 
 
-def run_ceilings(device: str) -> dict[str, float]:
-    """The machine's limits by plain calls of torch: GFLOP/s of a matrix product and of a convolution, GB/s of a copy.
+@dataclass(frozen=True)
+class Ceiling:
+    """A limit of the machine, found by ever more work of one kind."""
+
+    key: str
+    sizes: tuple[int, ...]  # growing; the rate at the last one counts
+    work: Callable[[int], float]  # of one call at a size: GFLOP or GB
+    prepare: Callable[[int], Callable[[], object]]
+
+    def measure(self, device: str, budget: float) -> tuple[float, int]:
+        """Work per second, and the size it was measured at: the last one that ``budget`` seconds have room for."""
+        start = now(device)
+        for size, larger in zip_longest(self.sizes, self.sizes[1:]):
+            call, began = self.prepare(size), now(device)
+            rate = self.work(size) / statistics.median(timed(call, device, 5))
+            if larger is not None:
+                end = now(device)
+                if end - start + (end - began) * self.work(larger) / self.work(size) > budget:
+                    break
+        return rate, size
+
+
+def ceilings(device: str) -> list[Ceiling]:
+    """Plain calls of torch: a matrix product and a convolution in two types, and a copy.
 
     The convolution is a wide one, channels last; on some CPUs torch's matrix product in float32 is the slower one.
     """
     import torch
+    from torch.nn import Conv2d
 
-    result = {}
-    with torch.inference_mode():
-        for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-            a, b = (torch.randn(2048, 2048, device=device).to(dtype) for _ in range(2))
-            seconds = statistics.median(timed(lambda a=a, b=b: a @ b, device, 5))  # type: ignore[misc]
-            result[f"matmul_{name}_gflops"] = 2 * 2048**3 / seconds / 1e9
-            conv = torch.nn.Conv2d(512, 512, (1, 7), padding=(0, 3), device=device, dtype=dtype)
-            conv, x = conv.to(memory_format=torch.channels_last), torch.randn(1, 512, 1, 16384, device=device)
-            x = x.to(dtype).contiguous(memory_format=torch.channels_last)
-            seconds = statistics.median(timed(lambda conv=conv, x=x: conv(x), device, 5))  # type: ignore[misc]
-            result[f"convolution_{name}_gflops"] = 2 * 512 * 512 * 7 * 16384 / seconds / 1e9
-        source = torch.zeros(64 * MIB, device=device)
+    def matmul(size: int, dtype: torch.dtype) -> Callable[[], object]:
+        a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+        return lambda: a @ b
+
+    def convolution(size: int, dtype: torch.dtype) -> Callable[[], object]:
+        layout = {"device": device, "dtype": dtype, "memory_format": torch.channels_last}
+        conv = Conv2d(512, 512, (1, 7), padding=(0, 3)).to(**layout)
+        x = torch.randn(1, 512, 1, size).to(**layout)
+        return lambda: conv(x)
+
+    def copy(size: int) -> Callable[[], object]:
+        source = torch.zeros(size * MIB, device=device)
         target = torch.zeros_like(source)
-        seconds = statistics.median(timed(lambda: target.copy_(source), device, 5))
-        result["copy_gb_per_s"] = 2 * 4 * 64 * MIB / seconds / 1e9
+        return lambda: target.copy_(source)
+
+    result = [Ceiling("copy_gb_per_s", (1, 8, 64), lambda n: 2 * 4 * n * MIB / 1e9, copy)]
+    for name in ("float32", "bfloat16"):
+        dtype = getattr(torch, name)
+        product, wide = partial(matmul, dtype=dtype), partial(convolution, dtype=dtype)
+        flop, flop_wide = (lambda n: 2 * n**3 / 1e9), (lambda n: 2 * 512 * 512 * 7 * n / 1e9)
+        result.append(Ceiling(f"matmul_{name}_gflops", (128, 256, 512, 1024, 2048), flop, product))
+        result.append(Ceiling(f"convolution_{name}_gflops", (16, 64, 256, 1024, 4096, 16384), flop_wide, wide))
     return result
+
+
+def run_ceilings(device: str, budget: float) -> dict[str, Any]:
+    """GFLOP/s and GB/s by key, ``budget`` seconds for each; "capped" says which of them the budget kept small, and how.
+
+    Where the processor has no bfloat16, one full-size call in it can take a minute.
+    """
+    import torch
+
+    result: dict[str, Any] = {}
+    capped = {}
+    with torch.inference_mode():
+        for ceiling in ceilings(device):
+            result[ceiling.key], size = ceiling.measure(device, budget)
+            if size != ceiling.sizes[-1]:
+                capped[ceiling.key] = f"size {size} of {ceiling.sizes[-1]}"
+    return {**result, "capped": capped}

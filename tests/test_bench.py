@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -21,7 +22,22 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 #: As small as it gets.
-SIZES = ("--channels", 4, "--filters", 4, "--batch", 1, "--samples", 8192, "--width", 4, "--seconds", 1)
+SIZES = (
+    "--channels",
+    4,
+    "--filters",
+    4,
+    "--batch",
+    1,
+    "--samples",
+    8192,
+    "--width",
+    4,
+    "--seconds",
+    1,
+    "--ceiling-seconds",
+    1,
+)
 
 
 def test_both_sides_of_every_benchmark_are_measured(tmp_path):
@@ -51,7 +67,9 @@ def test_both_sides_of_every_benchmark_are_measured(tmp_path):
         assert results[name]["ear"]["audio_seconds"] == pytest.approx(1, rel=0.02)
         assert f"{name}: 0.998 s of audio" in done.stdout
     assert "feature_matching" in done.stdout  # what low precision does to the losses
-    assert all(value > 0 for value in results["ceilings"].values())
+    capped = results["ceilings"].pop("capped")
+    assert len(results["ceilings"]) == 5 and all(value > 0 for value in results["ceilings"].values())
+    assert set(capped) <= set(results["ceilings"]) and all(f"{key}: size" in done.stdout for key in capped)
     for side in ("host", "ear"):
         above, absolute = step[side]["peak_memory_mib"], step[side]["peak_memory_absolute_mib"]
         assert len(above) == len(absolute) == 1 and 0 < above[0] < absolute[0]
@@ -74,12 +92,29 @@ def test_profile_and_curve(tmp_path):
     assert any(event.get("name") == "ear_sat: generator forward" for event in trace["traceEvents"])
 
 
+@pytest.mark.parametrize(("flop_per_second", "size"), [(1, 1), (100, 8), (10000, 64)])
+def test_a_slow_machine_finds_its_ceilings_with_less_work(flop_per_second, size, monkeypatch):
+    """By a clock that only work moves: the largest size whose six calls the 10 seconds have room for, and its rate."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    bench_machine = importlib.import_module("bench_machine")
+    clock = [0.0]
+    monkeypatch.setattr(bench_machine, "now", lambda device: clock[0])
+
+    def prepare(n):
+        return lambda: clock.__setitem__(0, clock[0] + n**2 / flop_per_second)
+
+    ceiling = bench_machine.Ceiling("flop", (1, 8, 64), lambda n: n**2, prepare)
+    rate, measured = ceiling.measure("cpu", 10.0)
+    assert (measured, rate) == (size, pytest.approx(flop_per_second))
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("--only", "stepp"), "did you mean 'step'"),
         (("--samples", 3000), "multiple of 1024"),
         (("--repeats", 0), "--repeats must be 1 or more"),
+        (("--ceiling-seconds", 0), "--ceiling-seconds must be 1 or more"),
         (("--json", "/no/such/folder/b.json"), "create it"),
     ],
 )

@@ -20,6 +20,8 @@ from host_test_configs import audio, changed, fit, make_wrapper, model_config, s
 ROUNDS = 10
 #: Batches before the bad one.
 BAD = 4
+#: Of everything but spectra and losses, so that two ranks and one process can be compared.
+PRECISION = "64-true"
 
 
 def config() -> dict[str, Any]:
@@ -32,13 +34,13 @@ def config() -> dict[str, Any]:
 
 def rank_batches(rank: int) -> list[Any]:
     """Other clips on each rank."""
-    return [(audio(1, seed=100 * i + rank), ({},)) for i in range(ROUNDS)]
+    return [(audio(1, seed=100 * i + rank).double(), ({},)) for i in range(ROUNDS)]
 
 
 class RankData(pl.LightningDataModule):
     def train_dataloader(self) -> Any:
         data = rank_batches(self.trainer.global_rank)
-        reals = audio(1)
+        reals = audio(1).double()
         if self.trainer.global_rank == 1:
             reals[0, 0, 5] = float("nan")
         data.insert(BAD, (reals, ({},)))
@@ -64,7 +66,7 @@ def main(out: Path) -> None:
     memory_plan.free_memory = lambda device, sharing: 0.0 if os.environ.get("LOCAL_RANK") == "1" else math.inf
     wrapper, rounds = make_wrapper(config()), Rounds()
     options = {"devices": 2, "strategy": "ddp_find_unused_parameters_true", "use_distributed_sampler": False}
-    trainer = fit(wrapper, RankData(), rounds, **options)
+    trainer = fit(wrapper, RankData(), rounds, precision=PRECISION, **options)
     result = {"state": dict(wrapper.state_dict()), "rounds": rounds.rounds, "faults": wrapper.faults.total}
     result["checkpointing"] = wrapper.autoencoder.decoder.gradient_checkpointing
     torch.save(result, out / f"rank-{trainer.global_rank}.pt")

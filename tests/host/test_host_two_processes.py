@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from host_test_configs import fit, make_wrapper, run_script, same
-from host_test_two_ranks import BAD, ROUNDS, config, rank_batches
+from host_test_two_ranks import BAD, PRECISION, ROUNDS, config, rank_batches
 
 SCRIPT = Path(__file__).with_name("host_test_two_ranks.py")
 
@@ -32,20 +32,16 @@ def test_two_processes_train_one_model(ranks):
     # Memory is short on rank 1: both recompute.
     assert one["checkpointing"] is other["checkpointing"] is True
     # Gradients are means over ranks: a single process with both ranks' clips in each batch does the same steps.
-    start = {key: value.clone() for key, value in make_wrapper(config()).state_dict().items()}
     together = [(torch.cat((a, b)), ()) for (a, _), (b, _) in zip(rank_batches(0), rank_batches(1), strict=True)]
-    swapped = [(torch.cat(batch.chunk(2)[::-1]), info) for batch, info in together]
-    single, other_order, alone = (make_wrapper(config()) for _ in range(3))
-    fit(single, together)
-    fit(other_order, swapped)
-    fit(alone, rank_batches(0))
+    single, alone = make_wrapper(config()), make_wrapper(config())
+    fit(single, together, precision=PRECISION)
+    fit(alone, rank_batches(0), precision=PRECISION)
     for prefix in ("autoencoder.", "discriminator.", "autoencoder_ema.ema_model."):
-        keys = [key for key in start if key.startswith(prefix)]
-        to_single = distance(one["state"], single.state_dict(), keys)
-        # Rounding grows from round to round: about as far as another order of the clips takes it.
-        assert to_single < 10 * distance(single.state_dict(), other_order.state_dict(), keys)
-        assert to_single < 0.1 * distance(single.state_dict(), start, keys)
-        assert to_single < 0.1 * distance(one["state"], alone.state_dict(), keys)
+        keys = [key for key in single.state_dict() if key.startswith(prefix)]
+        # All is float64 but spectra and losses, which kernels may round in another way for a batch of two. Samples
+        # changed by parts of 2**-24, float32's rounding, took the weights up to 1.1 % as far as leaving out rank 1.
+        to_alone = distance(one["state"], alone.state_dict(), keys)
+        assert distance(one["state"], single.state_dict(), keys) < 0.1 * to_alone
 
 
 def distance(one, other, keys):
