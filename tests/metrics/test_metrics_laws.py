@@ -204,6 +204,20 @@ def test_silent_channel_is_left_out(music_like: Pair) -> None:
     assert math.isnan(ccpc(preds, one_sided))
 
 
+def test_a_resolution_without_a_bin_counts_zero() -> None:
+    """As in the release's evaluation. A tone of amplitude A reads A·window/4; squared, its bin must exceed 1e-6."""
+    time = torch.arange(44100, dtype=torch.float64) / 44100
+    tone = torch.sin(2 * torch.pi * 44100 / 16 * time).float().expand(2, -1)  # in the middle of a bin of every window
+    # −110.5 dBFS: 9.4e-6, 2.4e-6, 5.9e-7 and 1.5e-7 in windows of 4096, 2048, 1024 and 512.
+    for metric in (icpc, ccpc):
+        assert metric(3e-6 * tone, 3e-6 * tone) == pytest.approx(2 / 4, abs=1e-4)
+        assert metric(1e-5 * tone, 1e-5 * tone) == pytest.approx(1, abs=1e-4)
+        assert math.isnan(metric(1.5e-8 * tone, 1.5e-6 * tone))
+    # A channel that is silent in every resolution is left out, as before.
+    left_only = tone * torch.tensor([[1.0], [0.0]])
+    assert icpc(left_only, left_only) == pytest.approx(1, abs=1e-4)
+
+
 @pytest.mark.parametrize("name", METRICS)
 @pytest.mark.parametrize("scales", [(1e25, 1), (1, 1e25), (1e25, 1e25)])
 def test_huge_samples_never_raise(name: str, scales: tuple[float, float], golden_pair: Pair) -> None:
