@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
+import logging
+import platform
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -11,6 +14,8 @@ from .errors import UserError
 
 if TYPE_CHECKING:
     import torch
+
+logger = logging.getLogger(__name__)
 
 #: Name → torch's name of the type in which the convolutions are computed.
 PRECISIONS = {"32": "float32", "bf16": "bfloat16", "16": "float16"}
@@ -52,6 +57,26 @@ def choose_device(name: str = "auto", turn: int = 0) -> torch.device:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"the device {name} cannot be used ({reason}); use --device cpu") from None
     return device
+
+
+def cpu_computes_bf16() -> bool:
+    """Whether this machine's CPU has instructions for bfloat16, as torch tells; without, it is many times slower.
+
+    On x86 oneDNN takes any AVX-512 for good enough and emulates them.
+    """
+    import torch
+
+    if not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    query = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # not in every version
+    return platform.machine().lower() not in ("x86_64", "amd64") or query is None or query()
+
+
+@functools.cache
+def warn_of_slow_bf16() -> None:
+    """Logs one sentence, once, if the CPU is about to compute in bfloat16 and cannot; see :func:`cpu_computes_bf16`."""
+    if not cpu_computes_bf16():
+        logger.warning("this CPU computes bfloat16 by software, 5 to 12 times slower than float32; take precision 32")
 
 
 def keep_freed_memory() -> None:

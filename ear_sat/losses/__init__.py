@@ -11,7 +11,7 @@ from .registry import LOSS_TYPES, register_loss
 from .spectra import Spectra, SpectraPair
 from .stft import FLOOR, STFT, Resolution
 from .term import SpectralTerm
-from .weighting import bin_gain
+from .weighting import Weighting, bin_gain, filtered
 
 __all__ = [
     "FLOOR",
@@ -27,6 +27,7 @@ __all__ = [
     "Spectra",
     "SpectraPair",
     "SpectralTerm",
+    "Weighting",
     "a_gain",
     "bin_gain",
     "check_weights",
@@ -35,6 +36,7 @@ __all__ = [
     "discriminator_loss",
     "fake_loss",
     "feature_matching",
+    "filtered",
     "generator_loss",
     "gradient_norms",
     "k_gain",

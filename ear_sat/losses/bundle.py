@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +14,7 @@ from .registry import LOSS_TYPES
 from .spectra import Spectra, SpectraPair
 from .stft import STFT
 from .term import SpectralTerm
+from .weighting import filtered
 
 #: Entries of ``loss_configs`` that are not reconstruction terms.
 OTHER_ENTRIES = ("discriminator", "bottleneck")
@@ -56,7 +57,7 @@ def check_weights(name: str, weights: Any, parts: Iterable[str] | None) -> dict[
 
 
 class LossBundle(nn.Module):
-    """Weighted sum of named terms; spectral terms share one STFT per resolution and signal.
+    """Weighted sum of named terms; spectral terms share one STFT per resolution, signal and prefilter.
 
     Built by :meth:`from_config`; a weight of 0 leaves a part out.
     """
@@ -142,10 +143,22 @@ class LossBundle(nn.Module):
                 for part, scalar in _as_parts(name, value, entry.weights).items():
                     collected[f"{name}/{part}"].append(scalar)
         spectral = {name: e.module for name, e in active.items() if isinstance(e.module, SpectralTerm)}
+        # Left and right are filtered once for all resolutions; mid and side are their mixtures, filtered or not.
+        for prefilter in dict.fromkeys(term.prefilter for term in spectral.values()):
+            users = {name: term for name, term in spectral.items() if term.prefilter == prefilter}
+            x, y = (s if prefilter is None else filtered(s, prefilter) for s in (preds, target))
+            for name, part, scalar in self._spectral(x, y, users, active):
+                collected[f"{name}/{part}"].append(scalar)
+        return {key: torch.stack(values).mean() for key, values in collected.items()}
+
+    def _spectral(
+        self, preds: Tensor, target: Tensor, terms: Mapping[str, SpectralTerm], active: Mapping[str, Entry]
+    ) -> Iterator[tuple[str, str, Tensor]]:
+        """Entry, part and value of each term at each of its resolutions."""
         for stft in self.stfts:
             assert isinstance(stft, STFT)
             resolution = stft.resolution
-            users = {name: term for name, term in spectral.items() if resolution in term.resolutions}
+            users = {name: term for name, term in terms.items() if resolution in term.resolutions}
             if not users:
                 continue
             with torch.no_grad():
@@ -153,8 +166,7 @@ class LossBundle(nn.Module):
             pair = SpectraPair(Spectra(stft(preds)), reference)
             for name, term in users.items():
                 for part, scalar in term.evaluate(pair, resolution, active[name].weights.keys()).items():
-                    collected[f"{name}/{part}"].append(scalar)
-        return {key: torch.stack(values).mean() for key, values in collected.items()}
+                    yield name, part, scalar
 
 
 def _as_parts(name: str, value: Any, weights: Mapping[str, float]) -> dict[str, Tensor]:

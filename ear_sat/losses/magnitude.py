@@ -12,7 +12,7 @@ from .power import LINEAR, LOG, SQUARED, TINY_POWER, summed_distance
 from .spectra import SpectraPair, parse_components
 from .stft import Resolution
 from .term import DEFAULT_HOP_FACTOR, DEFAULT_WINDOWS, SpectralTerm
-from .weighting import WEIGHTING_MODES, bin_gain
+from .weighting import WEIGHTING_MODES, bin_gain, check_weighting
 
 #: Smallest denominator of the spectral convergence, relative to the loudest channel of the same clip and resolution
 #: (−20 dB). Ours: without it a Side 60 dB down costs a few hundred, and a silent one explodes.
@@ -31,8 +31,11 @@ class MagnitudeTerm(SpectralTerm):
         hop_factor: hop as a fraction of the window.
         channels: stereo components, ``"mslr"`` or a list; a mono model uses its one channel.
         weighting: ``"k"`` (BS.1770), ``"a"`` (IEC 61672) or ``"none"``.
-        weighting_mode: ``"prefilter"`` puts the gain g on both spectra (the paper). ``"bins"`` weighs the errors e of
-            the bins instead, Σg²e/Σg²: an L1 distance between log magnitudes cancels a prefilter except at its floor.
+        weighting_mode: ``"prefilter"`` filters both signals before any STFT (the paper). ``"gain"`` puts the gain g on
+            the bins of both spectra instead: cheaper, but a window of n samples has one bin for everything below
+            1.5·rate/n, and so no bass. ``"bins"`` weighs the errors e of the bins, Σg²e/Σg²: an L1 distance between
+            log magnitudes cancels a prefilter except at its floor.
+        weighting_floor_db: least gain of the curve; see :class:`ear_sat.losses.weighting.Weighting`.
 
     Each part is a mean over clips, components and resolutions:
         log: mean |ln max(|Ŷ|, floor) − ln max(|Y|, floor)|, floor −100 dBFS.
@@ -51,13 +54,21 @@ class MagnitudeTerm(SpectralTerm):
         channels: str | Sequence[str] = "mslr",
         weighting: str = "k",
         weighting_mode: str = "prefilter",
+        weighting_floor_db: float | None = None,
     ) -> None:
         super().__init__(windows, hop_factor)
         self.components = parse_components(channels)
         self.weighting = weighting
         self.weighting_mode = check_choice("weighting_mode", weighting_mode, WEIGHTING_MODES)
+        curve = check_weighting(weighting, sample_rate, weighting_floor_db)
+        if weighting_mode == "prefilter" and weighting != "none":
+            self.prefilter = curve
         for resolution in self.resolutions:
-            gain = bin_gain(weighting, resolution.window, sample_rate)
+            gain = (
+                None
+                if weighting_mode == "prefilter"
+                else bin_gain(weighting, resolution.window, sample_rate, weighting_floor_db)
+            )
             power = None if gain is None else gain.square().unsqueeze(-1)
             self.register_buffer(f"power_gain_{resolution.window}", power, persistent=False)
 
@@ -65,7 +76,7 @@ class MagnitudeTerm(SpectralTerm):
         gain: Tensor | None = getattr(self, f"power_gain_{resolution.window}")
         preds, target = pair.preds.power(self.components), pair.target.power(self.components)
         weight: Tensor | None = None
-        if gain is not None and self.weighting_mode == "prefilter":
+        if gain is not None and self.weighting_mode == "gain":
             preds, target = preds * gain, target * gain
         elif gain is not None:
             weight = gain / gain.mean()

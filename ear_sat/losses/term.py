@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from .spectra import SpectraPair
 from .stft import Resolution, resolutions
+from .weighting import Weighting
 
 #: STFT windows in samples. Ours, the host's stock set: the paper's list is not known to us.
 DEFAULT_WINDOWS = (2048, 1024, 512, 256, 128, 64, 32)
@@ -19,10 +20,12 @@ DEFAULT_HOP_FACTOR = 0.25
 class SpectralTerm(nn.Module, ABC):
     """A term evaluated on the spectra the bundle shares, one resolution at a time.
 
-    Subclasses set ``PARTS``, the names of their values, which are the keys of the entry's ``weights``.
+    Subclasses set ``PARTS``, the names of their values, which are the keys of the entry's ``weights``, and may set
+    ``prefilter``: what the bundle filters both signals with before it transforms them for this term.
     """
 
     PARTS: tuple[str, ...] = ()
+    prefilter: Weighting | None = None
 
     def __init__(self, windows: Sequence[int] = DEFAULT_WINDOWS, hop_factor: float = DEFAULT_HOP_FACTOR) -> None:
         super().__init__()

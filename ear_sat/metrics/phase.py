@@ -21,7 +21,8 @@ def icpc(preds: Tensor, target: Tensor, sample_rate: int = 44100) -> float:
 
     Per channel, resolution and frame t, with the phase error Δφ = ∠Ŷ − ∠Y and the weight w = |Ŷ||Y| (bins with
     w ≤ 1e-6 dropped): coherence(t) = |Σ_f w·e^{jΔφ}| / Σ_f w. Frames are averaged by their energy E(t) = Σ_f w, then
-    resolutions (windows 4096…512, periodic Hann, hop a quarter, no scaling), then channels.
+    resolutions (windows 4096…512, periodic Hann, hop a quarter, no scaling), then channels. A resolution without a bin
+    above the threshold, as short windows of a quiet clip have none, counts 0.
     Blind to: gain, polarity, any constant phase shift of a frame.
 
     Args:
@@ -30,8 +31,8 @@ def icpc(preds: Tensor, target: Tensor, sample_rate: int = 44100) -> float:
         sample_rate: in Hz; does not enter.
 
     Returns:
-        Mean over clips; NaN if undefined (no bin above the threshold, NaN or infinite samples, 2048 samples or fewer).
-        A channel without any such bin is left out.
+        Mean over clips; NaN if undefined (no bin above the threshold in any resolution, NaN or infinite samples, 2048
+        samples or fewer). A channel without any such bin is left out.
 
     Raises:
         ValueError: shapes or types do not fit.
@@ -59,8 +60,8 @@ def ccpc(preds: Tensor, target: Tensor, sample_rate: int = 44100) -> float:
         sample_rate: in Hz; does not enter.
 
     Returns:
-        Mean over clips; NaN if undefined (not two channels, no bin above the threshold, NaN or infinite samples, 2048
-        samples or fewer).
+        Mean over clips; NaN if undefined (not two channels, no bin above the threshold in any resolution, NaN or
+        infinite samples, 2048 samples or fewer).
 
     Raises:
         ValueError: shapes or types do not fit.
@@ -81,13 +82,13 @@ def _icpc(preds: Tensor, target: Tensor) -> float:
         _coherence(p * t.conj() for p, t in zip(stft_blocks(preds, size), stft_blocks(target, size), strict=True))
         for size in FFT_SIZES
     ]
-    return mean_defined(mean_defined(channel) for channel in zip(*by_size, strict=True))
+    return mean_defined(_over_resolutions(channel) for channel in zip(*by_size, strict=True))
 
 
 def _ccpc(preds: Tensor, target: Tensor) -> float:
     if preds.shape[0] != 2 or preds.shape[1] <= FFT_SIZES[0] // 2:
         return math.nan
-    return mean_defined(
+    return _over_resolutions(
         # sgn keeps the target's phase and drops its magnitude; sgn(0) = 0 drops the bin.
         _coherence(
             _cross_spectrum(p) * torch.sgn(_cross_spectrum(t)).conj()
@@ -97,14 +98,26 @@ def _ccpc(preds: Tensor, target: Tensor) -> float:
     )
 
 
-def _coherence(blocks: Iterable[Tensor]) -> list[float]:
+def _over_resolutions(values: Iterable[float | None]) -> float:
+    """Mean; a resolution without a bin (None) counts 0, as in the release, but NaN if none has one.
+
+    >>> _over_resolutions([1.0, 0.5, None]), _over_resolutions([None, None])
+    (0.5, nan)
+    """
+    values = list(values)
+    if all(value is None for value in values):
+        return math.nan
+    return sum(value or 0.0 for value in values) / len(values)
+
+
+def _coherence(blocks: Iterable[Tensor]) -> list[float | None]:
     """Energy-weighted mean over frames of |Σ_f phasor| / Σ_f |phasor|; the frame's energy cancels its denominator.
 
     Args:
         blocks: the phasors w·e^{jΔφ}, complex (channels, frames, bins), block by block.
 
     Returns:
-        One value per channel, NaN for a channel without a bin above the threshold.
+        One value per channel, None for a channel without a bin above the threshold.
     """
     energy, coherent = torch.zeros(()), torch.zeros(())
     for phasors in blocks:
@@ -113,7 +126,7 @@ def _coherence(blocks: Iterable[Tensor]) -> list[float]:
         energy = energy + torch.where(kept, weight, 0.0).sum((1, 2)).double().cpu()
         coherent = coherent + torch.where(kept, phasors, 0.0).sum(2).abs().sum(1).double().cpu()
     pairs = zip(coherent.tolist(), energy.tolist(), strict=True)
-    return [c / e if 0 < e < math.inf else math.nan for c, e in pairs]
+    return [None if e == 0 else c / e if e < math.inf else math.nan for c, e in pairs]
 
 
 def _cross_spectrum(stereo: Tensor) -> Tensor:

@@ -18,16 +18,18 @@ def true_peak_dbtp(signal: Tensor, sample_rate: int = 44100) -> float:
     """True peak in dBTP (dB relative to full scale 1), the loudest channel's.
 
     Peak magnitude after oversampling to 176.4 kHz at least (4 times at 44.1 and 48 kHz, 2 times at 88.2 and 96 kHz),
-    with the taps of SciPy's ``resample_poly`` (81 at 4 times; the standard's example has 48). A clip that begins or
-    ends abruptly overshoots there, as it does in any meter that is fed the silence around it (ffmpeg's is not: it drops
-    the last millisecond).
+    with the taps of SciPy's ``resample_poly`` (81 at 4 times; the standard's example has 48). Excerpts begin and end
+    in sound: silence around them would overshoot by decibels that nobody hears in the music. So the signal is mirrored
+    at its beginning, and its last 15 samples, after which nothing is known, only serve as surroundings, as in ffmpeg's
+    ``ebur128``: a click there does not count.
 
     Args:
         signal: (channels, time) or (batch, channels, time), full scale 1.
         sample_rate: in Hz.
 
     Returns:
-        Mean over clips in dBTP; NaN if undefined (silence, NaN or infinite samples).
+        Mean over clips in dBTP; NaN if undefined (silence, NaN or infinite samples, 15 samples or fewer at rates below
+        176.4 kHz, silence but for the last 15).
 
     Raises:
         ValueError: shape or type does not fit.
@@ -36,7 +38,7 @@ def true_peak_dbtp(signal: Tensor, sample_rate: int = 44100) -> float:
 
     >>> import torch
     >>> between = torch.sin(torch.pi / 2 * torch.arange(4000) + torch.pi / 4)  # every sample reads ±0.707
-    >>> between *= torch.hann_window(4000)  # no abrupt start
+    >>> between *= torch.hann_window(4000)  # a tone so high would overshoot even mirrored
     >>> round(20 * torch.log10(between.abs().max()).item(), 2), round(true_peak_dbtp(between[None]), 1)
     (-3.01, 0.0)
     """
@@ -54,7 +56,7 @@ def true_peak_diff_db(preds: Tensor, target: Tensor, sample_rate: int = 44100) -
         sample_rate: in Hz.
 
     Returns:
-        Mean over clips in dB; NaN if undefined (either silent, NaN or infinite samples).
+        Mean over clips in dB; NaN if undefined (either's true peak is).
 
     Raises:
         ValueError: shapes or types do not fit.
@@ -77,4 +79,4 @@ def _true_peak_dbtp(clip: Tensor, sample_rate: int) -> float:
     meter = TruePeakMeter(sample_rate)
     for block in clip.split(BLOCK, dim=-1):
         meter.feed(block)
-    return meter.dbtp
+    return meter.dbtp if math.isfinite(meter.dbtp) else math.nan

@@ -16,6 +16,9 @@ LEAST_RATE = 8000
 """Telephony; a file that claims less is mislabelled, and not worth a factor of thousands."""
 SIDE = 10
 """Samples to either side that the filter takes into account: SciPy's default."""
+END = 15
+"""Samples at the end that only serve as surroundings: where the filter of ffmpeg's meter, which takes 16 samples to
+either side into account, stops. Lossy decoders and networks often leave a click just there."""
 FRAME = 32
 """Samples that are oversampled in one row of a matrix product; the fastest of 32, 64 and 128."""
 
@@ -32,47 +35,54 @@ class TruePeakMeter:
     >>> meter = TruePeakMeter(44100)
     >>> for block in torch.full((2, 10000), 0.5).split(3000, dim=-1):
     ...     meter.feed(block)
-    >>> meter.dbtp > -6.02  # it overshoots where the signal begins
-    True
+    >>> round(meter.dbtp, 2)  # no overshoot where the signal begins and ends
+    -6.02
     """
 
     def __init__(self, sample_rate: int) -> None:
         self._factor = math.ceil(OVERSAMPLED_RATE / max(sample_rate, LEAST_RATE))
         self._matrix = _oversampling_matrix(self._factor) if self._factor > 1 else None
-        self._peak = 0.0
-        self._past = torch.zeros(0, 0)  # (channels, 2 · SIDE): what precedes the next output, and lies around it
+        self._peak = -math.inf  # nothing measured yet
+        self._past: Tensor | None = None  # (channels, time): what lies around the next output
+        self._begun = False
 
     def feed(self, block: Tensor) -> None:
         """Takes the next samples, (channels, time), full scale 1."""
         if block.shape[-1] == 0:
             return
         block = block.float()
-        self._peak = _larger(self._peak, block)
         if self._matrix is None:
+            self._peak = _larger(self._peak, block)
             return
-        if not self._past.numel():
-            self._past = block.new_zeros(len(block), 2 * SIDE)
-        samples = torch.cat((self._past, block), dim=-1)
-        self._peak = self._peak_between(samples)
-        self._past = samples[:, -2 * SIDE :]
+        samples = block if self._past is None else torch.cat((self._past, block), dim=-1)
+        if not self._begun and samples.shape[-1] > SIDE:
+            # What was played before is not known; the mirrored signal goes on smoothly.
+            samples = torch.cat((samples[:, 1 : SIDE + 1].flip(-1), samples), dim=-1)
+            self._begun = True
+        count = samples.shape[-1] - SIDE - END if self._begun else 0
+        if count > 0:
+            self._peak = self._peak_of(samples, count)
+        self._past = samples[:, max(0, count) :]
 
     @property
     def dbtp(self) -> float:
-        """True peak in dBTP; NaN for NaN or infinite samples, −inf for nothing but zeros."""
-        peak = self._peak
-        if self._past.numel():
-            peak = self._peak_between(F.pad(self._past, (0, SIDE)))  # the last samples, with silence behind them
-        if not math.isfinite(peak):
-            return math.nan
-        return 20 * math.log10(peak) if peak > 0 else -math.inf
+        """True peak in dBTP, −inf for nothing but zeros; NaN for NaN or infinite samples, and for 15 samples or fewer.
 
-    def _peak_between(self, samples: Tensor) -> float:
-        """The peak so far or around ``samples`` without the ``SIDE`` at either end, whichever is greater."""
+        At rates that need no oversampling every sample counts.
+        """
+        unseen = self._past is not None and not bool(self._past.isfinite().all())
+        if unseen or not math.isfinite(self._peak):
+            return math.nan
+        return 20 * math.log10(self._peak) if self._peak > 0 else -math.inf
+
+    def _peak_of(self, samples: Tensor, count: int) -> float:
+        """The peak so far, or that at and between ``count`` samples from :data:`SIDE` on, whichever is greater."""
         assert self._matrix is not None
-        count = samples.shape[-1] - 2 * SIDE
-        frames = F.pad(samples, (0, -count % FRAME)).unfold(-1, FRAME + 2 * SIDE, FRAME)
+        peak = _larger(self._peak, samples[:, SIDE : SIDE + count])
+        length = count + -count % FRAME + 2 * SIDE
+        frames = F.pad(samples, (0, length - samples.shape[-1])).unfold(-1, FRAME + 2 * SIDE, FRAME)
         between = (frames @ self._matrix.to(samples.device)).flatten(-2)
-        return _larger(self._peak, between[..., : count * self._factor])
+        return _larger(peak, between[..., : count * self._factor])
 
 
 def _larger(peak: float, signal: Tensor) -> float:

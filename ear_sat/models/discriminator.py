@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..compute import warn_of_slow_bf16
 from ..config import check_choice
 from ..errors import UserError
 from ..losses.adversarial import discriminator_loss, feature_matching, generator_loss
@@ -141,6 +142,8 @@ class MultiResolutionSTFTDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         self.precision = check_choice("discriminator precision", precision, DISCRIMINATOR_PRECISIONS)
+        if precision == "bf16" and not torch.cuda.is_available():
+            warn_of_slow_bf16()
         self.channels = check_choice("discriminator channels", channels, ("lr", "mslr"))
         if channels == "mslr" and in_channels != 2:
             raise UserError(f'discriminator channels "mslr" need stereo audio; this model has {in_channels} channel(s)')

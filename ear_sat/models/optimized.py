@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..compiling import can_compile
-from ..compute import PRECISIONS, keep_freed_memory
+from ..compute import PRECISIONS, keep_freed_memory, warn_of_slow_bf16
 from ..config import check_choice
 from .layers import ResidualUnit, fold_weight_norm
 from .oobleck import Decoder, Encoder
@@ -60,6 +60,8 @@ def optimize_for_inference(model: Model, precision: str = "32", compiled: bool =
     device = next(model.parameters()).device.type
     if device == "cpu" and precision == "16":
         logger.warning("a CPU computes in precision 16 by software, many times slower than in 32; take bf16 or 32")
+    if device == "cpu" and precision == "bf16":
+        warn_of_slow_bf16()
     if compiled and can_compile(device):
         for network in networks:
             network.run = _compiled(network.run)  # type: ignore[method-assign,assignment]

@@ -27,20 +27,30 @@ class LayerNorm(nn.Module):
         return F.layer_norm(x, x.shape[-1:], weight=self.gamma, bias=self.beta)
 
 
+def rotary_frequencies(dims: int, device: torch.device | None = None) -> Tensor:
+    """Radians per position of each pair of ``dims`` rotated dimensions, float32 (dims / 2,)."""
+    return ROTARY_BASE ** -(torch.arange(0, dims, 2, device=device, dtype=torch.float32) / dims)
+
+
 class RotaryEmbedding(nn.Module):
-    """Rotary position embedding (Su et al., 2021) over the first ``dims`` of each head, halves convention."""
+    """Rotary position embedding (Su et al., 2021) over the first ``dims`` of each head, halves convention.
+
+    The buffer ``inv_freq`` is there for the release's keys; nothing is computed from it. ``.half()`` rounds it to 11
+    bits and ``.bfloat16()`` to 8, with which position 8,000 would be off by radians.
+    """
 
     inv_freq: Tensor
 
     def __init__(self, dims: int) -> None:
         super().__init__()
         self.dims = dims
-        self.register_buffer("inv_freq", ROTARY_BASE ** -(torch.arange(0, dims, 2).float() / dims))
+        self.register_buffer("inv_freq", rotary_frequencies(dims))
 
     def forward(self, length: int) -> tuple[Tensor, Tensor]:
-        """Cosine and sine of the angles, (length, dims) each, in float32: half types cannot count past 256 or 2048."""
-        position = torch.arange(length, device=self.inv_freq.device, dtype=torch.float32)
-        angle = torch.outer(position, self.inv_freq.float()).repeat(1, 2)
+        """Cosine and sine of the angles, (length, dims) each, in float32 whatever the module's type."""
+        device = self.inv_freq.device
+        position = torch.arange(length, device=device, dtype=torch.float32)
+        angle = torch.outer(position, rotary_frequencies(self.dims, device)).repeat(1, 2)
         return angle.cos(), angle.sin()
 
     def rotate(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

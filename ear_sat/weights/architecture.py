@@ -7,16 +7,18 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import UserError
 from ..models import BOTTLENECKS, DECODERS
-from ..models.transformer import MIN_ROTARY_DIMS
+from ..models.transformer import MIN_ROTARY_DIMS, rotary_frequencies
 
 #: What no tensor shows, and what the released models have (``dim_heads`` of 32 and 64 both leave 16 frequencies).
 DEFAULT_SAMPLE_RATE, SAMPLE_RATE_OF_RATIO_960 = 44100, 48000
 DEFAULT_DIM_HEADS = 32
 DEFAULT_BOTTLENECK = {"type": "ear_vae", "config": {"sample": "training"}}
+ROTARY_KEY = "decoder.transformers.rotary_pos_emb.inv_freq"
 
 
 def read_architecture(
@@ -78,6 +80,7 @@ def read_architecture(
     depth, rotary = _transformer(state)
     if depth:
         possible = _head_sizes(latent, rotary)
+        _check_frequencies(state[ROTARY_KEY], rotary)
         if dim_heads not in (None, *possible):
             raise UserError(f"dim_heads can be {' or '.join(map(str, possible))} here, not {dim_heads}")
         default = DEFAULT_DIM_HEADS if DEFAULT_DIM_HEADS in possible else possible[0]
@@ -217,10 +220,20 @@ def _decoder(state: Mapping[str, Tensor]) -> dict[str, Any]:
 def _transformer(state: Mapping[str, Tensor]) -> tuple[int, int]:
     """Depth (0 for none) and the number of rotated dimensions."""
     depth = len(_indices(state.keys(), r"decoder\.transformers\.layers\.(\d{1,6})\."))
-    frequencies = state.get("decoder.transformers.rotary_pos_emb.inv_freq")
+    frequencies = state.get(ROTARY_KEY)
     if depth and frequencies is None:
-        raise _other("decoder.transformers.rotary_pos_emb.inv_freq is missing", state)
+        raise _other(f"{ROTARY_KEY} is missing", state)
     return depth, 0 if frequencies is None else 2 * frequencies.numel()
+
+
+def _check_frequencies(frequencies: Tensor, rotary: int) -> None:
+    """The networks turn by constants; a file may hold them as rounded by a half type, to 0.4 % at most."""
+    if frequencies.is_meta:  # shapes only
+        return
+    if not torch.allclose(frequencies.float().cpu(), rotary_frequencies(rotary), rtol=0.01, atol=0):
+        raise UserError(
+            f"this is not an εar-VAE: the positions turn by other frequencies ({ROTARY_KEY}) than 10000^(−2i/{rotary})"
+        )
 
 
 def _head_sizes(latent: int, rotary: int) -> list[int]:

@@ -160,15 +160,23 @@ def test_gradcheck() -> None:
 # --- the terms ----------------------------------------------------------------------------------------------------
 
 
+def mirror_filtered(x: Tensor) -> Tensor:
+    """K-weighted with zero phase, by autograd's own FFT."""
+    spectrum = torch.fft.rfft(torch.cat((x, x.flip(-1)), -1))
+    gain = k_gain(torch.fft.rfftfreq(2 * x.shape[-1], 1 / RATE, dtype=torch.float64).numpy(), RATE)
+    return torch.fft.irfft(spectrum * torch.from_numpy(gain).float())[..., : x.shape[-1]]
+
+
 def plain_terms(preds: Tensor, target: Tensor, window: int, mode: str) -> dict[str, Tensor]:
     """Every part at one resolution, as defined, for signals so loud that neither floor nor guard matters."""
     stft = STFT(Resolution(window, window // 4))
     x, y = stft(preds), stft(target)
     gain = torch.from_numpy(k_gain(torch.arange(window // 2 + 1).numpy() * RATE / window, RATE)).float().view(-1, 1)
     weight = gain.square() / gain.square().mean()
-    mslr = [torch.cat((s.mean(1, True), (s[:, :1] - s[:, 1:]) / 2, s), 1) if s.shape[1] == 2 else s for s in (x, y)]
-    magnitude, reference = (s.abs() * (gain if mode == "prefilter" else 1) for s in mslr)
-    if mode == "prefilter":
+    heard = [stft(mirror_filtered(s)) for s in (preds, target)] if mode == "prefilter" else [x, y]
+    mslr = [torch.cat((s.mean(1, True), (s[:, :1] - s[:, 1:]) / 2, s), 1) if s.shape[1] == 2 else s for s in heard]
+    magnitude, reference = (s.abs() * (gain if mode == "gain" else 1) for s in mslr)
+    if mode != "bins":
         weight = torch.ones_like(weight)
     error = magnitude - reference
     log = magnitude.clamp_min(FLOOR).log() - reference.clamp_min(FLOOR).log()
@@ -206,7 +214,7 @@ def spectral_terms() -> Callable[[str], LossBundle]:
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("mode", ["prefilter", "bins"])
+@pytest.mark.parametrize("mode", ["prefilter", "gain", "bins"])
 def test_terms_equal_their_definitions(
     mode: str, channels: int, noise: Noise, spectral_terms: Callable[[str], LossBundle]
 ) -> None:
@@ -224,7 +232,7 @@ def test_terms_equal_their_definitions(
     assert (torch.stack(each).sum(0) - total).norm() <= 1e-5 * total.norm()
 
 
-@pytest.mark.parametrize("mode", ["prefilter", "bins"])
+@pytest.mark.parametrize("mode", ["prefilter", "gain", "bins"])
 @pytest.mark.parametrize("level", [0.1, 1e-5, 0.0])
 def test_identity_is_exactly_zero(
     level: float, mode: str, noise: Noise, spectral_terms: Callable[[str], LossBundle]
@@ -237,7 +245,7 @@ def test_identity_is_exactly_zero(
     assert preds.grad.abs().max() == 0
 
 
-@pytest.mark.parametrize("mode", ["prefilter", "bins"])
+@pytest.mark.parametrize("mode", ["prefilter", "gain", "bins"])
 def test_compiled(mode: str, noise: Noise, spectral_terms: Callable[[str], LossBundle]) -> None:
     torch._dynamo.reset()
     bundle = spectral_terms(mode)

@@ -40,11 +40,11 @@ SIGNALS: dict[str, Callable[[], Tensor]] = {
 PAIRS = [(a, b) for a in SIGNALS for b in SIGNALS if a in list(SIGNALS)[:4] or b in list(SIGNALS)[:4] or a == b]
 
 
-@pytest.fixture(params=["defaults", "bins", "unweighted"])
+@pytest.fixture(params=["defaults", "gain", "bins", "unweighted"])
 def variant(request: pytest.FixtureRequest, every_term: dict[str, Any]) -> LossBundle:
-    """Every term, in its default form, with bin weights, and with the forms kept for comparison."""
-    if request.param == "bins":
-        every_term["spectral"]["config"]["weighting_mode"] = "bins"
+    """Every term, in its default form, with gains or weights of the bins, and with the forms kept for comparison."""
+    if request.param in ("gain", "bins"):
+        every_term["spectral"]["config"]["weighting_mode"] = request.param
     if request.param == "unweighted":
         every_term["spectral"]["config"]["weighting"] = "none"
         for name in ("correlation", "derivative"):

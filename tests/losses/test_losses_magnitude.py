@@ -51,7 +51,7 @@ def test_log_stops_at_the_floor(single: Single) -> None:
 
 
 @pytest.mark.parametrize("weighting", ["none", "k"])
-@pytest.mark.parametrize("mode", ["prefilter", "bins"])
+@pytest.mark.parametrize("mode", ["prefilter", "gain", "bins"])
 @pytest.mark.parametrize("channels", ["mslr", "ms", "side"])
 @pytest.mark.parametrize("side", [1e-3, 1e-5, 0.0])
 def test_quiet_side_is_bounded(

@@ -1,14 +1,19 @@
-"""K- and A-weighting against the standards, and what the two weighting modes do."""
+"""K- and A-weighting against the standards, the filter of zero phase, and what the weighting modes do."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from scipy.signal import freqz, lfilter
+from scipy.signal import freqz, lfilter, sosfilt, sosfreqz
 from torch import Tensor
 
-from ear_sat.losses import STFT, LossBundle, Resolution, a_gain, bin_gain, k_gain
+from ear_sat.losses import STFT, LossBundle, Resolution, Weighting, a_gain, bin_gain, filtered, k_gain
+from ear_sat.losses import bundle as bundle_module
+from ear_sat.losses import weighting as weighting_module
+from ear_sat.losses.term import DEFAULT_WINDOWS
+from ear_sat.weighting import k_weighting_biquads
 
 Noise = Callable[..., Tensor]
 Single = Callable[..., LossBundle]
@@ -63,6 +68,13 @@ def test_bin_gain_matches_the_filters_in_time() -> None:
         assert abs(level.item()) < 0.1, centre
 
 
+@pytest.mark.parametrize("rate", [44_100, 48_000])
+def test_k_gain_is_that_of_the_biquads_at_every_bin(rate: int) -> None:
+    frequency = np.fft.rfftfreq(131_072, 1 / rate)[1:]
+    response = sosfreqz(np.stack(k_weighting_biquads(rate)), worN=frequency, fs=rate)[1]
+    assert np.abs(decibels(k_gain(frequency, rate)) - decibels(np.abs(response))).max() < 1e-4
+
+
 def test_a_gain_is_the_standard() -> None:
     # IEC 61672-1, table 3: A-weighting at the exact midband frequencies, one decimal.
     table = {-15: -39.4, -12: -26.2, -9: -16.1, -6: -8.6, -3: -3.2, 0: 0.0, 3: 1.2, 6: 1.0, 9: -1.1, 12: -6.6}
@@ -78,18 +90,137 @@ def test_bin_gain_has_one_value_per_bin() -> None:
     assert bin_gain("none", 64, 44_100) is None
 
 
+# --- the filter ------------------------------------------------------------------------------------------------------
+
+RATE = 44_100
+#: K is given by its biquads, which are independent of ``k_gain``; A by the standard's formula.
+CURVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "k": lambda f: np.abs(sosfreqz(np.stack(k_weighting_biquads(RATE)), worN=f, fs=RATE)[1]),
+    "a": a_gain,
+}
+FREQUENCIES = [30, 40, 63, 100, 250, 1000, 1682, 4000, 10_000, 16_000, 20_000]
+
+
+def reference_filter(x: Tensor, weighting: str) -> Tensor:
+    """The mirrored signal times the gains at the frequencies of its spectrum, double precision."""
+    if weighting == "none":
+        return x.double()
+    mirrored = torch.cat((x, x.flip(-1)), -1).double()
+    frequency = torch.fft.rfftfreq(mirrored.shape[-1], 1 / RATE).numpy()
+    gain = torch.from_numpy(CURVES[weighting](frequency))
+    return torch.fft.irfft(torch.fft.rfft(mirrored) * gain, mirrored.shape[-1])[..., : x.shape[-1]]
+
+
+@pytest.mark.parametrize("weighting", CURVES)
+@pytest.mark.parametrize("length", [1, 2, 3, 31, 1000, 1009, 65_536])
+def test_filtered_is_its_definition(length: int, weighting: str) -> None:
+    x = torch.randn(2, 2, length)
+    y, expected = filtered(x, Weighting(weighting, RATE)), reference_filter(x, weighting)
+    assert y.shape == x.shape and y.dtype == torch.float32
+    assert (y - expected).abs().max() <= 1e-5 * x.abs().max()
+
+
+@pytest.mark.parametrize("weighting", CURVES)
+@pytest.mark.parametrize("window", DEFAULT_WINDOWS)
+def test_tones_have_the_level_of_the_curve_in_every_window(window: int, weighting: str, single: Single) -> None:
+    # Against silence the linear part is the mean magnitude, so its ratio to the unweighted one is the gain.
+    time = (torch.arange(RATE, dtype=torch.float64) + 0.5) / RATE
+    silence = torch.zeros(1, 2, RATE)
+    # A cosine goes on where it is mirrored. Cut anywhere, a tone has a kink, which A, −41 dB at 30 Hz, lets through.
+    phases = (0.0, 0.3, 1.8) if weighting == "k" else (0.0,)
+    terms = [
+        single("ear_magnitude", "linear", windows=[window], channels="lr", weighting=w) for w in (weighting, "none")
+    ]
+    for frequency in FREQUENCIES:
+        for phase in phases:
+            tone = torch.cos(2 * torch.pi * frequency * time + phase).float().expand(1, 2, -1)
+            weighted, plain = (term(tone, silence).total.item() for term in terms)
+            expected = decibels(CURVES[weighting](np.array([frequency])))[0]
+            assert decibels(np.array(weighted / plain)) == pytest.approx(expected, abs=0.1), frequency
+
+
+@pytest.mark.parametrize("periods", [1, 3, 20])
+@pytest.mark.parametrize("frequency", FREQUENCIES)
+def test_bursts_have_the_level_of_the_true_filter(frequency: float, periods: int) -> None:
+    # The biquads shift the phases and we do not; the energy that they let through is the same.
+    length = round(RATE / frequency * periods)
+    time = torch.arange(length, dtype=torch.float64) / RATE
+    burst = torch.sin(2 * torch.pi * frequency * time) * torch.hann_window(length, dtype=torch.float64)
+    x = torch.zeros(2 * RATE, dtype=torch.float64)
+    x[RATE // 2 : RATE // 2 + length] = burst
+    causal = sosfilt(np.stack(k_weighting_biquads(RATE)), x.numpy())
+    level = filtered(x.float(), Weighting("k", RATE)).double().norm().item() / np.linalg.norm(causal)
+    assert decibels(np.array(level)) == pytest.approx(0, abs=0.1)
+
+
+def test_filtered_has_no_delay_and_no_step_at_a_cut() -> None:
+    x, curve = torch.randn(1, 1001), Weighting("k", RATE)
+    assert torch.allclose(filtered(x.flip(-1), curve), filtered(x, curve).flip(-1), atol=1e-5)
+    impulse = torch.zeros(20_001)
+    impulse[10_000] = 1
+    response = filtered(impulse, curve)
+    assert response.argmax() == 10_000 and torch.allclose(response, response.flip(-1), atol=1e-7)
+    # −100 dB of the peak after 50 ms: the high-pass falls with 4.2 ms.
+    assert response[10_000 + RATE // 20 :].abs().max() < 1e-5
+    # An offset, which has no gain, is gone up to the first and last sample.
+    assert filtered(torch.full((5000,), 0.5), curve).abs().max() < 1e-6
+
+
+def test_gradients_go_through_the_filter() -> None:
+    gain = torch.rand(11, dtype=torch.float64)
+    assert torch.autograd.gradcheck(
+        lambda x: weighting_module._Filtered.apply(x, gain), torch.randn(2, 10).double().requires_grad_()
+    )
+    x, direction = torch.randn(2, 2, 777, requires_grad=True), torch.randn(2, 2, 777)
+    ours, plain = filtered(x, Weighting("k", RATE)), reference_filter(x, "k")
+    gradients = [torch.autograd.grad((y * direction).sum(), x)[0] for y in (ours, plain)]
+    assert (gradients[0] - gradients[1]).abs().max() <= 1e-5 * gradients[1].abs().max()
+
+
+@pytest.mark.parametrize("weighting", CURVES)
+def test_floor_is_the_least_gain(weighting: str) -> None:
+    frequency = np.fft.rfftfreq(4096, 1 / RATE)
+    plain, floored = (Weighting(weighting, RATE, floor).gain(frequency) for floor in (None, -20))
+    assert plain[0] == pytest.approx(0, abs=1e-9) and floored[0] == pytest.approx(0.1)
+    assert floored == pytest.approx(np.sqrt(plain**2 + 0.01))  # powers add
+    constant = torch.full((3000,), 0.5)
+    assert torch.allclose(filtered(constant, Weighting(weighting, RATE, -20)), 0.1 * constant, atol=1e-6)
+
+
+def test_signals_are_filtered_once_and_for_the_magnitudes_only(
+    every_term: dict[str, Any], noise: Noise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[torch.Size, Weighting]] = []
+
+    def counting(signals: Tensor, weighting: Weighting) -> Tensor:
+        calls.append((signals.shape, weighting))
+        return filtered(signals, weighting)
+
+    monkeypatch.setattr(bundle_module, "filtered", counting)
+    preds, target = noise(), noise()
+    other = {**every_term["spectral"], "weights": {"log": 1.0}}
+    values = {}
+    for weighting in ("none", "k"):
+        every_term["spectral"]["config"]["weighting"] = weighting
+        values[weighting] = LossBundle.from_config({**every_term, "other": other}, RATE)(preds, target).raw
+    # Left and right of estimate and target; mid and side, both entries and all windows share them.
+    assert calls == 2 * [(preds.shape, Weighting("k", RATE))]
+    for key, value in values["none"].items():
+        assert (value == values["k"][key]) == (not key.startswith(("spectral", "other"))), key
+
+
 # --- what the modes do -----------------------------------------------------------------------------------------------
 
-MODES = [("none", "prefilter"), ("k", "prefilter"), ("k", "bins"), ("a", "prefilter"), ("a", "bins")]
+MODES = [("none", "prefilter"), *((weighting, mode) for weighting in "ka" for mode in ("prefilter", "gain", "bins"))]
 
 
 def plain_values(preds: Tensor, target: Tensor, gain: Tensor, mode: str) -> dict[str, float]:
     """The three parts on L and R by their formulas, double precision; every level is above floor and guard."""
     p, t, g = preds.abs().double(), target.abs().double(), gain.double().view(-1, 1)
     weight = torch.ones_like(g)
-    if mode == "prefilter":
+    if mode == "gain":
         p, t = g * p, g * t
-    else:
+    elif mode == "bins":
         weight = g.square() / g.square().mean()
     floor = 1e-5
     norm = (weight * t.square()).sum((-2, -1)).sqrt()
@@ -105,7 +236,11 @@ def test_parts_are_their_formulas(weighting: str, mode: str, noise: Noise, singl
     window = 256
     preds, target = noise(), noise()
     stft, gain = STFT(Resolution(window, window // 4)), bin_gain(weighting, window, 44_100)
-    expected = plain_values(stft(preds), stft(target), torch.ones(129) if gain is None else gain, mode)
+    if mode == "prefilter":
+        spectra = [stft(reference_filter(x, weighting).float()) for x in (preds, target)]
+    else:
+        spectra = [stft(x) for x in (preds, target)]
+    expected = plain_values(*spectra, torch.ones(129) if gain is None else gain, mode)
     term = single(
         "ear_magnitude", list(expected), windows=[window], channels="lr", weighting=weighting, weighting_mode=mode
     )
@@ -124,13 +259,14 @@ def test_bin_weights_keep_a_constant_error(weighting: str, noise: Noise, single:
     assert values["term/convergence"].item() == pytest.approx(0.5, abs=1e-5)
 
 
-def test_log_magnitudes_cancel_a_prefilter(noise: Noise, single: Single) -> None:
+def test_log_magnitudes_cancel_a_gain_on_the_bins(noise: Noise, single: Single) -> None:
     # ln g|Ŷ| − ln g|Y| is free of g. Only where g puts a bin below the floor is anything lost: here DC, where g = 0.
     window = 256
     bins = window // 2 + 1
     preds, target = noise(), noise()
     unweighted = single("ear_magnitude", "log", windows=[window], weighting="none")(preds, target).total.item()
-    prefiltered = single("ear_magnitude", "log", windows=[window], weighting="k")(preds, target).total.item()
+    on_bins = {"windows": [window], "weighting": "k", "weighting_mode": "gain"}
+    prefiltered = single("ear_magnitude", "log", **on_bins)(preds, target).total.item()
     stft = STFT(Resolution(window, window // 4))
 
     def dc(x: Tensor) -> Tensor:
@@ -144,7 +280,7 @@ def test_log_magnitudes_cancel_a_prefilter(noise: Noise, single: Single) -> None
     assert abs(weighted(preds, target).total.item() - unweighted) > 1e-3
 
 
-@pytest.mark.parametrize("mode", ["prefilter", "bins"])
+@pytest.mark.parametrize("mode", ["prefilter", "gain", "bins"])
 def test_k_weighting_hears_treble_more_than_bass(mode: str, noise: Noise, single: Single) -> None:
     # The same error at 50 Hz and at 5 kHz: K weighs it by −4 dB and +4 dB, a ratio of 2.5 (squared as bin weights).
     target, time = noise(time=44_100, batch=1, level=0.05), torch.arange(44_100) / 44_100

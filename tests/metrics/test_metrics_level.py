@@ -101,3 +101,29 @@ def test_true_peak_is_the_loudest_channels_and_never_below_the_samples(rate: int
     assert peak == true_peak_dbtp(noise[1:], rate)
     sample_peak = 20 * math.log10(noise.abs().max())
     assert peak == pytest.approx(sample_peak) if rate == 192000 else peak >= sample_peak
+
+
+@pytest.mark.parametrize("rate", [22050, 44100, 48000, 96000])
+@pytest.mark.parametrize("degrees", [0, 45, 90, 200])
+def test_a_cut_is_no_overshoot(degrees: int, rate: int) -> None:
+    """A steady tone has one true peak wherever it is cut: silence around it would add up to 1.4 dB."""
+    time = torch.arange(2 * rate + 1, dtype=torch.float64) / rate
+    tone = torch.sin(2 * torch.pi * 997 * time + math.radians(degrees)).float()[None]
+    for length in (rate // 10, rate // 3, 2 * rate):
+        assert true_peak_dbtp(tone[:, :length], rate) == pytest.approx(0, abs=0.05)
+    constant = torch.full((2, rate), 0.5)
+    assert true_peak_dbtp(constant, rate) == pytest.approx(20 * math.log10(0.5), abs=0.01)
+
+
+@pytest.mark.parametrize("rate", [44100, 48000, 96000])
+def test_clicks_at_the_ends(rate: int) -> None:
+    """The first sample counts; one of the last 15, which decoders and networks leave, does not."""
+    tone = sine(997, 1, rate, -20)
+    first, last = tone.clone(), tone.clone()
+    first[:, 0], last[:, -3:] = 0.5, torch.tensor([-0.9, -0.8, 0.8])
+    assert true_peak_dbtp(first, rate) == pytest.approx(20 * math.log10(0.5), abs=0.5)
+    assert true_peak_dbtp(last, rate) == pytest.approx(-20, abs=0.5)
+    assert true_peak_diff_db(last, tone, rate) == pytest.approx(0, abs=0.5)
+    silent_before = torch.cat((torch.zeros(1, rate), torch.ones(1, 5)), dim=-1)
+    assert math.isnan(true_peak_dbtp(silent_before, rate))
+    assert math.isnan(true_peak_diff_db(silent_before, silent_before + 0.1, rate))

@@ -55,12 +55,15 @@ def test_a_steady_tone_reads_its_level_at_any_length(rate: int, seconds: float) 
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_true_peak_is_that_of_resample_poly(rate: int) -> None:
-    signal = music(0.5, rate)
+@pytest.mark.parametrize("length", [16, 21, 50, 0.5])
+def test_true_peak_is_that_of_resample_poly(length: float, rate: int) -> None:
+    """Mirrored at the beginning, without what the last 15 samples and anything after them would decide."""
+    signal = music(0.5, rate)[:, : round(length if length >= 1 else length * rate)]
     factor = math.ceil(176400 / rate)
-    between = resample_poly(signal.double().numpy(), factor, 1, axis=-1)
-    expected = 20 * math.log10(np.abs(between).max())
+    between = resample_poly(np.pad(signal.double().numpy(), ((0, 0), (15, 0)), "reflect"), factor, 1, axis=-1)
+    expected = 20 * math.log10(np.abs(between[:, 15 * factor : -15 * factor]).max())
     assert true_peak(signal, rate, 65536) == pytest.approx(expected, abs=1e-4)
+    assert math.isnan(true_peak(signal[:, :15], rate, 4))
 
 
 @pytest.mark.parametrize("block", [1, 997, 44100])
@@ -79,6 +82,10 @@ def test_what_is_not_finite_stays_undefined(value: float) -> None:
     meter = loudness(signal, 8000, 4000)
     assert math.isnan(meter.integrated_lufs) and math.isnan(meter.range_lu)
     assert math.isnan(true_peak(signal, 8000, 4000))
+    for place in (0, -1):  # also where nothing is measured
+        signal = music(1, 8000)
+        signal[0, place] = value
+        assert math.isnan(true_peak(signal, 8000, 4000))
 
 
 @pytest.mark.parametrize("channels", [0, 6])

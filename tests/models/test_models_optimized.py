@@ -12,9 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 
-from ear_sat import compiling
+from ear_sat import compiling, compute
 from ear_sat.errors import UserError
-from ear_sat.models import Autoencoder, Decoder, Encoder, optimize_for_inference, optimized
+from ear_sat.models import (
+    Autoencoder,
+    Decoder,
+    Encoder,
+    MultiResolutionSTFTDiscriminator,
+    optimize_for_inference,
+    optimized,
+)
 from ear_sat.models.receptive_field import reaches
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
@@ -100,6 +107,42 @@ def test_refusals(networks: Any) -> None:
     optimize_for_inference(encoder)
     with pytest.raises(ValueError, match="prepared for inference already"):
         optimize_for_inference(encoder, "bf16")
+
+
+#: What torch says of processors: any AVX-512 is enough for oneDNN, which emulates; ARM has no such query as x86 has.
+PROCESSORS = {
+    "x86 with bfloat16": ("x86_64", True, True, True),
+    "AVX-512 without": ("x86_64", True, False, False),
+    "AVX2": ("AMD64", False, False, False),
+    "ARM with bfloat16": ("aarch64", True, False, True),
+    "ARM without": ("arm64", False, False, False),
+}
+
+
+@pytest.mark.parametrize("kind", PROCESSORS)
+@torch.no_grad()
+def test_slow_bfloat16_is_said_once(
+    kind: str, networks: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine, onednn, avx512_bf16, fast = PROCESSORS[kind]
+    monkeypatch.setattr(compute.platform, "machine", lambda: machine)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: onednn)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    compute.warn_of_slow_bf16.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING):
+            for network, _ in networks():
+                optimize_for_inference(network, "32")
+            MultiResolutionSTFTDiscriminator(filters=2, windows=[64])
+            assert not caplog.records
+            for network, _ in networks():
+                optimize_for_inference(network, "bf16")
+            MultiResolutionSTFTDiscriminator(filters=2, windows=[64], precision="bf16")
+        assert compute.cpu_computes_bf16() == fast
+        assert ["bfloat16 by software" in record.getMessage() for record in caplog.records] == [True] * (not fast)
+    finally:
+        compute.warn_of_slow_bf16.cache_clear()
 
 
 @torch.no_grad()

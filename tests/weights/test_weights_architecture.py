@@ -278,6 +278,12 @@ def test_rotary_frequencies_that_no_head_has(tmp_path: Path) -> None:
     torch.save({**state, key: torch.ones(99)}, tmp_path / "a.pt")
     with pytest.raises(UserError, match="no head size divides 32 latent channels and rotates 198 dimensions"):
         ear_sat.load_autoencoder(tmp_path / "a.pt")
+    torch.save({**state, key: state[key] ** 0.8}, tmp_path / "a.pt")  # the base 10000^0.8
+    with pytest.raises(UserError, match=r"other frequencies \(decoder.*inv_freq\) than 10000"):
+        ear_sat.load_autoencoder(tmp_path / "a.pt")
+    for rounded in (state[key].half().float(), state[key].bfloat16().float()):
+        torch.save({**state, key: rounded}, tmp_path / "a.pt")
+        ear_sat.load_autoencoder(tmp_path / "a.pt")
     del state[key]
     torch.save(state, tmp_path / "a.pt")
     with pytest.raises(UserError, match=r"rotary_pos_emb\.inv_freq is missing"):
