@@ -17,6 +17,7 @@ from .pretrained import load_partly, load_strictly, start_discriminator
 from .pretransform_weights import check_pretransform_weights
 from .wrapper import EarTrainingWrapper
 
+
 def required(config: Mapping[str, Any], key: str) -> int:
     value = config.get(key)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -75,7 +76,7 @@ def create_training_wrapper(model_config: dict[str, Any], options: TrainOptions)
 
 
 def _log_every_step(wrapper: Any, model_config: Mapping[str, Any]) -> None:
-    """0.0.20's wrappers average over ten steps unless told otherwise; a run folder has a row for each, as of 0.0.19's."""
+    """0.0.20's wrappers average over ten steps unless told otherwise; a run folder gets a row for each step."""
     staggered = getattr(wrapper, "_staggered_logger", None)
     if staggered is not None and "log_every_n_steps" not in model_config["training"]:
         staggered.every_n_steps = 1

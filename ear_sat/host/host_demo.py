@@ -87,7 +87,7 @@ def _working_directory(folder: str | Path | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _kept_files() -> Iterator[None]:
-    """0.0.20's demos delete the ``.wav`` that they wrote into the working directory, which is all that is wanted here."""
+    """0.0.20's demos delete the ``.wav`` that they wrote into the working directory; here it is what is wanted."""
     remove = os.remove
 
     def keep(path: Any, *arguments: Any, **keywords: Any) -> None:

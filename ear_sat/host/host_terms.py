@@ -1,4 +1,4 @@
-"""Our loss terms in the host's own autoencoder wrapper, which keeps everything it has: teacher, latent terms, curricula.
+"""Our loss terms in the host's own autoencoder wrapper, which keeps all it has: teacher, latent terms, curricula.
 
 A config without ``training.type`` trains there. Its ``loss_configs`` may also hold entries of our types and the user's:
 the host gets its own entries, ours are added to its generator's loss.
@@ -134,7 +134,7 @@ def add_terms(wrapper: Any, split: SplitLosses, sample_rate: int) -> None:
 
 
 def bottleneck_losses(original: Any) -> Any:
-    """The host adds a KL term where it knows the bottleneck's class; without this, that of ``ear_vae`` would be lost."""
+    """The host adds a KL term where it knows the bottleneck's class; without this, ours would have none."""
 
     def create_loss_modules_from_bottleneck(bottleneck: Any, loss_config: Mapping[str, Any]) -> list[nn.Module]:
         losses: list[nn.Module] = original(bottleneck, loss_config)

@@ -140,7 +140,6 @@ def _wrapper_class(original: Any) -> Any:
     signature = inspect.signature(original.__init__)
 
     class AutoencoderTrainingWrapper(original):  # type: ignore[misc]
-        @functools.wraps(original.__init__)
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             given = signature.bind(self, *args, **kwargs)
             given.apply_defaults()
@@ -171,7 +170,7 @@ class Target(NamedTuple):
 
 
 _LOADER = ("dataset_config", "batch_size", "sample_size", "sample_rate", "audio_channels", "num_workers", "shuffle")
-_WRAPPER = ("self", "autoencoder", "sample_rate", "loss_config")
+_WRAPPER = ("autoencoder", "sample_rate", "loss_config")
 
 #: (module that defines it, name) → how to replace it.
 TARGETS: dict[tuple[str, str], Target] = {
@@ -230,7 +229,7 @@ def _checked(module: ModuleType, module_name: str, name: str, target: Target) ->
     if original is None:
         raise misfit(f"{module_name}.{name} is gone")
     if not hasattr(original, ORIGINAL):
-        taken = inspect.signature(original.__init__ if isinstance(original, type) else original).parameters
+        taken = inspect.signature(original).parameters
         missing = [parameter for parameter in target.parameters if parameter not in taken]
         if missing:
             raise misfit(f"{module_name}.{name} does not take {', '.join(missing)}, but ({', '.join(taken)})")
@@ -240,8 +239,8 @@ def _checked(module: ModuleType, module_name: str, name: str, target: Target) ->
 def misfit(what: str) -> UserError:
     """The sentence about a host that is neither of the known ones."""
     return UserError(
-        f"the installed stable-audio-tools {importlib.metadata.version('stable-audio-tools')} does not fit this ear_sat: "
-        f"{what}; install stable-audio-tools 0.0.20, or a newer ear_sat"
+        f"the installed stable-audio-tools {importlib.metadata.version('stable-audio-tools')} does not fit this "
+        f"ear_sat: {what}; install stable-audio-tools 0.0.20, or a newer ear_sat"
     )
 
 

@@ -1,6 +1,7 @@
 """What the host's unwrap script needs of our training checkpoints.
 
-It builds the host's wrapper class around a model and calls its ``load_from_checkpoint``, whatever wrapper wrote the file.
+It builds the host's wrapper class around a model and calls its ``load_from_checkpoint``, whatever wrapper wrote the
+file.
 """
 
 from __future__ import annotations

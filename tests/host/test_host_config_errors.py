@@ -101,7 +101,7 @@ def test_the_configs_stay_as_they_were():
 def test_our_losses_without_our_type_say_which_type_is_missing():
     config = model_config()
     del config["training"]["type"]
-    with pytest.raises(UserError, match='log_every belongs to .* add "type": "ear"'):
+    with pytest.raises(UserError, match=r'log_every belongs to .* add "type": "ear"'):
         make_wrapper(config)
 
 

@@ -45,7 +45,7 @@ def test_masks_with_one_axis(kind, monkeypatch):
     if kind == "diffusion_cond_inpaint" and hasattr(host_utils, "resize_padding_mask"):
         return  # 0.0.20 by itself takes a number for a mask of everything here, and says nothing
     monkeypatch.setattr(diffusion.DiffusionCondTrainingWrapper, "training_step", wrapped.__wrapped__)
-    with pytest.raises((NotImplementedError, RuntimeError, IndexError), match="got 2D|size of tensor|Dimension"):
+    with pytest.raises((NotImplementedError, RuntimeError, IndexError), match=r"got 2D|size of tensor|Dimension"):
         fit(make_ldm(ldm_config(kind)), raw_batches(1))
 
 
@@ -137,7 +137,7 @@ def test_the_unconditional_model_generates(monkeypatch):
         monkeypatch.setattr(generation, "sample_k", generation.sample_k.__wrapped__)
     else:
         monkeypatch.setattr(host_models.DiTUncondWrapper, "forward", host_models.DiTUncondWrapper.forward.__wrapped__)
-    with pytest.raises((TypeError, ValueError), match="Unknown sampler|unexpected keyword argument"):
+    with pytest.raises((TypeError, ValueError), match=r"Unknown sampler|unexpected keyword argument"):
         generation.generate_diffusion_uncond(model, 2, 1, 4096, seed=1, device="cpu")
 
 

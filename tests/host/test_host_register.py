@@ -228,8 +228,18 @@ def test_the_core_works_without_the_host():
 @pytest.mark.parametrize(
     ("module", "name", "value", "sentence"),
     [
-        ("training.factory", "create_demo_callback_from_config", None, "training.factory.create_demo_callback_from_con"),
-        ("models.autoencoders", "create_encoder_from_config", lambda spec: spec, "does not take encoder_config, but (spec"),
+        (
+            "training.factory",
+            "create_demo_callback_from_config",
+            None,
+            "training.factory.create_demo_callback_from_con",
+        ),
+        (
+            "models.autoencoders",
+            "create_encoder_from_config",
+            lambda spec: spec,
+            "does not take encoder_config, but (spec",
+        ),
         ("training.utils", "InverseLR", None, "has no attribute 'InverseLR'"),
     ],
 )

@@ -85,7 +85,11 @@ def test_our_terms_add_to_the_hosts_loss():
     """The host's value of its own terms, and the bundle's of ours, on the audio that the wrapper decoded."""
     wrapper = make_wrapper(host_config(phase=CORRELATION, levels=MAGNITUDE))
     info = {"decoded": audio(2, seed=1).requires_grad_(), "reals": audio(2), "kl": torch.tensor(2.0)}
-    info |= {f"{key}_{side}": info[key][:, i : i + 1] for i, side in enumerate(("left", "right")) for key in ("decoded", "reals")}
+    info |= {
+        f"{key}_{side}": info[key][:, i : i + 1]
+        for i, side in enumerate(("left", "right"))
+        for key in ("decoded", "reals")
+    }
     total, losses = wrapper.losses_gen(info)
     alone = make_wrapper(host_config()).losses_gen(info)[0]
     bundle = LossBundle.from_config({"phase": CORRELATION, "levels": MAGNITUDE}, RATE)(info["decoded"], info["reals"])
@@ -108,7 +112,11 @@ def test_they_train_beside_a_discriminator_of_the_host(kind):
 
 
 def test_our_discriminator_trains_in_the_hosts_wrapper():
-    adversary = {"type": "ear_mrstft", "config": DISCRIMINATOR, "weights": {"adversarial": 0.1, "feature_matching": 1.0}}
+    adversary = {
+        "type": "ear_mrstft",
+        "config": DISCRIMINATOR,
+        "weights": {"adversarial": 0.1, "feature_matching": 1.0},
+    }
     wrapper = make_wrapper(host_config(discriminator=adversary))
     log, seen, _ = log_of(wrapper, 4)
     assert type(wrapper.discriminator).__name__ == "MultiResolutionSTFTDiscriminator"
@@ -136,7 +144,9 @@ def test_the_kl_of_our_bottleneck_is_not_lost():
     kl = [module for module in losses if module.name == "kl_loss"]
     assert len(kl) == 1 and kl[0].weight.item() == 3.0
     del config["training"]["loss_configs"]["bottleneck"]
-    assert [m.weight.item() for m in make_wrapper(config).losses_gen.losses if m.name == "kl_loss"] == [pytest.approx(1e-6)]
+    assert [m.weight.item() for m in make_wrapper(config).losses_gen.losses if m.name == "kl_loss"] == [
+        pytest.approx(1e-6)
+    ]
 
 
 def test_the_users_own_term_trains(monkeypatch):

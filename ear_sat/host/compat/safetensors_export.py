@@ -1,7 +1,7 @@
 """The host's ``export_model(use_safetensors=True)`` cannot write every model.
 
-0.0.20's autoencoder wrapper calls a function that it does not import, and safetensors refuses or leaves out tensors that
-two modules share, as the activations of our residual units do. Ours writes each name with a copy of its own.
+0.0.20's autoencoder wrapper calls a function that it does not import, and safetensors refuses or leaves out tensors
+that two modules share, as the activations of our residual units do. Ours writes each name with a copy of its own.
 """
 
 from __future__ import annotations
