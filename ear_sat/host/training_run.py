@@ -16,6 +16,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from ..config import load_json
 from ..data import EpochSampler, held_out_config
 from ..errors import UserError
+from ..losses.earlier_runs import with_earlier_weighting
 from .building import create_loader, create_training_wrapper, required
 from .callbacks import LeftOutFiles, Progress, RunCheckpoint
 from .checkpoint_io import check_fits, newest_readable
@@ -54,6 +55,14 @@ def train(options: TrainOptions) -> RunFolder:
     options = _without_replaced_weights(options)
     resumed = RunFolder(options.resume) if options.resume else None
     model_config = _config(options.model_config, resumed.model_config if resumed else None, "--model-config")
+    if resumed and options.model_config is None:
+        model_config, earlier = with_earlier_weighting(model_config, resumed.read_versions())
+        if earlier:
+            logger.warning(
+                'this run began when weighting_mode "prefilter" put the gains on the bins, and goes on so: %s keeps '
+                '"gain"; give --model-config to train on with another',
+                ", ".join(earlier),
+            )
     dataset_config = _config(options.dataset_config, resumed.dataset_config if resumed else None, "--dataset-config")
     pl.seed_everything(options.seed + int(os.environ.get("SLURM_PROCID", 0)), workers=True)
 

@@ -23,6 +23,7 @@ from stable_audio_tools.models.utils import load_ckpt_state_dict
 
 from ear_sat.cli import errors, train
 from ear_sat.host import demo_callback, finish, training_run
+from ear_sat.losses.earlier_runs import PREFILTER_MARK
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 DATA = {"dataset_type": "ear_demo", "tracks": 2, "seconds": 2.0, "crops_per_track": 4}
@@ -235,6 +236,26 @@ def test_a_truncated_checkpoint_is_named_and_the_one_before_used(run, caplog):
     assert "step-4.ckpt is truncated: using step-2.ckpt" in caplog.text
     assert load(run / "checkpoints" / "last.ckpt")["ear_sat"]["rounds"] == 3
     assert [int(row["step"]) for row in rows(run)] == [1, 2, 3]
+
+
+def test_a_run_from_before_the_filter_keeps_its_gain_on_the_bins(run, caplog):
+    versions = json.loads((run / "versions.json").read_text())
+    assert versions.items() >= PREFILTER_MARK.items()
+    (run / "versions.json").write_text(json.dumps({k: v for k, v in versions.items() if k not in PREFILTER_MARK}))
+
+    def modes():
+        losses = json.loads((run / "model_config.json").read_text())["training"]["loss_configs"].values()
+        return {e.get("config", {}).get("weighting_mode") for e in losses if e["type"] == "ear_magnitude"}
+
+    assert modes() <= {None, "prefilter"}
+    assert call(*resume_flags(run, "--max-steps", 5)) == 0
+    (notice,) = [r.getMessage() for r in caplog.records if "began when weighting_mode" in r.getMessage()]
+    assert 'keeps "gain"; give --model-config to train on with another' in notice
+    assert modes() == {"gain"}
+    assert (run / "model_config.until-4.json").is_file()
+    caplog.clear()
+    assert call(*resume_flags(run, "--max-steps", 6)) == 0  # the config says it now
+    assert modes() == {"gain"} and "began when" not in caplog.text
 
 
 def test_a_run_without_readable_checkpoint_says_so(run, capsys):

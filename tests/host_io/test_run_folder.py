@@ -9,6 +9,7 @@ import pytest
 
 from ear_sat.errors import UserError
 from ear_sat.host.run_folder import RunFolder
+from ear_sat.losses.earlier_runs import PREFILTER_MARK
 from ear_sat.report.atomic import write_text
 
 
@@ -110,3 +111,17 @@ def test_text_is_written_whole_or_not_at_all(tmp_path, monkeypatch, names):
     with pytest.raises(OSError, match="No space"):
         write_text(tmp_path / "a.txt", "new")
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "ε\n" and names(tmp_path) == ["a.txt"]
+
+
+def test_versions_say_what_the_configs_mean(tmp_path):
+    run = RunFolder.create(tmp_path, "a", {}, {})
+    assert run.read_versions().items() >= PREFILTER_MARK.items()
+    for damaged in ("", "[]", "{"):
+        run.versions.write_text(damaged)
+        assert run.read_versions() == {}
+    write_text(run.versions, '{"torch": "2.8.0"}\n')  # as an earlier version left it
+    run.keep_configs(3, {"b": 2}, {})
+    assert run.read_versions() == {"torch": "2.8.0", **PREFILTER_MARK}
+    run.versions.unlink()
+    run.keep_configs(4, {"b": 2}, {})
+    assert run.read_versions() == PREFILTER_MARK
