@@ -167,7 +167,8 @@ def make(venv: Path, wanted: dict[str, str]) -> None:
         else f"fetching Python {python} (none that fits was found)"
     )
     run(what, uv, "venv", "-q", "--no-project", "--allow-existing", "--python", python, str(venv))
-    command = [uv, "pip", "install", "-q", "--python", str(python_of(venv))]
+    # Compiled once here and not by every process where Python may not write beside the packages.
+    command = [uv, "pip", "install", "-q", "--compile-bytecode", "--python", str(python_of(venv))]
     command += ["--constraints", str(PINS / f"{host}.txt"), "--overrides", str(PINS / f"{host}-overrides.txt")]
     command += ["--torch-backend", wanted["torch_backend"]] if wanted["torch_backend"] else []
     run("installing", *command, "pip", "-e", ".[sat,dev]")

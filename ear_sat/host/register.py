@@ -47,6 +47,11 @@ def _part_factory(what: str, types: Mapping[str, Callable[..., Any]]) -> Callabl
                 if theirs and kind not in theirs:
                     raise choice_error(f"{what} type", kind, [*types, *theirs]) from error
                 raise
+            except NameError as error:  # 0.0.20's "patched" refers to a class that the package does not define
+                raise UserError(
+                    f"the installed stable-audio-tools cannot build its own {what} type '{config.get('type')}' "
+                    f"({error}); use another"
+                ) from error
 
         return create
 

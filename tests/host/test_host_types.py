@@ -193,6 +193,32 @@ def test_a_stock_oobleck_autoencoder_trains_with_our_losses():
     assert log.series("train/raw/bottleneck/kl")[0] > 0
 
 
+def test_a_part_that_the_host_names_and_lacks_is_one_sentence():
+    from stable_audio_tools.models.autoencoders import create_encoder_from_config
+
+    known = "patched" in branch_types(create_encoder_from_config, "encoder_type")
+    with pytest.raises(
+        UserError, match="cannot build its own encoder type 'patched'" if known else "unknown encoder type"
+    ):
+        create_encoder_from_config({"type": "patched", "config": {}})
+
+
+@pytest.mark.parametrize("bottleneck", ["vae", "wasserstein"])
+def test_a_taae_autoencoder_trains_with_our_losses(bottleneck):
+    sizes = {"channels": 64, "c_mults": [1, 1], "strides": [4, 8], "transformer_depths": [1, 1], "sliding_window": None}
+    model = {
+        **OOBLECK,
+        "encoder": {"type": "taae", "config": {"in_channels": 2, "latent_dim": 64, **sizes}},
+        "decoder": {"type": "taae", "config": {"out_channels": 2, "latent_dim": 32, **sizes}},
+        "bottleneck": {"type": bottleneck},
+    }
+    if bottleneck == "wasserstein":
+        model["encoder"]["config"]["latent_dim"] = 32
+    key = {"vae": "kl", "wasserstein": "mmd"}[bottleneck]
+    log = trained(model, {"type": "bottleneck", "weights": {key: 1e-3}})
+    assert len(log.series(f"train/raw/bottleneck/{key}")) == 3
+
+
 def test_a_pretransform_without_gradients_is_one_sentence():
     from stable_audio_tools.models.factory import create_pretransform_from_config
 
