@@ -101,7 +101,6 @@ def _filter(signals: Tensor, gain: Tensor) -> Tensor:
     return torch.fft.irfft(torch.fft.rfft(mirrored).mul_(gain), 2 * time)[..., :time]
 
 
-@torch.compiler.disable
 @functools.lru_cache(maxsize=16)
 def _gains(weighting: Weighting, length: int, device: torch.device) -> Tensor:
     """Gains at the frequencies of a real FFT, float32 (length // 2 + 1,)."""

@@ -18,6 +18,7 @@ from host_test_configs import (
     make_wrapper,
     model_config,
 )
+from stable_audio_tools.models import autoencoders as autoencoders_module
 from stable_audio_tools.training import autoencoders
 
 from ear_sat import UserError
@@ -214,6 +215,10 @@ def test_a_taae_autoencoder_trains_with_our_losses(bottleneck):
     }
     if bottleneck == "wasserstein":
         model["encoder"]["config"]["latent_dim"] = 32
+    if "same" not in branch_types(autoencoders_module.create_encoder_from_config, "encoder_type"):
+        with pytest.raises(TypeError, match="sliding_window"):  # 0.0.19's do not fit its own attention
+            make_wrapper(changed(model_config(), "model", model))
+        return
     key = {"vae": "kl", "wasserstein": "mmd"}[bottleneck]
     log = trained(model, {"type": "bottleneck", "weights": {key: 1e-3}})
     assert len(log.series(f"train/raw/bottleneck/{key}")) == 3

@@ -19,6 +19,7 @@ from weights_test_models import FORMATS, GOLDEN, cloned, config_of, golden_state
 import ear_sat
 from ear_sat import UserError
 from ear_sat.models import Autoencoder
+from ear_sat.models.transformer import rotary_frequencies
 from ear_sat.weights import config_metadata, format_of, read_checkpoint, write_weights
 
 CONFIG = config_of(transformer={"depth": 2, "dim_heads": 32}, sample_rate=22050)
@@ -180,6 +181,7 @@ def test_memory_of_loading_the_release(suffix: str, tmp_path: Path) -> None:
     """A file of the size, keys and shapes of the 44.1 kHz release, 591 MB."""
     manifest = json.loads((GOLDEN / "ear_vae_44k.manifest.json").read_text(encoding="utf-8"))
     state = {key: torch.full(shape, 0.01) for key, (shape, _) in manifest.items()}
+    state |= {key: rotary_frequencies(2 * len(state[key])) for key in state if key.endswith("inv_freq")}
     path = tmp_path / f"release{suffix}"
     write_weights({f"decoder.{k}" if k.startswith("transformers.") else k: v for k, v in state.items()}, path)
     del state
