@@ -10,6 +10,7 @@ from typing import Any
 from bench_machine import WARM_UP, now, peak_memory
 
 import ear_sat
+from ear_sat.host.compat import gradient_statistics
 from ear_sat.report.tables import print_table
 
 SAMPLE_RATE, LATENT_DIM, HOP = 44100, 64, 1024
@@ -113,6 +114,8 @@ def _train(modules: list[Any], side: str, args: argparse.Namespace, rounds: int,
     models, factory = modules[:2]
     if side != "host":
         ear_sat.register()
+    elif args.device != "cuda":
+        gradient_statistics.apply()  # the one mend without which 0.0.20's wrapper trains on CUDA only
     # The host alternates its players by batch, ours updates both on one.
     batches = 2 if side == "host" else 1
     stamps: list[float] = []
