@@ -1,9 +1,11 @@
 """Shared by all tests."""
 
+import getpass
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +17,10 @@ from skip_list import pytest_sessionfinish, pytest_terminal_summary  # noqa: F40
 # The host prepares torch.compile on import, which starts idle compiler processes; two test workers share two cores.
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What is compiled under a capped capability overflows its buffers under another one, and torch's cache mixes them up.
+if capped := os.environ.get("ATEN_CPU_CAPABILITY"):
+    folder = f"torchinductor-{getpass.getuser()}-{capped}"
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir(), folder)))
 # No test waits for a network; huggingface_hub reads this on import, here and in the processes that tests start.
 os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -44,7 +44,7 @@ def test_both_sides_of_every_benchmark_are_measured(tmp_path):
     file = tmp_path / "bench.json"
     done = run(*SIZES, "--track-seconds", 2, "--repeats", 1, "--threads", 1, "--json", file)
     assert done.returncode == 0, done.stderr
-    results = json.loads(file.read_text())
+    results = json.loads(file.read_text(encoding="utf-8"))
 
     step = results["step"]
     assert step["host"]["discriminator_parameters"] == step["ear"]["discriminator_parameters"]
@@ -81,14 +81,14 @@ def test_profile_and_curve(tmp_path):
     file = tmp_path / "bench.json"
     done = run(*SIZES, "--threads", 1, "--json", file, "--only", "curve", "--profile", tmp_path / "profile")
     assert done.returncode == 0, done.stderr
-    results = json.loads(file.read_text())
+    results = json.loads(file.read_text(encoding="utf-8"))
     assert {(p["audio_seconds"], p["batch"]) for p in results["curve"]["points"]} >= {(1, 1), (32, 1), (2, 4)}
     parts = results["profile"]["parts"]
     assert {"generator forward", "discriminator backward, fake", "generator backward"} <= set(parts)
     # The parts are the round but for what lies between them.
     assert 0.5 * results["profile"]["seconds"] < sum(parts.values()) <= results["profile"]["seconds"]
     assert results["profile"]["gflop"] > 7 * results["profile"]["forward_gflop"]["discriminator"] > 0
-    trace = json.loads((tmp_path / "profile" / "step_trace.json").read_text())
+    trace = json.loads((tmp_path / "profile" / "step_trace.json").read_text(encoding="utf-8"))
     assert any(event.get("name") == "ear_sat: generator forward" for event in trace["traceEvents"])
 
 

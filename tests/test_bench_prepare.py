@@ -18,7 +18,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_a_synthesised_track(tmp_path):
     done = run("--track-seconds", 2, "--repeats", 2, "--json", tmp_path / "prepare.json")
     assert done.returncode == 0, done.stderr
-    [(name, result)] = json.loads((tmp_path / "prepare.json").read_text()).items()
+    [(name, result)] = json.loads((tmp_path / "prepare.json").read_text(encoding="utf-8")).items()
     assert name == "synthesised.flac" and name in done.stdout
     seconds = result["processor_seconds"]
     assert len(seconds) == 2 and result["fastest_times_real_time"] == pytest.approx(2 / min(seconds))

@@ -105,7 +105,7 @@ class _Convolution(nn.Module):
 
     Args:
         conv: what it replaces.
-        dtype: in which it is computed.
+        dtype: in which it is computed; a narrow convolution with an even kernel is in float32.
         out_dtype: of the result.
 
     Shapes: (batch, channels, time) in any layout → (batch, channels, frames), contiguous when transposed.
@@ -113,6 +113,9 @@ class _Convolution(nn.Module):
 
     def __init__(self, conv: nn.Conv1d, dtype: torch.dtype, out_dtype: torch.dtype) -> None:
         super().__init__()
+        if conv.in_channels < 16 and conv.kernel_size[0] % 2 == 0:
+            # In bfloat16 oneDNN 3.7 (torch 2.7 and 2.8) gives noise for many of these where the CPU has AMX.
+            dtype = torch.float32
         self.dtype, self.out_dtype, self.reaches = dtype, out_dtype, reaches(conv)
         self.kernel = _constant(_kernel(conv.weight), dtype)
         self.bias = None if conv.bias is None else _constant(conv.bias, dtype)

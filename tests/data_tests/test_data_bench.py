@@ -17,7 +17,7 @@ def test_both_sides_read_both_formats(tmp_path):
     arguments = ["--only", "data", "--track-seconds", "3", "--repeats", "1", "--json", str(tmp_path / "bench.json")]
     done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    results = json.loads((tmp_path / "bench.json").read_text())
+    results = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
     for kind in ("flac", "mp3"):
         part = results[f"data {kind}"]
         for side in ("host", "ear"):

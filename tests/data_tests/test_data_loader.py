@@ -181,6 +181,8 @@ def test_what_is_held_out_is_measured_as_it_is():
 
 
 def test_shipped_demo_configs_do_not_overlap():
-    train, held_out = (json.loads((CONFIGS / f"{name}.json").read_text()) for name in ("demo", "demo_held_out"))
+    train, held_out = (
+        json.loads((CONFIGS / f"{name}.json").read_text(encoding="utf-8")) for name in ("demo", "demo_held_out")
+    )
     assert (train["split"], held_out["split"]) == ("train", "held_out") and train["seed"] == held_out["seed"]
     assert isinstance(create_dataloader(held_out, 4, 2048, RATE, num_workers=0).dataset, DemoDataset)

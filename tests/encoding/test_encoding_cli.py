@@ -26,7 +26,7 @@ def call(weights, music, tmp_path, capsys):
 def test_latent_stats_prints_and_writes(call, tmp_path, weights):
     code, out, _ = call("latent-stats", "--sample-size", SIZE, "--out", tmp_path / "report" / "deep")
     assert code == 0
-    record = json.loads((tmp_path / "report/deep/latent_stats.json").read_text())
+    record = json.loads((tmp_path / "report/deep/latent_stats.json").read_text(encoding="utf-8"))
     assert f'"scale": {record["scale"]:.6g}' in out and "dead channels" in out and record["windows"] == 5
     assert [channel["channel"] for channel in record["channels"]] == list(range(LATENT))
     assert record["kl"] == pytest.approx(sum(channel["kl"] for channel in record["channels"]))

@@ -43,7 +43,7 @@ def latent_files(dataset):
 def test_the_hosts_loader_reads_every_window(result):
     from stable_audio_tools.data.dataset import PreEncodedDataset
 
-    config = json.loads((result.out / "dataset_config.json").read_text())
+    config = json.loads((result.out / "dataset_config.json").read_text(encoding="utf-8"))
     loader = load({**config, "drop_last": False}, 5)
     assert isinstance(loader.dataset, PreEncodedDataset) and len(loader.dataset) == 5
     ((latents, infos),) = loader

@@ -42,7 +42,7 @@ def latents(folder):
 
 
 def infos(folder):
-    return {file.stem: json.loads(file.read_text()) for file in folder.glob("*/*.json")}
+    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*/*.json")}
 
 
 def remnants(folder):
@@ -79,13 +79,13 @@ def test_files_hold_the_latents_of_their_windows(encode, weights, music, tmp_pat
 
 def test_the_folder_says_what_made_it(encode, music, weights):
     result = encode()
-    details = json.loads((result.out / "details.json").read_text())
+    details = json.loads((result.out / "details.json").read_text(encoding="utf-8"))
     assert details["sample_size"] == SIZE and details["sample_rate"] == RATE and details["hop_length"] == HOP
     assert details["latent_dim"] == LATENT and details["latents"] == "mean" and details["precision"] == "32"
     assert details["weights"] == {"file": weights.name, "sha256": ear_sat.weights.sha256(weights)}
     assert details["dataset_config"] == music and details["model_config"]["model"]["downsampling_ratio"] == HOP
     assert torch.__version__.startswith(details["versions"]["torch"])
-    config = json.loads((result.out / "dataset_config.json").read_text())
+    config = json.loads((result.out / "dataset_config.json").read_text(encoding="utf-8"))
     assert config == {"dataset_type": "pre_encoded", "datasets": [{"id": "latents", "path": str(result.out)}]}
 
 
@@ -189,7 +189,7 @@ def test_a_folder_that_moved_is_the_same(encode, music, tmp_path):
 
 def test_other_versions_and_a_renamed_file_do_not_matter(encode, weights, tmp_path):
     result = encode()
-    details = json.loads((result.out / "details.json").read_text())
+    details = json.loads((result.out / "details.json").read_text(encoding="utf-8"))
     details["versions"]["torch"] = "1.0"
     (result.out / "details.json").write_text(json.dumps(details))
     copy = shutil.copy(weights, tmp_path / "renamed.safetensors")

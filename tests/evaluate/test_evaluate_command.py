@@ -131,7 +131,7 @@ def test_identity_is_infinite_and_strict_json(tmp_path, noise, write, evaluate_c
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
-    data = json.loads((out / "results.json").read_text(), parse_constant=refuse)
+    data = json.loads((out / "results.json").read_text(encoding="utf-8"), parse_constant=refuse)
     assert data["files"][0]["values"]["snr_db"] == "inf" and data["summaries"]["snr_db"]["x"]["mean"] == "inf"
     assert math.isinf(float(rows(out)[0]["snr_db"]))
 
@@ -154,11 +154,11 @@ def test_several_systems_are_ranked_on_shared_files(tmp_path, noise, write, eval
     assert [ratios[name]["files"] for name in ratios] == [2, 2, 2]
     assert [data["own_summaries"]["snr_db"][name]["files"] for name in ratios] == [3, 3, 2]
     assert ratios["fine"]["mean"] - ratios["mid"]["mean"] == pytest.approx(20 * math.log10(3), abs=1e-3)
-    line = next(line for line in (out / "results.md").read_text().splitlines() if "`snr_db`" in line)
+    line = next(line for line in (out / "results.md").read_text(encoding="utf-8").splitlines() if "`snr_db`" in line)
     cells = [cell.strip() for cell in line.split("|")[3:6]]
     assert cells[0].startswith("**") and cells[1].startswith("*") and not cells[1].startswith("**")
     assert not cells[2].startswith("*")
-    assert "means over the 2 file(s) that all systems have" in (out / "results.md").read_text()
+    assert "means over the 2 file(s) that all systems have" in (out / "results.md").read_text(encoding="utf-8")
     printed = capsys.readouterr().out
     assert "measured elsewhere, other music" in printed and "9.99" in printed and "12.4 " in printed
     assert data["published"]["caveat"] == "measured elsewhere, other music"
@@ -173,7 +173,7 @@ def test_align(tmp_path, noise, write, evaluate_command):
     plain, aligned = (results(tmp_path / name)["files"][0] for name in ("plain", "aligned"))
     assert plain["offset"] == aligned["offset"] == 500
     assert plain["values"]["si_sdr_db"] < 0 and aligned["values"]["si_sdr_db"] > 60
-    assert "--align" in (tmp_path / "plain" / "report.html").read_text()
+    assert "--align" in (tmp_path / "plain" / "report.html").read_text(encoding="utf-8")
 
 
 def test_second_run_measures_only_what_is_missing(tmp_path, noise, write, evaluate_command, measured):
@@ -234,7 +234,7 @@ def test_all_pairs_failed(tmp_path, write, noise, evaluate_command):
     arguments = ("--reference", tmp_path / "ref", "--estimate", f"x={tmp_path / 'codec'}", "--out", tmp_path / "out")
     assert evaluate_command(*arguments) == 1
     assert results(tmp_path / "out")["summaries"]["icpc"]["x"]["mean"] is None
-    assert "the file is empty" in (tmp_path / "out" / "report.html").read_text()
+    assert "the file is empty" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_real_music(tmp_path, expected):
     codecs = sorted({codec for _, codec in golden})
     systems = [text for codec in codecs for text in ("--estimate", f"{codec}={tmp_path / codec}")]
     assert main(["evaluate", "--reference", str(tmp_path / "reference"), *systems, "--out", str(tmp_path / "out")]) == 0
-    data = json.loads((tmp_path / "out" / "results.json").read_text())
+    data = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     files = {(file["file"], file["system"]): file for file in data["files"]}
     assert files.keys() == golden.keys()
     for key, figures in golden.items():
@@ -46,5 +46,5 @@ def test_real_music(tmp_path, expected):
     assert sum("48000 Hz: resampled" in note for note in files["case1_1067070", "ear_vae2"]["notes"]) == 2
     assert data["shared_files"] == []  # rock was coded by another codec than the rest: nothing to rank
     assert all(summary["rank"] is None for row in data["summaries"].values() for summary in row.values())
-    page = (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "the systems share no file" in page.lower() and len(page) < 30e6

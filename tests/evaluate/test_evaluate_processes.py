@@ -40,7 +40,7 @@ def test_two_processes_give_the_figures_of_one(tmp_path, noise, write, evaluate_
     arguments = ("--reference", tmp_path / "ref", "--estimate", f"x={tmp_path / 'codec'}", "--audio", 1)
     assert evaluate_command(*arguments, "--out", tmp_path / "one") == 0
     assert evaluate_command(*arguments, "--out", tmp_path / "two", "--processes", 2) == 0
-    one, two = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two"))
+    one, two = (json.loads((tmp_path / name / "results.json").read_text(encoding="utf-8")) for name in ("one", "two"))
     assert one["summaries"] == two["summaries"]
     assert [file["file"] for file in two["files"]] == ["0", "1", "2"]
 
@@ -63,7 +63,7 @@ def test_killed_and_run_again(tmp_path, noise, write, evaluate_command):
     assert evaluate_command(*arguments[1:], "--audio", 0) == 0
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert len(list((out / "cache").iterdir())) == 4
-    assert len(json.loads((out / "results.json").read_text())["files"]) == 4
+    assert len(json.loads((out / "results.json").read_text(encoding="utf-8"))["files"]) == 4
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")

@@ -118,7 +118,7 @@ def test_names_are_escaped(report):
 
 
 def test_every_metric_has_unit_direction_and_description(report):
-    data = json.loads((report[0] / "results.json").read_text())
+    data = json.loads((report[0] / "results.json").read_text(encoding="utf-8"))
     page = Page(report[1])
     titles = [attributes["title"] for attributes in page.find("span", **{"class": "metric"})]
     for name, metric in data["metrics"].items():
@@ -149,7 +149,7 @@ def test_players_for_every_clip_and_version(report):
 
 def test_dots_and_marks(report):
     page = Page(report[1])
-    values = json.loads((report[0] / "results.json").read_text())
+    values = json.loads((report[0] / "results.json").read_text(encoding="utf-8"))
     shown = sum("class" in c and c["class"].startswith("dot") for _, c in page.tags if _ == "circle")
     octaves = [name for name in values["metrics"] if name.startswith("si_sdr_") and "hz" in name]
     defined = sum(
@@ -173,7 +173,7 @@ def test_audio_options(tmp_path, noise, write, evaluate_command, monkeypatch):
 
     def counts(option: str) -> tuple[int, int, int]:
         assert evaluate_command(*arguments, "--audio", option) == 0
-        page = Page((tmp_path / "out" / "report.html").read_text())
+        page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
         return len(page.find("article")), len(page.find("audio")), len(page.find("img"))
 
     pictures = 2 + 4  # reference: spectrogram, goniometer; estimate: four
@@ -183,11 +183,16 @@ def test_audio_options(tmp_path, noise, write, evaluate_command, monkeypatch):
     assert counts("0") == (0, 0, dialog)
     monkeypatch.setattr(run_module, "DEFAULT_CLIPS", 3)
     assert counts("all") == (4, 8, 3 * pictures + dialog)
-    one = sum(len(part) for part in (tmp_path / "out" / "report.html").read_text().split('src="data:')[1:]) / 4
+    one = (
+        sum(
+            len(part) for part in (tmp_path / "out" / "report.html").read_text(encoding="utf-8").split('src="data:')[1:]
+        )
+        / 4
+    )
     monkeypatch.setattr(run_module, "MAX_CLIP_BYTES", 2.5 * one)
     clips, _, _ = counts("4")
     assert 1 <= clips < 4
-    assert "larger than 30 MB" in (tmp_path / "out" / "report.html").read_text()
+    assert "larger than 30 MB" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def test_worst_and_best_of_every_system_in_turn():

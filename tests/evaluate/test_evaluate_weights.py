@@ -32,7 +32,7 @@ def weights(tmp_path, monkeypatch):
 
 
 def results(out):
-    return json.loads((out / "results.json").read_text())
+    return json.loads((out / "results.json").read_text(encoding="utf-8"))
 
 
 def test_one_go_equals_two_steps(tmp_path, noise, write, evaluate_command, weights):
@@ -88,7 +88,7 @@ def test_failed_reconstructions_are_named(tmp_path, noise, write, evaluate_comma
     (entry,) = results(tmp_path / "out")["unmatched"]
     assert entry["path"].endswith("bad.wav") and entry["reason"].startswith("could not be reconstructed: ")
     assert "could not be reconstructed" in capsys.readouterr().out
-    assert "could not be reconstructed" in (tmp_path / "out" / "report.html").read_text()
+    assert "could not be reconstructed" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     (tmp_path / "music" / "good.wav").write_bytes(b"RIFF")
     assert evaluate_command(*arguments) == 1
     assert "none of the 2 files" in capsys.readouterr().err
@@ -111,7 +111,7 @@ def test_test_tones(tmp_path, evaluate_command, weights, capsys):
     arguments = ("--weights", weights, "--test-tones", "--device", "cpu", "--out", tmp_path / "out")
     assert evaluate_command(*arguments) == 0
     folder = tmp_path / "out" / "test_tones"
-    assert json.loads((folder / "test_tones.json").read_text())["sample_rate"] == 44100
+    assert json.loads((folder / "test_tones.json").read_text(encoding="utf-8"))["sample_rate"] == 44100
     assert len(list(folder.glob("*.png"))) == 4
     assert "THD" in capsys.readouterr().out and not (tmp_path / "out" / "report.html").exists()
 

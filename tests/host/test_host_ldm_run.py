@@ -99,7 +99,7 @@ def test_the_export_is_the_average_and_loads_strictly(folder, kind):
     prefix = "diffusion_ema.ema_model."
     average = {f"model.{key.removeprefix(prefix)}": v for key, v in stored.items() if key.startswith(prefix)}
     assert any(not torch.equal(average[key], expected[key]) for key in average)
-    config = json.loads((run / "export" / "model_config.json").read_text())
+    config = json.loads((run / "export" / "model_config.json").read_text(encoding="utf-8"))
     assert config == ldm_config(kind)
     for name in ("model.ckpt", "model.safetensors"):
         state = load_ckpt_state_dict(str(run / "export" / name))

@@ -141,9 +141,11 @@ def test_the_script_trains_and_leaves_a_complete_folder(folder):
         "model.safetensors",
         "model_config.json",
     ]
-    assert json.loads((run / "model_config.json").read_text()) == run_config()
-    assert json.loads((run / "dataset_config.json").read_text()) == DATA
-    assert (run / "export" / "model_config.json").read_text() == (run / "model_config.json").read_text()
+    assert json.loads((run / "model_config.json").read_text(encoding="utf-8")) == run_config()
+    assert json.loads((run / "dataset_config.json").read_text(encoding="utf-8")) == DATA
+    assert (run / "export" / "model_config.json").read_text(encoding="utf-8") == (run / "model_config.json").read_text(
+        encoding="utf-8"
+    )
     assert sorted(path.name for path in (run / "demos").iterdir()) == ["step-1", "step-3", "step-4"]
     for step in ("step-1", "step-3", "step-4"):
         clips = {path.name: path for path in (run / "demos" / step).iterdir()}
@@ -164,7 +166,7 @@ def test_the_exported_model_loads_strictly_in_the_host(trained):
     average = "autoencoder_ema.ema_model."
     stored = load(trained / "checkpoints" / "last.ckpt")["state_dict"]
     expected = {key.removeprefix(average): value for key, value in stored.items() if key.startswith(average)}
-    config = json.loads((trained / "export" / "model_config.json").read_text())
+    config = json.loads((trained / "export" / "model_config.json").read_text(encoding="utf-8"))
     for name in ("model.ckpt", "model.safetensors"):
         model = create_model_from_config(config)
         state = load_ckpt_state_dict(str(trained / "export" / name))
@@ -284,7 +286,7 @@ def test_a_killed_run_resumes(folder):
         try:
             end = time.monotonic() + 300
             while not (run / "checkpoints" / "step-6.ckpt").exists():
-                assert process.poll() is None and time.monotonic() < end, (folder / "log").read_text()
+                assert process.poll() is None and time.monotonic() < end, (folder / "log").read_text(encoding="utf-8")
                 time.sleep(0.05)
         finally:
             process.send_signal(signal.SIGKILL)

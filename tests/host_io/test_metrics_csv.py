@@ -27,7 +27,7 @@ def test_columns_grow_and_values_are_exact(path, names):
     metrics.append({"step": 2, "loss": torch.tensor(0.5)})
     metrics.append({"step": 2, "val/snr_db": np.float64(-7.25)})
     metrics.append({"loss": 3, "step": 3})
-    assert path.read_text() == f"step,loss,val/snr_db\n1,{1 / 3!r},\n2,0.5,\n2,,-7.25\n3,3.0,\n"
+    assert path.read_text(encoding="utf-8") == f"step,loss,val/snr_db\n1,{1 / 3!r},\n2,0.5,\n2,,-7.25\n3,3.0,\n"
     assert MetricsCsv.read(path) == {"loss": [(1, 1 / 3), (2, 0.5), (3, 3.0)], "val/snr_db": [(2, -7.25)]}
     assert names(path.parent) == ["metrics.csv"]
 
@@ -90,14 +90,14 @@ def test_killed_while_writing_the_header(path, data):
 def test_lines_that_are_no_rows_are_dropped(path):
     path.write_bytes(b"step,loss\n1,2.0\n2\n\0\0\0\n3,x\n\n4,5.0\n")
     MetricsCsv(path)
-    assert path.read_text() == "step,loss\n1,2.0\n4,5.0\n"
+    assert path.read_text(encoding="utf-8") == "step,loss\n1,2.0\n4,5.0\n"
 
 
 def test_other_files_are_not_touched(path):
     path.write_text("name,age\nx,3\n")
     with pytest.raises(UserError, match="is not a metrics file"):
         MetricsCsv(path)
-    assert path.read_text() == "name,age\nx,3\n"
+    assert path.read_text(encoding="utf-8") == "name,age\nx,3\n"
     with pytest.raises(UserError, match="no such file"):
         MetricsCsv.read(path.with_name("none.csv"))
 
@@ -113,7 +113,7 @@ def test_full_disk_while_growing(path, monkeypatch, names):
         patch.setattr("os.replace", refuse)
         with pytest.raises(UserError, match=r"metrics\.csv: No space left on device"):
             metrics.append({"step": 2, "new": 1.0})
-    assert path.read_text() == "step,loss\n1,1.0\n" and names(path.parent) == ["metrics.csv"]
+    assert path.read_text(encoding="utf-8") == "step,loss\n1,1.0\n" and names(path.parent) == ["metrics.csv"]
     metrics.append({"step": 2, "loss": 2.0})  # the refused column must not have stayed
     metrics.append({"step": 2, "new": 1.0})
     assert MetricsCsv.read(path) == {"loss": [(1, 1.0), (2, 2.0)], "new": [(2, 1.0)]}

@@ -26,8 +26,8 @@ def test_create_writes_configs_and_versions(tmp_path, names):
         "versions.json",
     ]
     assert json.loads(run.model_config.read_text(encoding="utf-8")) == model
-    assert run.dataset_config.read_text() == '{\n  "a": 1\n}\n'
-    versions = json.loads(run.versions.read_text())
+    assert run.dataset_config.read_text(encoding="utf-8") == '{\n  "a": 1\n}\n'
+    versions = json.loads(run.versions.read_text(encoding="utf-8"))
     assert {"python", "platform", "torch", "stable-audio-tools", "ear-sat", "soundfile", "cpu_count", "gpus"} <= set(
         versions
     )

@@ -14,7 +14,7 @@ DATA = Path(__file__).parents[1] / "data" / "metrics"
 
 @pytest.fixture(scope="session")
 def expected() -> dict[str, Any]:
-    return json.loads((DATA / "metrics_expected.json").read_text())
+    return json.loads((DATA / "metrics_expected.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ def ours(state: dict[str, Tensor], part: str) -> dict[str, Tensor]:
 @pytest.fixture(params=NETWORKS)
 def golden(request: pytest.FixtureRequest, golden_folder: Path) -> tuple[Encoder, Decoder, dict[str, Tensor]]:
     """Encoder and decoder with the authors' weights, and the authors' inputs and outputs."""
-    config: dict[str, Any] = json.loads((golden_folder / f"{request.param}.config.json").read_text())
+    config: dict[str, Any] = json.loads((golden_folder / f"{request.param}.config.json").read_text(encoding="utf-8"))
     state = load_file(golden_folder / f"{request.param}.state_dict.safetensors")
     transformer = config.get("transformer")
     if transformer:
@@ -100,7 +100,7 @@ def test_release_parameter_count(release: tuple[Encoder, Decoder]) -> None:
 
 
 def test_release_keys_and_shapes(release: tuple[Encoder, Decoder], golden_folder: Path) -> None:
-    manifest = json.loads((golden_folder / "ear_vae_44k.manifest.json").read_text())
+    manifest = json.loads((golden_folder / "ear_vae_44k.manifest.json").read_text(encoding="utf-8"))
     encoder, decoder = (part.state_dict() for part in release)
     built = {f"encoder.{key}": value for key, value in encoder.items()}
     built |= {key if key.startswith("transformers.") else f"decoder.{key}": value for key, value in decoder.items()}

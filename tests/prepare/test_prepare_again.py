@@ -259,7 +259,7 @@ def test_what_an_interrupted_manifest_leaves_is_the_old_one(prepare, manifest, m
 
 def test_configs_name_the_manifest(prepare, music, tmp_path):
     result = prepare(music)
-    config = json.loads((tmp_path / "out" / "stage1.json").read_text())
+    config = json.loads((tmp_path / "out" / "stage1.json").read_text(encoding="utf-8"))
     assert config["dataset_type"] == "ear_audio"
     assert config["datasets"] == [
         {"id": "stage1", "manifest": str(tmp_path / "out" / "manifest.parquet"), "decisions": ["keep", "stage1"]}

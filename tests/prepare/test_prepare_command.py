@@ -55,7 +55,7 @@ def test_what_it_prints_and_writes(command, music, tmp_path, capsys):
     ):
         assert words in printed
     out = tmp_path / "out"
-    summary = " ".join((out / "summary.md").read_text().split())
+    summary = " ".join((out / "summary.md").read_text(encoding="utf-8").split())
     assert "## Tracks by decision" in summary and "| too_quiet | integrated loudness too low | 1 |" in summary
     with Image.open(out / "histograms.png") as picture:
         assert min(picture.size) > 400
@@ -121,7 +121,7 @@ def test_odd_names_reach_training(name, command, write, manifest, tmp_path):
         table = tmp_path / "out" / f"manifest.{kind}"
         assert command(table, out=tmp_path / kind) == 0
         assert manifest(tmp_path / kind) == manifest() and list(manifest()) == [name]
-        config = json.loads((tmp_path / "out" / "stage2.json").read_text())
+        config = json.loads((tmp_path / "out" / "stage2.json").read_text(encoding="utf-8"))
         config["datasets"][0]["manifest"] = str(table)
         audio, infos = next(iter(create_dataloader(config, 1, 32768, 44100, num_workers=0)))
         assert Path(infos[0]["path"]).name == name and audio.shape == (1, 2, 32768)
@@ -131,7 +131,7 @@ def test_the_configs_train_on_what_is_fit(command, music):
     """Stage 1 takes both decisions, stage 2 one; rejected tracks are in neither."""
     assert command(music) == 0
     for stage, expected in (("stage1", {"good.flac", "dual.flac", "over.wav"}), ("stage2", {"good.flac", "dual.flac"})):
-        config = json.loads((music.parent / "out" / f"{stage}.json").read_text()) | {"split": "all"}
+        config = json.loads((music.parent / "out" / f"{stage}.json").read_text(encoding="utf-8")) | {"split": "all"}
         loader = create_dataloader(config, 2, 32768, 44100, num_workers=0)
         assert {Path(info["path"]).name for _, infos in loader for info in infos} == expected
 
@@ -163,4 +163,4 @@ def test_out_is_a_file(command, music, tmp_path, capsys):
 def test_a_single_fit_track_is_not_split(command, write, tmp_path):
     write(tmp_path / "music" / "a.wav", tone(-14))
     assert command(tmp_path / "music") == 0
-    assert json.loads((tmp_path / "out" / "stage1.json").read_text())["split"] == "all"
+    assert json.loads((tmp_path / "out" / "stage1.json").read_text(encoding="utf-8"))["split"] == "all"

@@ -135,7 +135,7 @@ def test_what_is_written_where(prepare, manifest, write, tmp_path):
     row = manifest()["good.wav"]
     info = found["good.wav"][1]
     assert all(info[name] == row[name] for name in info if name != "sample_rate") and info["loudness_lufs"] is not None
-    configs = {path.name: json.loads(path.read_text()) for path in result.configs}
+    configs = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in result.configs}
     folders = {name: str(tmp_path / "out" / "shards" / name) for name in ("keep", "stage1")}
     datasets = {
         name: [entry["path"] for entry in config["datasets"]] for name, config in configs.items() if "shards" in name
@@ -230,7 +230,7 @@ def test_configs_of_what_ear_audio_can_read(prepare, write, tmp_path):
 
     def splits(*folders: str) -> dict[str, str]:
         prepare(*(tmp_path / name for name in folders))
-        return {file.name: json.loads(file.read_text())["split"] for file in out.glob("*.json")}
+        return {file.name: json.loads(file.read_text(encoding="utf-8"))["split"] for file in out.glob("*.json")}
 
     assert splits("music", "in") == {"stage1.json": "train", "stage2.json": "all"}
     source.unlink()
@@ -312,7 +312,7 @@ def test_the_host_trains_from_them(prepare, write, tmp_path):
     path = write(tmp_path / "music" / "a.wav", noise(1, 44100), subtype="PCM_16")
     write(tmp_path / "music" / "b.wav", noise(1, 44100, seed=1))
     result = prepare(tmp_path / "music", shards=ShardSettings())
-    config = json.loads((result.configs[-1]).read_text()) | {"random_crop": False, "epoch_steps": 2}
+    config = json.loads((result.configs[-1]).read_text(encoding="utf-8")) | {"random_crop": False, "epoch_steps": 2}
     assert result.configs[-1].name == "stage2_shards.json"
     loader = dataset.create_dataloader_from_config(
         config, batch_size=2, sample_size=32768, sample_rate=44100, audio_channels=2, num_workers=1

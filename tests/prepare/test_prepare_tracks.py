@@ -194,8 +194,8 @@ def test_names_that_are_not_unicode(prepare, tmp_path):
         pytest.skip("this file system takes Unicode names only")
     for retry in (False, True):
         prepare(tmp_path / "music", retry_errors=retry)
-        assert "not valid UTF-8" in (tmp_path / "out" / "manifest.csv").read_text()
-        assert r"caf\xe9.wav" in (tmp_path / "out" / "manifest.csv").read_text()
+        assert "not valid UTF-8" in (tmp_path / "out" / "manifest.csv").read_text(encoding="utf-8")
+        assert r"caf\xe9.wav" in (tmp_path / "out" / "manifest.csv").read_text(encoding="utf-8")
 
 
 def test_no_audio_at_all(prepare, tmp_path):

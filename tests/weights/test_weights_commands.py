@@ -156,7 +156,7 @@ def test_export_of_a_checkpoint_that_is_not_there(run: Path, tmp_path: Path, com
 def test_export_does_not_overwrite(run: Path, tmp_path: Path, command: Callable[..., Any]) -> None:
     (tmp_path / "a.pyt").write_text("precious")
     assert command("export", run, tmp_path / "a.pyt").code == 1
-    assert (tmp_path / "a.pyt").read_text() == "precious"
+    assert (tmp_path / "a.pyt").read_text(encoding="utf-8") == "precious"
     assert command("export", run, tmp_path / "a.pyt", "--force").code == 0
 
 

@@ -206,10 +206,10 @@ def test_nothing_is_overwritten_without_force(
     result = command(*arguments)
     assert result.code == 1
     assert result.err == f"error: {target} exists already; choose another name or add --force\n"
-    assert name == "hub" or target.read_text() == "precious"
+    assert name == "hub" or target.read_text(encoding="utf-8") == "precious"
     assert command(*arguments, "--force").code == 0
     assert equal(read_checkpoint(target).state, state)
-    assert name != "hub" or (target / "README.md").read_text() == "mine"
+    assert name != "hub" or (target / "README.md").read_text(encoding="utf-8") == "mine"
     # The check comes first: a wrong source does not matter yet.
     assert "exists already" in command("convert", tmp_path / "none.pyt", *arguments[2:]).err
 

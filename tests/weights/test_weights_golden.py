@@ -194,7 +194,9 @@ def test_the_whole_release_has_the_published_keys(tmp_path: Path) -> None:
     config = json.loads((root / "model_configs" / "ear_vae.json").read_text(encoding="utf-8"))
     with torch.device("meta"):
         state = Autoencoder.from_config(config).state_dict()
-    manifest = json.loads((Path(__file__).parents[1] / "data/golden/ear_vae_44k.manifest.json").read_text())
+    manifest = json.loads(
+        (Path(__file__).parents[1] / "data/golden/ear_vae_44k.manifest.json").read_text(encoding="utf-8")
+    )
     assert {k: [list(v.shape), str(v.dtype)] for k, v in release_keys(dict(state)).items()} == manifest
     assert len(manifest) == 386
     found, assumed = read_architecture(state)
