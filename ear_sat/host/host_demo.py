@@ -37,7 +37,7 @@ class HostDemo(pl.Callback):
         if hasattr(self.callback, "demo_dl"):
             # Read now, because relative paths of the data lead nowhere from the other directory; and once, because
             # the host's single pass over its loader would end the run at the first demo after it.
-            self.callback.demo_dl = itertools.repeat(next(self.callback.demo_dl))
+            self.callback.demo_dl = itertools.repeat(next(iter(self.callback.demo_dl)))
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         try:
@@ -58,18 +58,27 @@ def create_demo(model_config: Mapping[str, Any], loader: Any) -> HostDemo | EarD
     if (model_config.get("training") or {}).get("type") == "ear":
         return create_demo_callback_from_config(model_config, demo_dl=loader)
     try:
-        return HostDemo(create_demo_callback_from_config(model_config, demo_dl=_first_batch(loader)))
+        return HostDemo(create_demo_callback_from_config(model_config, demo_dl=_FirstBatch(loader)))
     except KeyError as error:
         raise UserError(f'training.demo of the model config lacks the key "{error.args[0]}"') from None
 
 
-def _first_batch(loader: Any) -> Iterator[Any]:
+class _FirstBatch:
     """One batch, read past the loader where possible: a second pass over a running loader restarts its workers."""
-    dataset: Any = getattr(loader, "dataset", None)
-    if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
-        yield loader.collate_fn([dataset[index] for index in range(min(loader.batch_size, len(dataset)))])
-    else:
-        yield next(iter(copy.deepcopy(loader)))
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Any]:
+        dataset: Any = getattr(self.loader, "dataset", None)
+        if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
+            yield self.loader.collate_fn([dataset[i] for i in range(min(self.loader.batch_size, len(dataset)))])
+        else:
+            yield next(iter(copy.deepcopy(self.loader)))
+
+    def __deepcopy__(self, memo: Any) -> _FirstBatch:
+        """0.0.19's demo of an autoencoder copies what it is given, with all the data behind it."""
+        return self
 
 
 @contextlib.contextmanager

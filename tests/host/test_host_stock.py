@@ -10,9 +10,13 @@ import soundfile
 import torch
 from host_test_configs import Recorder, Snapshots, audio, fit, make_wrapper, model_config
 from stable_audio_tools.data.dataset import create_dataloader_from_config
+from stable_audio_tools.models import create_model_from_config
+from stable_audio_tools.models.utils import load_ckpt_state_dict
 from stable_audio_tools.training import create_demo_callback_from_config
 from stable_audio_tools.training.autoencoders import AutoencoderTrainingWrapper
 
+from ear_sat.cli import train
+from ear_sat.host import training_run
 from ear_sat.host.register import ORIGINAL
 
 STOCK = Path(__file__).parents[1] / "data" / "host_stock_vae.json"
@@ -91,6 +95,23 @@ def test_demo_callbacks_are_the_hosts_for_the_hosts_models(stock, folder):
     theirs = create_demo_callback_from_config(stock, demo_dl=loader)
     ours = create_demo_callback_from_config(model_config(), demo_dl=loader)
     assert (type(theirs).__name__, type(ours).__name__) == ("AutoencoderDemoCallback", "EarDemoCallback")
+
+
+def test_the_stock_model_trains_by_our_script(stock, tmp_path, monkeypatch):
+    """With the host's own demo in the run's folder, which 0.0.20 deletes and 0.0.19 writes where it is called."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(training_run.RUN_FOLDER_VARIABLE, raising=False)
+    (tmp_path / "stock.json").write_text(json.dumps(stock), encoding="utf-8")
+    data = {"dataset_type": "ear_demo", "tracks": 2, "seconds": 2.0, "crops_per_track": 4}
+    (tmp_path / "data.json").write_text(json.dumps(data), encoding="utf-8")
+    flags = ["--model-config", "stock.json", "--dataset-config", "data.json", "--accelerator", "cpu", "--name", "run"]
+    train.main([*flags, "--batch-size", "1", "--num-workers", "0", "--max-steps", "2"])
+    run = tmp_path / "runs" / "run"
+    assert len(list((run / "demos").glob("*.wav"))) == 1 and not list(tmp_path.glob("*.wav"))
+    model = create_model_from_config(stock)
+    model.load_state_dict(load_ckpt_state_dict(str(run / "export" / "model.safetensors")))
+    header, *rows = (run / "metrics.csv").read_text().splitlines()
+    assert "train/mrstft_loss" in header and [row.split(",")[0] for row in rows] == ["1", "2"]
 
 
 def diffusion_config():
