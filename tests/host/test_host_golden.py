@@ -9,8 +9,8 @@ import pytest
 import torch
 from host_test_configs import Recorder, batches, fit, make_wrapper, model_config
 
-#: Written with stable-audio-tools 0.0.20, Python 3.13, Lightning 2.6.6 and torch 2.8.0; 0.0.19 on 3.11 with Lightning 2.1
-#: gives every digit of it.
+#: Written with stable-audio-tools 0.0.20, Python 3.13, Lightning 2.6.6 and torch 2.8.0; 0.0.19 on Python 3.11 with
+#: Lightning 2.1 gives every digit of it.
 GOLDEN = Path(__file__).parents[1] / "data" / "tiny_losses.json"
 
 
