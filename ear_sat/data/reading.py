@@ -105,6 +105,8 @@ def reason_of(error: Exception) -> str:
     """An exception's message without the path that OSError and soundfile put into it."""
     text = getattr(error, "strerror", None) or getattr(error, "error_string", None) or str(error) or repr(error)
     reason = str(text).removeprefix("Error : ").strip().rstrip(".")
+    if "embedded null" in reason:  # a path with a zero byte; Python 3.13 has other words for it than its predecessors
+        return "embedded null byte"
     # What libsndfile says of a file that is there where its mp3 decoder finds no frame.
     return "Format not recognised" if reason.startswith("File does not exist or is not a regular file") else reason
 
