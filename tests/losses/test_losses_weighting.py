@@ -1,6 +1,8 @@
 """K- and A-weighting against the standards, the filter of zero phase, and what the weighting modes do."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,12 +11,13 @@ import torch
 from scipy.signal import freqz, lfilter, sosfilt, sosfreqz
 from torch import Tensor
 
-from ear_sat.losses import STFT, LossBundle, Resolution, Weighting, a_gain, bin_gain, filtered, k_gain
+from ear_sat.losses import STFT, LossBundle, MagnitudeTerm, Resolution, Weighting, a_gain, bin_gain, filtered, k_gain
 from ear_sat.losses import bundle as bundle_module
 from ear_sat.losses import weighting as weighting_module
 from ear_sat.losses.term import DEFAULT_WINDOWS
 from ear_sat.weighting import k_weighting_biquads
 
+CONFIGS = Path(__file__).parents[2] / "model_configs"
 Noise = Callable[..., Tensor]
 Single = Callable[..., LossBundle]
 
@@ -185,6 +188,15 @@ def test_floor_is_the_least_gain(weighting: str) -> None:
     assert floored == pytest.approx(np.sqrt(plain**2 + 0.01))  # powers add
     constant = torch.full((3000,), 0.5)
     assert torch.allclose(filtered(constant, Weighting(weighting, RATE, -20)), 0.1 * constant, atol=1e-6)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("ear_vae*.json")), ids=lambda path: path.stem)
+def test_only_the_papers_config_is_deaf_below_20_hz(path: Path) -> None:
+    config = json.loads(path.read_text(encoding="utf-8"))
+    bundle = LossBundle.from_config(config["training"]["loss_configs"], config["sample_rate"])
+    (curve,) = {term.prefilter for term in bundle.terms if isinstance(term, MagnitudeTerm)}
+    expected = None if path.stem == "ear_vae_paper" else -10
+    assert curve == Weighting("k", config["sample_rate"], expected)
 
 
 def test_signals_are_filtered_once_and_for_the_magnitudes_only(
