@@ -14,6 +14,8 @@ import pytest
 import soundfile
 from skip_list import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401  # hooks
 
+# No modules with doctests; pytest's own --ignore-glob holds in the folder where it is started only.
+collect_ignore_glob = ["*conftest.py"]
 # The host prepares torch.compile on import, which starts idle compiler processes; two test workers share two cores.
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -41,10 +41,13 @@ def test_compiled_training_is_the_plain_one(compiled, update, accumulate):
     other.accumulate = accumulate
     start = {key: value.clone() for key, value in other.state_dict().items()}
     assert same(one.state_dict(), start)
+    data = [(audio.double(), info) for audio, info in batches(3 * accumulate)]
     for wrapper in (one, other):
-        fit(wrapper, batches(3 * accumulate))
+        fit(wrapper, data, precision="64-true")
         assert wrapper.rounds == 3
-    assert one.last_output_gradients == pytest.approx(other.last_output_gradients, rel=1e-3)
+    # All is float64 but spectra and losses. Samples changed by parts of 2**-24, float32's rounding, moved the gradients
+    # by up to 0.3 %, and the weights by up to 0.3 % of their way.
+    assert one.last_output_gradients == pytest.approx(other.last_output_gradients, rel=0.02)
     state = other.state_dict()
     for key, value in one.state_dict().items():
-        assert (value - state[key]).norm() <= 0.05 * (state[key] - start[key]).norm() + 1e-6, key
+        assert (value - state[key]).norm() <= 0.02 * (state[key] - start[key]).norm() + 1e-6, key
