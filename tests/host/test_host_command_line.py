@@ -267,6 +267,7 @@ VARIANTS = {
     "ear_vae_paper": {
         "training.update",
         "training.loss_configs.magnitude.weights.convergence",
+        "training.loss_configs.magnitude.config.weighting_floor_db",
         "training.loss_configs.correlation.config.bin_weighting",
         "training.loss_configs.phase_derivative.config.bin_weighting",
         "training.loss_configs.phase_derivative.weights.if",
