@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -96,7 +95,7 @@ def host_entries() -> list[str]:
     from stable_audio_tools.training import autoencoders
 
     try:
-        source = inspect.getsource(sys.modules[autoencoders.__name__])
+        source = inspect.getsource(autoencoders)
     except OSError:
         return []
     quoted = r"""['"](\w+)['"]"""
