@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -32,12 +33,8 @@ def create_training_wrapper(model_config: dict[str, Any], options: TrainOptions)
     required(model_config, "sample_rate")
     if "training" not in model_config:
         raise UserError('the model config needs a "training" section')
-    try:
+    with _in_words("the host cannot build this model config"):
         model = create_model_from_config(model_config)
-    except (AssertionError, KeyError, NotImplementedError, TypeError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"the host cannot build this model config: {_words(error)}") from error
     if options.pretrained_ckpt_path and options.allow_partial:
         load_partly(model, options.pretrained_ckpt_path)
     elif options.pretrained_ckpt_path:
@@ -46,12 +43,8 @@ def create_training_wrapper(model_config: dict[str, Any], options: TrainOptions)
         _prepare_pretransform(model, options)
     if not (options.resume or options.ckpt_path):  # whose checkpoints bring the weights
         check_pretransform_weights(model)
-    try:
+    with _in_words("the host cannot train with this training section"):
         wrapper = create_training_wrapper_from_config(model_config, model)
-    except (AssertionError, KeyError, NotImplementedError, TypeError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"the host cannot train with this training section: {_words(error)}") from error
     _log_every_step(wrapper, model_config)
     compiled = options.compile and can_compile("cuda" if options.on_gpu else "cpu")
     if compiled:
@@ -108,6 +101,17 @@ def create_loader(
             'or set "drop_last": false in the dataset config'
         )
     return loader
+
+
+@contextlib.contextmanager
+def _in_words(what: str) -> Iterator[None]:
+    """Turns the errors by which the host refuses a config into one sentence that begins with ``what``."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (AssertionError, KeyError, NotImplementedError, TypeError, ValueError) as error:
+        raise UserError(f"{what}: {_words(error)}") from error
 
 
 def _words(error: Exception) -> str:
