@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -18,13 +23,36 @@ Function = TypeVar("Function", bound=Callable[..., object])
 def can_compile(device_type: str) -> bool:
     """Whether torch.compile works on "cpu", "cuda", … here, found out by compiling one line; logs a notice if not."""
     try:
-        torch.compile(_probe, dynamic=False, fullgraph=True)(torch.zeros(8, device=device_type))
+        # Asked for where nothing is to be compiled, the line would be run as it is.
+        with stance("default"), _hushed():
+            torch.compile(_probe, dynamic=False, fullgraph=True)(torch.zeros(8, device=device_type))
     except Exception as error:  # no compiler, no headers, no Triton, a Python too new: each has an exception of its own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         needs = "Triton" if device_type == "cuda" else "a C++ compiler such as g++"
         logger.warning("torch.compile does not work here, going on without it; it needs %s (%s)", needs, reason)
         return False
     return True
+
+
+def stance(name: str) -> AbstractContextManager[object]:
+    """While open, compiled functions are compiled ("default") or run as they are ("force_eager"); not in torch 2.5."""
+    set_stance = getattr(torch.compiler, "set_stance", None)
+    return contextlib.nullcontext() if set_stance is None else set_stance(name)
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """While open, nothing reaches the process's outputs: compilers that fail print hundreds of lines."""
+    with contextlib.ExitStack() as restored, Path(os.devnull).open("wb") as nowhere:
+        for output, stream in ((1, sys.stdout), (2, sys.stderr)):
+            stream.flush()
+            with contextlib.suppress(OSError):  # closed
+                kept = os.dup(output)
+                restored.callback(os.close, kept)
+                restored.callback(os.dup2, kept, output)
+                os.dup2(nowhere.fileno(), output)
+            restored.callback(stream.flush)  # before the output is restored
+        yield
 
 
 def keep_compiled_graphs() -> None:

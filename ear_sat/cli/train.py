@@ -66,7 +66,7 @@ def get_parser() -> argparse.ArgumentParser:
     loop.add_argument("--accum-batches", type=_positive, help="batches per round (default: 1)")
     loop.add_argument("--gradient-clip-val", type=float, help="largest gradient norm per player; overrides the config")
     loop.add_argument("--val-every", type=int, metavar="ROUNDS", help="rounds between validations; -1 (default): never")
-    loop.add_argument("--seed", type=int, help="default: 42")
+    loop.add_argument("--seed", type=_whole, help="default: 42; of a resumed run, its own")
     loop.add_argument("--num-workers", type=int, help="data loading processes (default: 8)")
     loop.add_argument("--recover", action="store_true", help="accepted for the host's sake; use --resume")
     machine = parser.add_argument_group("machine")
@@ -83,6 +83,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
+    return value
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"must be from 0 to {2**32 - 1}, not {text}")
     return value
 
 

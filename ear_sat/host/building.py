@@ -54,7 +54,7 @@ def create_training_wrapper(model_config: dict[str, Any], options: TrainOptions)
         raise UserError("this training has no discriminator that could be continued; drop --reuse-discriminator")
     if ours:
         start_discriminator(wrapper, options.pretrained_ckpt_path, options.reuse_discriminator)
-        wrapper.accumulate = options.accum_batches
+        wrapper.accumulate, wrapper.seed = options.accum_batches, options.seed
         if options.gradient_clip_val:
             wrapper.optimizer_configs.clip_norms = dict.fromkeys(
                 wrapper.optimizer_configs.clip_norms, options.gradient_clip_val

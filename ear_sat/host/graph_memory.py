@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..compiling import stance
 from .adversary import adversarial_pass
 from .batch import encoder_input
 from .phases import Phase
@@ -96,11 +97,10 @@ def graph_memory(
 def _unnoticed(wrapper: Any) -> Iterator[None]:
     """Whatever runs here leaves no trace in what is computed afterwards."""
     buffers = [(buffer, buffer.clone()) for buffer in wrapper.buffers()]
-    # torch 2.5 lacks it; nobody wants a module compiled for the lengths of the probes.
-    eager = getattr(torch.compiler, "set_stance", lambda _: contextlib.nullcontext())
     device = wrapper.device
     try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []), eager("force_eager"):
+        # Nobody wants a module compiled for the lengths of the probes.
+        with torch.random.fork_rng([device] if device.type == "cuda" else []), stance("force_eager"):
             yield
     finally:
         torch.clear_autocast_cache()  # casts of the weights, some of them made without gradient

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import torch
 
+#: The host's.
+DEFAULT_SEED = 42
+
 
 @dataclass
 class TrainOptions:
@@ -26,7 +29,7 @@ class TrainOptions:
     remove_pretransform_weight_norm: str = ""
     batch_size: int = 8
     num_workers: int = 8
-    seed: int = 42
+    seed: int | None = None
     max_steps: int | None = None
     accum_batches: int = 1
     gradient_clip_val: float = 0.0

@@ -23,7 +23,8 @@ class Phase:
         steps: length in rounds; None for as long as the run lasts (last phase only).
         losses: entries of ``loss_configs`` that are active, ``bottleneck`` included; None for all.
         generator: the generator is trained.
-        adversarial: the discriminator is trained and, where the generator is trained too, judges it.
+        adversarial: the discriminator is trained and, where the generator is trained too, judges it. In JSON it is true
+            by default if ``losses`` are all or name the discriminator.
         lr: the generator's learning rate; None for its optimizer's. The discriminator's follows in proportion.
         lr_warmup_steps: rounds of linear warm-up from the phase's start.
         lr_milestones: rounds from the phase's start at which the rate is multiplied by ``lr_gamma``.
@@ -114,8 +115,10 @@ def _phase(index: int, config: Any, entries: Sequence[str]) -> Phase:
     if not isinstance(config, Mapping):
         raise UserError(f"{where} must be a JSON object")
     check_keys(where, config, [field.name for field in fields(Phase)])
-    values: dict[str, Any] = {"name": f"phase {index + 1}", "adversarial": "discriminator" in entries, **config}
-    values["losses"] = _losses(where, config.get("losses", "all"), entries)
+    losses = _losses(where, config.get("losses", "all"), entries)
+    named = entries if losses is None else losses
+    values: dict[str, Any] = {"name": f"phase {index + 1}", "adversarial": "discriminator" in named, **config}
+    values["losses"] = losses
     for key in ("generator", "adversarial"):
         if not isinstance(values.get(key, True), bool):
             raise UserError(f"{where}.{key} must be true or false, not {values[key]!r}")
@@ -140,8 +143,13 @@ def _phase(index: int, config: Any, entries: Sequence[str]) -> Phase:
         raise UserError(
             f'{where}.adversarial is true, but loss_configs has no "discriminator"; add one or set it to false'
         )
-    if not phase.adversarial and phase.losses is not None and "discriminator" in phase.losses:
-        raise UserError(f'{where}.losses lists "discriminator" while adversarial is false; drop one of the two')
+    if phase.generator and losses is not None and phase.adversarial != ("discriminator" in losses):
+        contradiction = (
+            f'leaves "discriminator" out while {where}.adversarial is true; list it too'
+            if phase.adversarial
+            else f'lists "discriminator" while {where}.adversarial is false; drop it'
+        )
+        raise UserError(f"{where}.losses {contradiction}, or leave the key adversarial out")
     return phase
 
 

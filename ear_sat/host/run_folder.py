@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from ..errors import UserError
-from ..losses.earlier_runs import PREFILTER_MARK
 from ..report.atomic import stale_files, write_text
 from ..versions import versions
+from .earlier_runs import MEANINGS
 
 PACKAGES = (
     "torch",
@@ -147,7 +147,7 @@ class RunFolder:
     def keep_configs(self, rounds: int, model_config: Mapping[str, Any], dataset_config: Mapping[str, Any]) -> None:
         """Makes the run's copies those that it goes on with; an earlier one stays as ``NAME.until-ROUNDS.json``.
 
-        What they mean is settled with that: ``versions.json`` gets :data:`.earlier_runs.PREFILTER_MARK`.
+        What they mean is settled with that: ``versions.json`` gets :data:`.earlier_runs.MEANINGS`.
 
         Raises:
             UserError: the folder cannot be written.
@@ -163,8 +163,8 @@ class RunFolder:
                     write_text(earlier, before)
                 write_text(path, _json(config))
             noted = self.read_versions()
-            if not noted.items() >= PREFILTER_MARK.items():
-                write_text(self.versions, _json({**noted, **PREFILTER_MARK}))
+            if not noted.items() >= MEANINGS.items():
+                write_text(self.versions, _json({**noted, **MEANINGS}))
         except OSError as error:
             raise UserError(
                 f"cannot write the run folder {self.root}: {error.strerror or error}; make it writable"
@@ -183,7 +183,7 @@ def _software_and_hardware() -> dict[str, Any]:
     gpu_count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return {
         **versions(*PACKAGES),
-        **PREFILTER_MARK,
+        **MEANINGS,
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(gpu_count)],

@@ -16,21 +16,21 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from ..config import load_json
 from ..data import EpochSampler, held_out_config
 from ..errors import UserError
-from ..losses.earlier_runs import with_earlier_weighting
 from .building import create_loader, create_training_wrapper, required
 from .callbacks import LeftOutFiles, Progress, RunCheckpoint
 from .checkpoint_io import check_fits, newest_readable
 from .data_order import DataOrder
 from .demo_callback import EarDemoCallback
 from .diffusion_data import check_loader
+from .diffusion_noise import DiffusionNoise
+from .earlier_runs import as_meant
 from .finish import finish, finish_host
 from .held_out import HeldOutTable, held_out_clip
 from .host_demo import create_demo
 from .host_export import trained_model
 from .host_summary import print_host_summary
 from .metrics_csv import MetricsCsv
-from .noise_seed import NoiseSeed
-from .options import TrainOptions
+from .options import DEFAULT_SEED, TrainOptions
 from .run_folder import RunFolder
 from .summary import dataset_line, print_summary
 from .trainer import create_trainer, quiet
@@ -56,15 +56,11 @@ def train(options: TrainOptions) -> RunFolder:
     resumed = RunFolder(options.resume) if options.resume else None
     model_config = _config(options.model_config, resumed.model_config if resumed else None, "--model-config")
     if resumed and options.model_config is None:
-        model_config, earlier = with_earlier_weighting(model_config, resumed.read_versions())
-        if earlier:
-            logger.warning(
-                'this run began when weighting_mode "prefilter" put the gains on the bins, and goes on so: %s keeps '
-                '"gain"; give --model-config to train on with another',
-                ", ".join(earlier),
-            )
+        model_config, notices = as_meant(model_config, resumed.read_versions())
+        for notice in notices:
+            logger.warning(notice)
     dataset_config = _config(options.dataset_config, resumed.dataset_config if resumed else None, "--dataset-config")
-    pl.seed_everything(options.seed + int(os.environ.get("SLURM_PROCID", 0)), workers=True)
+    pl.seed_everything(DEFAULT_SEED if options.seed is None else options.seed, workers=True)
 
     wrapper = create_training_wrapper(model_config, options)
     loader = create_loader(dataset_config, model_config, options.batch_size, num_workers=options.num_workers)
@@ -105,7 +101,7 @@ def train(options: TrainOptions) -> RunFolder:
             if clip is not None and isinstance(demo, EarDemoCallback):
                 demo.clips = clip.clip.unsqueeze(0)  # what the table measures is what one hears
         callbacks += [table] if table else []
-        callbacks += [] if ours else [NoiseSeed()]
+        callbacks += [] if ours else [DiffusionNoise(options.seed)]
         splits = isinstance(getattr(loader, "sampler", None), EpochSampler)
         trainer = create_trainer(options, run, callbacks, ours, val_loader is not None, splits)
     except UserError:

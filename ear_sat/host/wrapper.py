@@ -27,6 +27,7 @@ from .memory_plan import plan_checkpointing
 from .optimizers import Optimizers
 from .phases import Phase, Schedule
 from .round_log import round_log
+from .round_seed import seed_round
 from .validation import Validation
 
 UPDATES = ("both", "alternate")
@@ -54,7 +55,8 @@ class EarTrainingWrapper(pl.LightningModule):
         gradient_log_every: rounds between measurements of each term's gradient at the decoder's output; 0 for never.
 
     Attributes read by the host's export and demo code: ``autoencoder``, ``autoencoder_ema``, ``use_ema``,
-    ``discriminator``, ``force_input_mono``. ``rounds`` counts finished rounds.
+    ``discriminator``, ``force_input_mono``. ``rounds`` counts finished rounds. ``seed`` is what every round's
+    randomness comes from; None for that of the checkpoint, or else torch's.
     """
 
     autoencoder: Any
@@ -103,6 +105,7 @@ class EarTrainingWrapper(pl.LightningModule):
         self.faults = FaultCounter(max_bad_batches)
         self.accumulate = 1
         self.rounds = 0
+        self.seed: int | None = None
         self._micro = 0
         self._planned = False
         self._window: dict[str, Tensor] = {}
@@ -124,11 +127,13 @@ class EarTrainingWrapper(pl.LightningModule):
             keep_freed_memory()
 
     def on_train_start(self) -> None:
-        # The noise of the bottleneck: another on every rank, another after a resume, the same in a repeated run.
-        seed = torch.initial_seed() + 7919 * self.global_rank + 104729 * self.rounds
-        torch.manual_seed(seed % 2**32)
+        if self.seed is None:
+            self.seed = torch.initial_seed()
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
+        if self._micro == 0:
+            assert self.seed is not None
+            seed_round(self.seed, self.global_rank, self.rounds)
         if not self._planned:
             self._planned = plan_checkpointing(self, audio_of(batch))
         phase, position = self.schedule.at(self.rounds)
@@ -157,7 +162,7 @@ class EarTrainingWrapper(pl.LightningModule):
             self._write({f"val/{name}": value for name, value in results.items()})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["ear_sat"] = {"rounds": self.rounds, "bad_batches": self.faults.total}
+        checkpoint["ear_sat"] = {"rounds": self.rounds, "bad_batches": self.faults.total, "seed": self.seed}
         if self.embedded_config is not None:
             checkpoint["model_config"] = self.embedded_config
 
@@ -165,6 +170,8 @@ class EarTrainingWrapper(pl.LightningModule):
         state = checkpoint.get("ear_sat", {})
         self.rounds = int(state.get("rounds", 0))
         self.faults.total = int(state.get("bad_batches", 0))
+        if self.seed is None:
+            self.seed = state.get("seed")
         checkpoint["state_dict"] = fit_counters(self, checkpoint["state_dict"])
         self._micro = 0
 

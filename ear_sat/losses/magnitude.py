@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from ..config import check_choice
-from .power import LINEAR, LOG, SQUARED, TINY_POWER, summed_distance
+from ..errors import UserError
+from .power import LINEAR, SQUARED, TINY_POWER, log_distance, summed_distance
 from .spectra import SpectraPair, parse_components
-from .stft import Resolution
+from .stft import FLOOR, Resolution
 from .term import DEFAULT_HOP_FACTOR, DEFAULT_WINDOWS, SpectralTerm
 from .weighting import WEIGHTING_MODES, bin_gain, check_weighting
 
@@ -20,6 +21,8 @@ CONVERGENCE_GUARD = 0.1
 #: Smallest denominator in absolute terms: root mean square over bins, −60 dBFS. Ours: a clip that is all but silent,
 #: such as the end of a fade, would otherwise cost as much as a hundred loud ones.
 CONVERGENCE_FLOOR = 1e-3
+#: What ``log_floor_db`` counts from.
+LOG_FLOOR_REFERENCES = ("full_scale", "clip")
 
 
 class MagnitudeTerm(SpectralTerm):
@@ -36,9 +39,12 @@ class MagnitudeTerm(SpectralTerm):
             1.5·rate/n, and so no bass. ``"bins"`` weighs the errors e of the bins, Σg²e/Σg²: an L1 distance between
             log magnitudes cancels a prefilter except at its floor.
         weighting_floor_db: least gain of the curve; see :class:`ear_sat.losses.weighting.Weighting`.
+        log_floor_db: magnitudes below count as silence in the part ``log``; dB.
+        log_floor_reference: ``"full_scale"``, 1, or ``"clip"``, the root mean square of the target's bins, each clip,
+            component and resolution for itself; −100 dBFS is the least floor.
 
     Each part is a mean over clips, components and resolutions:
-        log: mean |ln max(|Ŷ|, floor) − ln max(|Y|, floor)|, floor −100 dBFS.
+        log: mean |ln max(|Ŷ|, floor) − ln max(|Y|, floor)|.
         convergence: ‖|Ŷ|−|Y|‖ / max(‖Y‖, guard) per clip and component, Frobenius norms over bins and frames; the guard
             is −20 dB of the clip's loudest channel, and −60 dBFS at least.
         linear: mean ||Ŷ|−|Y||.
@@ -55,8 +61,15 @@ class MagnitudeTerm(SpectralTerm):
         weighting: str = "k",
         weighting_mode: str = "prefilter",
         weighting_floor_db: float | None = None,
+        log_floor_db: float = -100,
+        log_floor_reference: str = "full_scale",
     ) -> None:
         super().__init__(windows, hop_factor)
+        number = isinstance(log_floor_db, int | float) and not isinstance(log_floor_db, bool)
+        if not (number and -100 <= log_floor_db <= 0):
+            raise UserError(f"log_floor_db is the level of silence in dB, from -100 to 0; got {log_floor_db!r}")
+        self.log_floor = 10 ** (log_floor_db / 20)
+        self.log_floor_reference = check_choice("log_floor_reference", log_floor_reference, LOG_FLOOR_REFERENCES)
         self.components = parse_components(channels)
         self.weighting = weighting
         self.weighting_mode = check_choice("weighting_mode", weighting_mode, WEIGHTING_MODES)
@@ -83,7 +96,8 @@ class MagnitudeTerm(SpectralTerm):
         values: dict[str, Tensor] = {}
         bins_and_frames = preds.shape[-2] * preds.shape[-1]
         if "log" in parts:
-            values["log"] = summed_distance(preds, target, LOG, weight).mean() / bins_and_frames
+            distance = log_distance(self._log_floor(target))
+            values["log"] = summed_distance(preds, target, distance, weight).mean() / bins_and_frames
         if "linear" in parts:
             values["linear"] = summed_distance(preds, target, LINEAR, weight).mean() / bins_and_frames
         if "convergence" in parts:
@@ -95,6 +109,12 @@ class MagnitudeTerm(SpectralTerm):
                     loudest = loudest * gain
             values["convergence"] = _convergence(preds, target, loudest, weight)
         return values
+
+    def _log_floor(self, target: Tensor) -> float | Tensor:
+        """The floor of the part ``log``, from the target's powers (batch, components, bins, frames)."""
+        if self.log_floor_reference == "full_scale":
+            return self.log_floor
+        return (target.mean(dim=(-2, -1), keepdim=True).sqrt() * self.log_floor).clamp_min(FLOOR)
 
 
 def _convergence(preds: Tensor, target: Tensor, loudest: Tensor, weight: Tensor | None) -> Tensor:

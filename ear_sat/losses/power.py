@@ -75,7 +75,7 @@ def mixed_power(planes: Tensor, mix: Sequence[Sequence[float]]) -> Tensor:
     return _MixedPower.apply(planes, mix)
 
 
-def log_magnitude_distance(preds: Tensor, target: Tensor, floor: float = FLOOR) -> Tensor:
+def log_magnitude_distance(preds: Tensor, target: Tensor, floor: float | Tensor = FLOOR) -> Tensor:
     """|ln max(|Ŷ|, floor) − ln max(|Y|, floor)| per bin, from powers |Ŷ|² and |Y|².
 
     >>> log_magnitude_distance(torch.tensor([0.25]), torch.tensor([1.0])).exp().item()
@@ -91,16 +91,21 @@ class Distance(NamedTuple):
     slope: Callable[[Tensor, Tensor], Tensor]
 
 
-def _where_above(power: Tensor, least: float) -> Tensor:
+def _where_above(power: Tensor, least: float | Tensor) -> Tensor:
     """The power, infinite where it is not above ``least``: what is divided by it vanishes there."""
+    if isinstance(least, Tensor):
+        return power.masked_fill(power <= least, float("inf"))
     return F.threshold(power, least, float("inf"))
 
 
-#: :func:`log_magnitude_distance`
-LOG = Distance(
-    log_magnitude_distance,
-    lambda p, q: (p - q).sign_().div_(_where_above(p, FLOOR**2).mul_(2)),
-)
+def log_distance(floor: float | Tensor = FLOOR) -> Distance:
+    """:func:`log_magnitude_distance` above a floor, a number or (..., 1, 1)."""
+    return Distance(
+        lambda p, q: log_magnitude_distance(p, q, floor),
+        lambda p, q: (p - q).sign_().div_(_where_above(p, floor**2).mul_(2)),
+    )
+
+
 #: |√P − √Q|
 LINEAR = Distance(
     lambda p, q: (p.sqrt() - q.sqrt()).abs(),
@@ -137,7 +142,7 @@ def summed_distance(preds: Tensor, target: Tensor, distance: Distance, weight: T
 
     Args:
         preds, target: powers, real (..., bins, frames); gradients do not flow to the target.
-        distance: ``LOG``, ``LINEAR`` or ``SQUARED``.
+        distance: :func:`log_distance`, ``LINEAR`` or ``SQUARED``.
         weight: weights of the bins, (bins, 1); None for 1.
 
     Returns:

@@ -12,16 +12,17 @@ from unittest import mock
 import pytest
 import soundfile
 import torch
-from host_test_configs import RATE, audio, changed
+from host_test_configs import RATE, audio, changed, same
 from host_test_ldm import KINDS, autoencoder, ldm_config, write_latents
 from stable_audio_tools.models import create_model_from_config
 from stable_audio_tools.models.utils import load_ckpt_state_dict
 from stable_audio_tools.training import diffusion
+from torch.quasirandom import SobolEngine
 
 import ear_sat
 from ear_sat.cli import errors, train
 from ear_sat.host import finish, training_run
-from ear_sat.host.noise_seed import NoiseSeed
+from ear_sat.host.diffusion_noise import DiffusionNoise
 
 DATA = {"dataset_type": "ear_demo", "tracks": 2, "seconds": 2.0, "crops_per_track": 4}
 
@@ -146,16 +147,45 @@ def test_a_run_goes_on(folder, kind):
     assert load(run / "checkpoints" / "last.ckpt")["global_step"] == 6
 
 
-@pytest.mark.parametrize(("change", "same"), [({}, True), ({"global_rank": 1}, False), ({"global_step": 4}, False)])
-def test_noise_is_another_on_every_rank_and_after_a_resume(change, same):
-    def drawn(**place):
-        torch.manual_seed(42)
-        module = SimpleNamespace(rng=torch.quasirandom.SobolEngine(1, scramble=True))
-        NoiseSeed().on_train_start(SimpleNamespace(**{"global_rank": 0, "global_step": 0, **place}), module)
-        return [torch.randn(3).tolist(), random.random(), module.rng.draw(3).tolist()]
+def test_a_resumed_run_ends_where_an_undisturbed_one_does(folder):
+    """The noise, the times and the encoder's draws included; with accumulated batches."""
+    config = ldm_config("diffusion_cond")
+    more = ("--accum-batches", "2", "--checkpoint-every", "100", "--save-top-k", "0")
+    assert begin(folder, config, "--seed", "7", "--max-steps", "4", *more) == 0
+    (folder / "runs" / "run").rename(folder / "whole")
+    assert begin(folder, config, "--seed", "7", "--max-steps", "2", *more) == 0
+    assert call("--resume", str(folder / "runs" / "run"), "--max-steps", "4", *more) == 0
+    whole, parts = (load(run / "checkpoints" / "last.ckpt") for run in (folder / "whole", folder / "runs" / "run"))
+    for key in ("state_dict", "optimizer_states", "global_step"):
+        assert same(whole[key], parts[key]), key
 
-    pairs = zip(drawn(), drawn(**change), strict=True)
-    assert [one == other for one, other in pairs] == [same] * 3
+
+@pytest.mark.parametrize(
+    ("change", "alike"),
+    [({}, True), ({"global_rank": 1}, False), ({"global_step": 4}, False), ({"seed": 1}, False)],
+)
+def test_noise_is_another_on_every_rank_and_in_every_round(change, alike):
+    def drawn(seed=0, **place):
+        module, noise = SimpleNamespace(rng=SobolEngine(1, scramble=True)), DiffusionNoise(seed)
+        trainer = SimpleNamespace(**{"global_rank": 0, "global_step": 0, **place})
+        noise.on_train_start(trainer, module)
+        noise.on_train_batch_start(trainer, module)
+        return [torch.randn(3).tolist(), random.random()], module.rng.draw(3).tolist()
+
+    (noise, times), (other_noise, other_times) = drawn(), drawn(**change)
+    assert [one == other for one, other in zip(noise, other_noise, strict=True)] == [alike] * 2
+    assert (times == other_times) is not bool(change.keys() & {"global_rank", "seed"})  # a sequence of its own
+
+
+def test_a_resumed_run_goes_on_in_its_sequence_of_times():
+    trainer = SimpleNamespace(global_rank=1, global_step=0)
+    first, second = (SimpleNamespace(rng=SobolEngine(1, scramble=True)) for _ in range(2))
+    noise, resumed = DiffusionNoise(3), DiffusionNoise()
+    noise.on_train_start(trainer, first)
+    first.rng.draw(5)
+    resumed.load_state_dict(noise.state_dict())
+    resumed.on_train_start(trainer, second)
+    assert second.rng.draw(4).tolist() == first.rng.draw(4).tolist()
 
 
 @pytest.mark.parametrize("pre_encoded", [False, True])

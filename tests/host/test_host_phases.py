@@ -59,7 +59,7 @@ def test_a_lone_player_moves_every_round_when_updates_alternate(phase):
 
 def test_a_phase_uses_the_losses_it_lists():
     config = with_phases(
-        {"name": "few", "steps": 1, "losses": ["time", "bottleneck"], "adversarial": False},
+        {"name": "few", "steps": 1, "losses": ["time", "bottleneck"]},
         {"name": "no KL", "steps": 1, "losses": ["magnitude", "discriminator"]},
         {"name": "all", "losses": "all"},
     )
@@ -135,7 +135,9 @@ def test_a_scheduler_for_one_player_only_is_refused():
         ([{"name": "a", "losses": "magnitude"}], "losses must be"),
         ([{"name": "a", "generator": False, "adversarial": False}], "trains nothing"),
         ([{"name": "a", "generator": "no"}], "generator must be true or false"),
-        ([{"name": "a", "adversarial": False, "losses": ["discriminator"]}], "drop one of the two"),
+        ([{"name": "a", "adversarial": False, "losses": ["discriminator"]}], 'lists "discriminator" while'),
+        ([{"name": "a", "adversarial": True, "losses": ["magnitude"]}], 'leaves "discriminator" out while'),
+        ([{"name": "a", "generator": False, "losses": ["magnitude"]}], "trains nothing"),
         ([{"name": "a", "lr": -1}], "lr must be a number, 0 or more"),
         ([{"name": "a", "lr_milestones": 3}], "lr_milestones is a list"),
     ],

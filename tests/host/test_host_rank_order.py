@@ -1,4 +1,4 @@
-"""A run on two processes that was stopped goes on with the clips that the undisturbed run has next, on each of them."""
+"""A run on two processes that was stopped goes on with the clips and the noise that the undisturbed run has next."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from host_test_configs import RATE, model_config, run_script
+import torch
+from host_test_configs import RATE, model_config, run_script, same
 
 SCRIPT = Path(__file__).with_name("host_test_rank_order.py")
 ROUNDS, SAVED = 7, 4
@@ -49,6 +50,9 @@ def test_two_processes_go_on_in_the_order_they_had(folder):
     whole = notes(folder, "whole", "--model-config", "model.json", "--dataset-config", "data.json", "--name", "run")
     assert [[int(number) for number, _ in rank] for rank in whole] == [list(range(ROUNDS))] * 2
     assert not {clips for _, clips in whole[0]} & {clips for _, clips in whole[1]}
-    for name in ("last.ckpt", f"step-{ROUNDS}.ckpt"):  # a kill before the last round would have left this
-        (run / "checkpoints" / name).unlink()
+    (run / "checkpoints" / "last.ckpt").rename(folder / "undisturbed.ckpt")
+    (run / "checkpoints" / f"step-{ROUNDS}.ckpt").unlink()  # a kill before the last round would have left this
     assert notes(folder, "rest", "--resume", str(run)) == [rank[SAVED:] for rank in whole]
+    paths = (folder / "undisturbed.ckpt", run / "checkpoints" / "last.ckpt")
+    whole, parts = (torch.load(path, weights_only=True) for path in paths)
+    assert same(whole["state_dict"], parts["state_dict"]) and same(whole["optimizer_states"], parts["optimizer_states"])

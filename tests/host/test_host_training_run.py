@@ -17,13 +17,13 @@ from unittest import mock
 import pytest
 import soundfile
 import torch
-from host_test_configs import ABSENT, RATE, changed, model_config
+from host_test_configs import ABSENT, RATE, changed, model_config, same
 from stable_audio_tools.models import create_model_from_config
 from stable_audio_tools.models.utils import load_ckpt_state_dict
 
 from ear_sat.cli import errors, train
 from ear_sat.host import demo_callback, finish, training_run
-from ear_sat.losses.earlier_runs import PREFILTER_MARK
+from ear_sat.host.earlier_runs import MEANINGS
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 DATA = {"dataset_type": "ear_demo", "tracks": 2, "seconds": 2.0, "crops_per_track": 4}
@@ -242,8 +242,8 @@ def test_a_truncated_checkpoint_is_named_and_the_one_before_used(run, caplog):
 
 def test_a_run_from_before_the_filter_keeps_its_gain_on_the_bins(run, caplog):
     versions = json.loads((run / "versions.json").read_text())
-    assert versions.items() >= PREFILTER_MARK.items()
-    (run / "versions.json").write_text(json.dumps({k: v for k, v in versions.items() if k not in PREFILTER_MARK}))
+    assert versions.items() >= MEANINGS.items()
+    (run / "versions.json").write_text(json.dumps({k: v for k, v in versions.items() if k not in MEANINGS}))
 
     def modes():
         losses = json.loads((run / "model_config.json").read_text())["training"]["loss_configs"].values()
@@ -494,6 +494,34 @@ def test_two_runs_with_one_seed_end_alike(folder, trained):
     one = load(trained / "checkpoints" / "last.ckpt")["state_dict"]
     other = load(folder / "runs" / "run" / "checkpoints" / "last.ckpt")["state_dict"]
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_a_resumed_run_ends_where_an_undisturbed_one_does(folder, accumulated):
+    """Bit for bit, with a bottleneck that draws and a run's seed of its own; demos are no part of it."""
+    config = changed(run_config(), "training.latent_mask_ratio", 0.1)
+    assert config["model"]["bottleneck"]["config"]["sample"] == "training"
+    write(folder, config)
+    more = ("--accum-batches", accumulated, "--checkpoint-every", 4)
+    assert call(*flags(folder, "--seed", 5, "--max-steps", 8, *more, name="whole")) == 0
+    config["training"]["demo"]["demo_every"] = 5
+    write(folder, config)
+    assert call(*flags(folder, "--seed", 5, "--max-steps", 4, *more, name="parts")) == 0
+    assert call(*resume_flags(folder / "runs" / "parts", "--max-steps", 8, *more)) == 0
+    whole, parts = (load(folder / "runs" / name / "checkpoints" / "last.ckpt") for name in ("whole", "parts"))
+    for key in ("state_dict", "optimizer_states", "ear_sat"):
+        assert same(whole[key], parts[key]), key
+    assert whole["ear_sat"] == {"rounds": 8, "bad_batches": 0, "seed": 5}
+
+
+def test_another_seed_draws_other_noise(run, folder):
+    states = []
+    for seed in ([], ["--seed", 1]):
+        copy = folder / f"run{len(seed)}"
+        subprocess.run(["cp", "-a", str(run), str(copy)], check=True)
+        assert call(*resume_flags(copy, "--max-steps", 5, *seed)) == 0
+        states.append(load(copy / "checkpoints" / "last.ckpt")["state_dict"])
+    assert not same(*states)
 
 
 def test_bad_batches_stop_the_script_with_one_line(run, monkeypatch, capsys):

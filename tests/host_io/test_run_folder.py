@@ -8,8 +8,8 @@ import json
 import pytest
 
 from ear_sat.errors import UserError
+from ear_sat.host.earlier_runs import MEANINGS
 from ear_sat.host.run_folder import RunFolder
-from ear_sat.losses.earlier_runs import PREFILTER_MARK
 from ear_sat.report.atomic import write_text
 
 
@@ -115,13 +115,13 @@ def test_text_is_written_whole_or_not_at_all(tmp_path, monkeypatch, names):
 
 def test_versions_say_what_the_configs_mean(tmp_path):
     run = RunFolder.create(tmp_path, "a", {}, {})
-    assert run.read_versions().items() >= PREFILTER_MARK.items()
+    assert run.read_versions().items() >= MEANINGS.items()
     for damaged in ("", "[]", "{"):
         run.versions.write_text(damaged)
         assert run.read_versions() == {}
     write_text(run.versions, '{"torch": "2.8.0"}\n')  # as an earlier version left it
     run.keep_configs(3, {"b": 2}, {})
-    assert run.read_versions() == {"torch": "2.8.0", **PREFILTER_MARK}
+    assert run.read_versions() == {"torch": "2.8.0", **MEANINGS}
     run.versions.unlink()
     run.keep_configs(4, {"b": 2}, {})
-    assert run.read_versions() == PREFILTER_MARK
+    assert run.read_versions() == MEANINGS

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ear_sat.losses import FLOOR, STFT, LossBundle, Resolution, Spectra
 from ear_sat.losses.adversarial import FEATURE_GUARD, feature_matching
 from ear_sat.losses.angle import phase_difference, summed_step
-from ear_sat.losses.power import LINEAR, LOG, SQUARED, Distance, mixed_power, summed_distance
+from ear_sat.losses.power import LINEAR, SQUARED, Distance, log_distance, mixed_power, summed_distance
 from ear_sat.losses.spectra import MIX
 from ear_sat.losses.stft import frame_spectra, split
 from ear_sat.weighting import k_gain
@@ -19,6 +19,7 @@ from ear_sat.weighting import k_gain
 Noise = Callable[..., Tensor]
 RATE, BINS, FRAMES = 44100, 9, 7
 SHAPE = (2, 2, BINS, FRAMES)
+LOG = log_distance()
 DISTANCES = pytest.mark.parametrize("distance", [LOG, LINEAR, SQUARED], ids=["log", "linear", "squared"])
 WEIGHTS = pytest.mark.parametrize("weight", [None, torch.linspace(0, 2, BINS).view(-1, 1)], ids=["plain", "weighted"])
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -164,6 +168,26 @@ def test_without_a_compiler_there_is_one_notice(
         assert "going on without it; it needs a C++ compiler such as g++ (No working C++ compiler found)" in notice
     finally:
         compiling.can_compile.cache_clear()
+
+
+@pytest.mark.skipif(not hasattr(torch.compiler, "set_stance"), reason="torch 2.5 has no stance")
+def test_whether_there_is_a_compiler_is_found_out_quietly_in_any_stance(tmp_path: Path) -> None:
+    """The memory plan runs compiled functions as they are; a compiler that fails has much to say."""
+    compiler = tmp_path / "g++"
+    compiler.write_text("#!/bin/sh\nfor line in 1 2 3; do echo $line; echo error: line $line >&2; done; exit 1\n")
+    compiler.chmod(0o755)
+    program = """if True:
+        import torch
+        from ear_sat.compiling import can_compile, stance
+        with stance("force_eager"):
+            print(can_compile("cpu"))
+        """
+    env = {**os.environ, "PATH": f"{tmp_path}:/usr/bin:/bin", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path), "CXX": "g++"}
+    env["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
+    run = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"
+    (notice,) = run.stderr.splitlines()
+    assert "torch.compile does not work here, going on without it" in notice
 
 
 @torch.no_grad()
