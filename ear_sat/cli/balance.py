@@ -1,20 +1,26 @@
 """ear-sat balance: how strongly each loss term of a config pulls, measured on real pairs of audio.
 
 For each pair of reference and estimate it prints every term's value and the norm of its gradient at the decoder's
-output (× √samples), weighted, and as a share of the sum. Needs no training and no host.
+output (× √samples), weighted, and as a share of the sum. The adversarial terms are shown for a fresh discriminator and,
+with --checkpoint, for a trained one, which then is the one in shares and total. Needs no training, and no host unless
+the discriminator is one of the host's.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..config import choice_error, load_json
 from ..errors import UserError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from collections.abc import Mapping
+
+    from torch import Tensor, nn
+
+    from ..losses import LossBundle
 
 COLUMNS = ("term", "value", "weighted", "gradient of the weighted term", "share")
 
@@ -26,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--estimate", type=Path, required=True, help="its reconstruction, or folder with the same names"
     )
+    parser.add_argument(
+        "--checkpoint", type=Path, help="checkpoint of a training with this config, for its trained discriminator"
+    )
     parser.add_argument("--seconds", type=float, default=6.0, help="length of the excerpt from the middle (default: 6)")
 
 
@@ -33,7 +42,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Measures and prints."""
     import numpy as np
 
-    from ..losses import LossBundle, gradient_norms
+    from ..losses import LossBundle
     from ..report.tables import print_table
 
     config = load_json(arguments.model_config)
@@ -42,7 +51,10 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError(f"{arguments.model_config} has no training.loss_configs")
     bundle = LossBundle.from_config(losses, config["sample_rate"])
     channels = config.get("audio_channels", 2)
-    totals: dict[str, list[tuple[float, float]]] = {}
+    entry = losses.get("discriminator")
+    adversaries = _adversaries(entry, config["sample_rate"], channels, arguments.checkpoint)
+    weights = {key: weight for key, weight in (entry or {}).get("weights", {}).items() if weight}
+    totals: dict[str, list[list[float]]] = {}
     for reference, estimate in _pairs(arguments.reference, arguments.estimate):
         target, preds = (_read(path, config["sample_rate"], channels) for path in (reference, estimate))
         length = min(target.shape[-1], preds.shape[-1])
@@ -50,24 +62,78 @@ def main(arguments: argparse.Namespace) -> int:
         if size < 1:
             raise UserError(f"{reference} and {estimate} have no audio in common")
         start = (length - size) // 2
-        target, preds = (x[None, :, start : start + size] for x in (target, preds))
-        preds = preds.clone().requires_grad_()
-        output = bundle(preds, target)
-        norms = gradient_norms(output.weighted, preds)
-        rows: list[list[Any]] = []
-        for key, value in output.raw.items():
-            rows.append(
-                [key, value.item(), output.weighted[key].item(), norms[key], norms[key] / (sum(norms.values()) or 1)]
-            )
-            totals.setdefault(key, []).append((value.item(), norms[key]))
-        rows.append(["total", "", output.total.item(), gradient_norms({"total": output.total}, preds)["total"], ""])
+        target, preds = (x[:, start : start + size] for x in (target, preds))
+        rows = _rows(bundle, adversaries, weights, preds, target)
         print_table(f"{estimate.name} against {reference.name}", COLUMNS, rows)
-    if len(next(iter(totals.values()), [])) > 1:
-        means = {key: np.mean(values, axis=0) for key, values in totals.items()}
-        whole = sum(mean[1] for mean in means.values()) or 1
-        rows = [[key, mean[0], mean[1], mean[1] / whole] for key, mean in means.items()]
-        print_table("Mean over pairs", ["term", "value", "gradient", "share"], rows)
+        for row in rows:
+            totals.setdefault(row.term, []).append([row.value, row.gradient, row.share])
+    if len(totals["total"]) > 1:
+        means = [[term, *np.mean(values, axis=0).tolist()] for term, values in totals.items()]
+        print_table("Mean over pairs", ["term", "value", "gradient", "share"], means)
     return 0
+
+
+class _Row(NamedTuple):
+    term: str
+    value: float
+    weighted: float
+    gradient: float
+    share: float
+
+
+def _adversaries(
+    entry: Mapping[str, Any] | None, sample_rate: int, channels: int, checkpoint: Path | None
+) -> dict[str, nn.Module]:
+    """Their states, "fresh" and "trained" → discriminators; none where the config has none."""
+    import torch
+
+    from ..host.discriminators import create_discriminator
+    from ..weights import fit_strictly, read_checkpoint
+
+    if entry is None:
+        if checkpoint is not None:
+            raise UserError("--checkpoint is read for its discriminator, but this config has none; drop the flag")
+        return {}
+    torch.manual_seed(0)
+    adversaries = {"fresh": create_discriminator(entry, sample_rate, channels)}
+    if checkpoint is not None:
+        stored = read_checkpoint(checkpoint).discriminator
+        if not stored:
+            raise UserError(f"{checkpoint} holds no discriminator; give a checkpoint of a training that has one")
+        adversaries["trained"] = create_discriminator(entry, sample_rate, channels)
+        fit_strictly(adversaries["trained"], stored, str(checkpoint), "the discriminator")
+    return adversaries
+
+
+def _rows(
+    bundle: LossBundle,
+    adversaries: Mapping[str, nn.Module],
+    weights: Mapping[str, float],
+    preds: Tensor,
+    target: Tensor,
+) -> list[_Row]:
+    """Every term of a pair (channels, time); shares and total count the last adversary only."""
+    from ..losses import gradient_norms
+
+    preds, target = preds[None].clone().requires_grad_(), target[None]
+    output = bundle(preds, target)
+    raw, weighted = dict(output.raw), dict(output.weighted)
+    norms = gradient_norms(weighted, preds)
+    pulls: dict[str, Tensor] = {}
+    for state, adversary in adversaries.items():
+        loss: Any = adversary.loss
+        _, adversarial, matching = loss(reals=target, fakes=preds)
+        values = {"adversarial": adversarial, "feature_matching": matching}
+        own = {f"discriminator/{key} ({state})": key for key in weights}
+        raw |= {name: values[key] for name, key in own.items()}
+        pulls = {name: weights[key] * values[key] for name, key in own.items()}
+        weighted |= pulls
+        norms |= gradient_norms(pulls, preds)
+    counted = {*output.raw, *pulls}
+    whole = sum(norms[name] for name in counted) or 1
+    rows = [_Row(n, raw[n].item(), weighted[n].item(), norms[n], norms[n] / whole * (n in counted)) for n in raw]
+    total = sum(pulls.values(), output.total)
+    return [*rows, _Row("total", total.item(), total.item(), gradient_norms({"": total}, preds)[""], 1.0)]
 
 
 def _read(path: Path, sample_rate: int, channels: int) -> Tensor:

@@ -66,5 +66,5 @@ def _shared_features(
         return AdversarialLosses(
             (on_real + on_fake).detach(),
             generator_loss(fake.logits),
-            feature_matching(preds=fake.features, target=real.features),
+            feature_matching(preds=fake.features, target=real.features, normalize=discriminator.normalize),
         )

@@ -32,6 +32,30 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+def check_strategy(name: str, two_players: bool) -> str:
+    """The Lightning strategy to train with, for the one that was asked for.
+
+    Args:
+        name: "ddp", "auto", …
+        two_players: a generator and a discriminator are trained.
+
+    Raises:
+        UserError: a strategy under which no run can be finished.
+
+    >>> check_strategy("ddp", two_players=True), check_strategy("ddp", two_players=False)
+    ('ddp_find_unused_parameters_true', 'ddp')
+    """
+    if name.startswith(("ddp_spawn", "ddp_fork", "ddp_notebook")):
+        raise UserError(f"--strategy {name} ends its processes before the run can be exported; use --strategy ddp")
+    if two_players and name.startswith(("deepspeed", "fsdp")):
+        raise UserError(
+            f"--strategy {name} cannot train a generator and a discriminator, which take turns; use --strategy ddp"
+        )
+    if two_players and name in ("ddp", "ddp_find_unused_parameters_false"):
+        return "ddp_find_unused_parameters_true"  # every backward pass of a round reaches one player only
+    return name
+
+
 def create_trainer(
     options: TrainOptions, run: RunFolder, callbacks: list[Any], ours: bool, validates: bool, splits_data: bool = True
 ) -> Any:
@@ -48,10 +72,6 @@ def create_trainer(
     Raises:
         UserError: flags that cannot work.
     """
-    if options.strategy == "deepspeed":
-        raise UserError(
-            "deepspeed trains one optimizer only; use --strategy ddp or fsdp for a generator and a discriminator"
-        )
     on_gpu = options.on_gpu
     precision: Any = options.precision or (
         ("bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed") if on_gpu else "32"
@@ -65,10 +85,7 @@ def create_trainer(
         devices = 1
     several = options.num_nodes > 1 or devices not in (1, "1", "auto")
     several = several or (devices == "auto" and on_gpu and torch.cuda.device_count() > 1)
-    strategy = options.strategy or ("ddp" if several else "auto")
-    if strategy == "ddp" and ours:
-        # Every backward of a round reaches one player only.
-        strategy = "ddp_find_unused_parameters_true"
+    strategy = check_strategy(options.strategy or ("ddp" if several else "auto"), two_players=ours)
     extra: dict[str, Any] = {}
     if validates:
         extra = {"check_val_every_n_epoch": None, "val_check_interval": options.val_every * options.accum_batches}
@@ -98,7 +115,13 @@ def create_trainer(
             log_every_n_steps=1,
             **extra,
         )
-    except (TypeError, ValueError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
+    except (
+        ImportError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        pl.utilities.exceptions.MisconfigurationException,
+    ) as error:
         raise UserError(f"Lightning refuses these flags: {error}") from error
     if not ours:  # whose metrics Lightning logs
         loggers[-1].rounds = lambda: trainer.global_step

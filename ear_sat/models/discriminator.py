@@ -118,6 +118,8 @@ class MultiResolutionSTFTDiscriminator(nn.Module):
         stride: (frames, bins) of the dilated convolutions; EnCodec's (1, 2) by default, the host's stock is (1, 1).
         precision: ``"training"``, that of the run, or ``"bf16"``: convolutions and features in bfloat16 whatever the
             run has; spectra, losses and weights stay in float32.
+        normalize: feature matching is divided by the features' size; see
+            :func:`ear_sat.losses.adversarial.feature_matching`.
 
     ``loss(reals, fakes)`` is what the host calls. The training step uses :meth:`forward` and the functions of
     :mod:`ear_sat.losses.adversarial`, so that the features of the real audio are computed once.
@@ -139,8 +141,12 @@ class MultiResolutionSTFTDiscriminator(nn.Module):
         dilations: Sequence[int] = (1, 2, 4),
         stride: Sequence[int] = (1, 2),
         precision: str = "training",
+        normalize: bool = True,
     ) -> None:
         super().__init__()
+        if not isinstance(normalize, bool):
+            raise UserError(f"discriminator normalize must be true or false, not {normalize!r}")
+        self.normalize = normalize
         self.precision = check_choice("discriminator precision", precision, DISCRIMINATOR_PRECISIONS)
         if precision == "bf16" and not torch.cuda.is_available():
             warn_of_slow_bf16()
@@ -184,7 +190,7 @@ class MultiResolutionSTFTDiscriminator(nn.Module):
         return AdversarialLosses(
             discriminator_loss(real.logits, fake.logits),
             generator_loss(fake.logits),
-            feature_matching(preds=fake.features, target=real.features),
+            feature_matching(preds=fake.features, target=real.features, normalize=self.normalize),
         )
 
 

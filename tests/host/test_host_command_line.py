@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
-from host_test_configs import RATE, audio, batches, changed, fit, make_wrapper, model_config
+from host_test_configs import ABSENT, RATE, audio, batches, changed, fit, make_wrapper, model_config
 from stable_audio_tools.models import create_model_from_config
 from stable_audio_tools.models.utils import load_ckpt_state_dict
 from torch import nn
@@ -189,13 +189,50 @@ def pairs(tmp_path):
     return tmp_path
 
 
+def balance_rows(out):
+    """Term → the numbers of its row, of the first pair."""
+    rows = [line.split() for line in out.split("Mean over pairs")[0].splitlines() if "/" in line or "total" in line]
+    return {" ".join(row[:-4]): [float(x) for x in row[-4:]] for row in reversed(rows) if len(row) > 4}
+
+
 def test_balance_shows_every_term_of_every_pair(base, pairs, capsys):
     folders = ["--reference", str(pairs / "reference"), "--estimate", str(pairs / "estimate")]
     assert main(["balance", "--model-config", str(base), *folders]) == 0
     out = capsys.readouterr().out
-    for term in ("magnitude/log", "magnitude/convergence", "correlation/correlation", "phase_derivative/if", "time/l1"):
+    terms = ["magnitude/log", "magnitude/convergence", "correlation/correlation", "phase_derivative/if", "time/l1"]
+    terms += ["discriminator/adversarial (fresh)", "discriminator/feature_matching (fresh)"]
+    for term in (*terms, "total"):
         assert out.count(term) == 3  # two pairs and the mean
-    assert out.count("total") == 2
+    rows = balance_rows(out)
+    assert sum(row[3] for term, row in rows.items() if term != "total") == pytest.approx(1, abs=2e-3)
+    assert all(rows[term][2] > 0 for term in terms)
+
+
+def test_balance_shows_a_trained_discriminator_beside_a_fresh_one(base, pairs, capsys):
+    wrapper = make_wrapper(model_config(), seed=9)
+    state = wrapper.state_dict()
+    last = max(key for key in state if key.startswith("discriminator.") and "conv_post" in key and key.endswith("bias"))
+    state[last] = torch.full_like(state[last], 3.0)
+    torch.save({"state_dict": state}, pairs / "training.ckpt")
+    files = ["--reference", str(pairs / "reference/0.wav"), "--estimate", str(pairs / "estimate/0.wav")]
+    assert main(["balance", "--model-config", str(base), *files, "--checkpoint", str(pairs / "training.ckpt")]) == 0
+    rows = balance_rows(capsys.readouterr().out)
+    fresh, trained = (rows[f"discriminator/adversarial ({state})"] for state in ("fresh", "trained"))
+    assert trained[0] > fresh[0] + 0.3  # its logits are larger by 3 at one of the resolutions
+    assert fresh[3] == 0 and trained[3] > 0
+    assert sum(row[3] for term, row in rows.items() if term != "total") == pytest.approx(1, abs=2e-3)
+
+
+def test_balance_refuses_a_checkpoint_without_discriminator(base, pairs, capsys):
+    torch.save(make_wrapper(model_config()).autoencoder.state_dict(), pairs / "model.ckpt")
+    files = ["--reference", str(pairs / "reference/0.wav"), "--estimate", str(pairs / "estimate/0.wav")]
+    command = ["balance", "--model-config", str(base), *files, "--checkpoint", str(pairs / "model.ckpt")]
+    assert main(command) == 1
+    assert "holds no discriminator; give a checkpoint of a training" in capsys.readouterr().err
+    config = changed(model_config(), "training.loss_configs.discriminator", ABSENT)
+    base.write_text(json.dumps(config), encoding="utf-8")
+    assert main(command) == 1
+    assert "this config has none; drop the flag" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

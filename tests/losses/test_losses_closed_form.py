@@ -260,8 +260,9 @@ def test_compiled(mode: str, noise: Noise, spectral_terms: Callable[[str], LossB
 # --- feature matching ---------------------------------------------------------------------------------------------
 
 
-def plain_matching(preds: Tensor, target: Tensor) -> Tensor:
-    return (preds - target).abs().sum() / (target.abs().sum() + FEATURE_GUARD * target.numel())
+def plain_matching(preds: Tensor, target: Tensor, normalize: bool) -> Tensor:
+    distance = (preds - target).abs().mean()
+    return distance / (target.abs().mean() + FEATURE_GUARD) if normalize else distance
 
 
 def feature_maps(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
@@ -271,11 +272,12 @@ def feature_maps(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
     return preds.requires_grad_(), target
 
 
+@pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
-def test_feature_matching(dtype: torch.dtype) -> None:
+def test_feature_matching(dtype: torch.dtype, normalize: bool) -> None:
     preds, target = feature_maps(dtype)
-    ours = feature_matching(preds=[[preds]], target=[[target]])
-    theirs = plain_matching(preds.float(), target.float())
+    ours = feature_matching(preds=[[preds]], target=[[target]], normalize=normalize)
+    theirs = plain_matching(preds.float(), target.float(), normalize)
     assert ours.dtype == torch.float32 and ours.item() == pytest.approx(theirs.item(), rel=1e-6)
     gradients = [torch.autograd.grad(x, preds)[0] for x in (ours, theirs)]
     assert gradients[0].dtype == dtype

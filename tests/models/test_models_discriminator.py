@@ -30,14 +30,14 @@ def host_class() -> type[nn.Module]:
     return pytest.importorskip("stable_audio_tools.models.discriminators").EncodecDiscriminator
 
 
-@pytest.mark.parametrize("stride", [(1, 1), (1, 2)])
-def test_equals_the_host(host_class: type[nn.Module], stride: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("stride", "normalize"), [((1, 1), True), ((1, 2), False)])
+def test_equals_the_host(host_class: type[nn.Module], stride: tuple[int, int], normalize: bool) -> None:
     hops = [window // 4 for window in WINDOWS]
     host = host_class(
         filters=8, in_channels=2, n_ffts=WINDOWS, hop_lengths=hops, win_lengths=WINDOWS, stride=stride,
-        normalize_losses=True,
+        normalize_losses=normalize,
     )  # fmt: skip
-    ours = small(filters=8, stride=stride)
+    ours = small(filters=8, stride=stride, normalize=normalize)
     assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in host.parameters())
     ours.load_state_dict(renamed(host.state_dict()), strict=True)  # fails on any other name or shape
     real, fake = pair()
@@ -49,7 +49,7 @@ def test_equals_the_host(host_class: type[nn.Module], stride: tuple[int, int]) -
     for layers, host_layers in zip(output.features, features, strict=True):
         for got, wanted in zip(layers, host_layers, strict=True):
             assert got.shape == wanted.shape and torch.allclose(got, wanted, atol=1e-5)
-    # The host's adversarial losses are hinge or relativistic; its normalised feature matching is ours.
+    # The host's adversarial losses are hinge or relativistic; its feature matching, normalised or not, is ours.
     matching = host.loss(real, fake)[2]
     assert ours.loss(real, fake).feature_matching.item() == pytest.approx(matching.item(), rel=1e-5)
 
