@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim import lr_scheduler
 
 from ..config import check_keys, choice_error, parameter_names
 from ..errors import UserError
@@ -68,8 +69,6 @@ class Optimizers:
 
     def build(self, autoencoder: nn.Module, discriminator: nn.Module | None, schedule: Schedule) -> Any:
         """Optimizers, and schedulers where the config has them, as Lightning expects them."""
-        from stable_audio_tools.training.utils import create_optimizer_from_config, create_scheduler_from_config
-
         modules = {"generator": autoencoder, "discriminator": discriminator}
         self._phase_rates = schedule.sets_rate
         optimizers, schedulers = [], []
@@ -84,22 +83,14 @@ class Optimizers:
                 raise UserError(f"the {player} has no trainable parameter; set requires_grad to true somewhere")
             where = f"training.optimizer_configs.{CONFIG_NAMES[player]}"
             parameters = trained if _wants_names(config["optimizer"]) else [p for _, p in trained]
-            optimizer = _create(
-                f"{where}.optimizer", _optimizer_types(), create_optimizer_from_config, config["optimizer"], parameters
-            )
+            optimizer = _create(f"{where}.optimizer", torch.optim, _host_optimizers, config["optimizer"], parameters)
             self._base[player] = [group["lr"] for group in optimizer.param_groups]
             optimizers.append(optimizer)
             if "scheduler" in config:
                 if self._phase_rates:
                     raise UserError(f"{where} has a scheduler and training.phases set rates; drop one of the two")
                 schedulers.append(
-                    _create(
-                        f"{where}.scheduler",
-                        _scheduler_types(),
-                        create_scheduler_from_config,
-                        config["scheduler"],
-                        optimizer,
-                    )
+                    _create(f"{where}.scheduler", lr_scheduler, _host_schedulers, config["scheduler"], optimizer)
                 )
         if schedulers and len(schedulers) != len(optimizers):
             raise UserError("give both optimizers a scheduler or neither")
@@ -160,48 +151,61 @@ def _wants_names(config: Any) -> bool:
     return isinstance(settings, Mapping) and "fused_layer_patterns" in settings
 
 
-def _subclasses(module: Any, base: type) -> dict[str, Callable[..., Any] | None]:
+#: Name → class, None where it comes from a package that the host imports only when asked for it.
+_Types = dict[str, Callable[..., Any] | None]
+
+
+def _subclasses(module: Any, base: type) -> _Types:
     found = {name: getattr(module, name) for name in dir(module) if not name.startswith("_")}
     return {n: cls for n, cls in found.items() if isinstance(cls, type) and issubclass(cls, base) and cls is not base}
 
 
-def _optimizer_types() -> dict[str, Callable[..., Any] | None]:
-    """Name → class, None where it comes from a package that the host imports only when asked for it."""
+def _host_optimizers() -> tuple[_Types, Callable[[Any, Any], Any] | None]:
+    """What the installed host adds to torch's, and its factory; nothing where there is no host."""
+    if importlib.util.find_spec("stable_audio_tools") is None:
+        return {}, None
     from stable_audio_tools.training import utils
 
     named = dict.fromkeys(branch_types(utils.create_optimizer_from_config, "optimizer_type"))
     own = "stable_audio_tools.training.optims"  # 0.0.20's
     theirs = _subclasses(importlib.import_module(own), torch.optim.Optimizer) if importlib.util.find_spec(own) else {}
-    return {**_subclasses(torch.optim, torch.optim.Optimizer), **named, **theirs}
+    return {**named, **theirs}, utils.create_optimizer_from_config
 
 
-def _scheduler_types() -> dict[str, Callable[..., Any] | None]:
+def _host_schedulers() -> tuple[_Types, Callable[[Any, Any], Any] | None]:
+    if importlib.util.find_spec("stable_audio_tools") is None:
+        return {}, None
     from stable_audio_tools.training import utils
 
     named = branch_types(utils.create_scheduler_from_config, "['type']")
-    theirs = {name: getattr(utils, name, None) for name in named}
-    return {**_subclasses(torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler), **theirs}
+    return {name: getattr(utils, name, None) for name in named}, utils.create_scheduler_from_config
 
 
 def _create(
     where: str,
-    known: Mapping[str, Callable[..., Any] | None],
-    create: Callable[[Any, Any], Any],
+    torchs: Any,
+    hosts: Callable[[], tuple[_Types, Callable[[Any, Any], Any] | None]],
     config: Any,
     subject: Any,
 ) -> Any:
-    """``create``, one of the host's factories, after checking type and keys of ``config``."""
+    """The optimizer or scheduler of ``config``, torch's or the host's, after checking type and keys."""
     if not isinstance(config, Mapping):
         raise UserError(f"{where} must be an object with type and config")
     check_keys(where, config, ("type", "config"))
     kind, settings = str(config.get("type")), config.get("config") or {}
+    base = torch.optim.Optimizer if torchs is torch.optim else lr_scheduler.LRScheduler
+    theirs, create = hosts()
+    known = {**_subclasses(torchs, base), **theirs}
     if kind not in known:
         raise choice_error(f"type in {where}", kind, known)
     factory = known[kind]
     if factory is not None:
         check_keys(f"{where}.config", settings, parameter_names(factory, without=("params", "optimizer")))
     try:
-        return create({"type": kind, "config": settings}, subject)
+        if kind in theirs and create is not None:
+            return create({"type": kind, "config": settings}, subject)
+        assert factory is not None
+        return factory(subject, **settings)
     except ImportError as error:
         raise UserError(f"{where}: the type {kind} needs a package that is not installed ({error})") from error
     except (AssertionError, TypeError, ValueError) as error:
