@@ -9,6 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from ..compute import warn_of_slow_bf16
 from ..errors import UserError
 from .checkpoint_io import AtomicCheckpointIO
 from .loggers import create_loggers
@@ -123,6 +124,8 @@ def create_trainer(
         pl.utilities.exceptions.MisconfigurationException,
     ) as error:
         raise UserError(f"Lightning refuses these flags: {error}") from error
+    if str(precision).startswith("bf16") and trainer.strategy.root_device.type == "cpu":
+        warn_of_slow_bf16()
     if not ours:  # whose metrics Lightning logs
         loggers[-1].rounds = lambda: trainer.global_step
     return trainer

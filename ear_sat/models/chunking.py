@@ -7,6 +7,7 @@ would pad the whole. What is left is rounding: convolutions may add in another o
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -70,7 +71,8 @@ def decode_chunks(decoder: Decoder, latents: Tensor, chunk_frames: int, batch_si
     _check_sizes(chunk_frames, batch_size)
     if latents.shape[-1] == 0:
         raise UserError("there are no latents to decode; give at least one frame")
-    yield from _run(decoder.run, _latent_stretches(reaches(decoder), latents, chunk_frames), batch_size)
+    run = functools.partial(decoder.unrounded, decoder.run)
+    yield from _run(run, _latent_stretches(reaches(decoder), latents, chunk_frames), batch_size)
 
 
 def attend(decoder: Decoder, latents: Tensor, window_frames: int | None = None) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -42,6 +42,14 @@ class _Blocks(nn.Module):
     def blocks(self) -> list[nn.Module]:
         """The layers that checkpointing recomputes."""
         return [layer for layer in self.layers if isinstance(layer, _Block)]
+
+    def unrounded(self, compute: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """``compute(x)``; in eval mode, whose results are heard, measured and encoded for good, outside of autocast."""
+        if self.training or not torch.is_autocast_enabled(x.device.type):
+            return compute(x)
+        dtype = next((p.dtype for p in self.parameters()), torch.float32)
+        with torch.autocast(x.device.type, enabled=False):
+            return compute(x.to(dtype))
 
     def run(self, x: Tensor) -> Tensor:
         if not (self.gradient_checkpointing is True and self.training and torch.is_grad_enabled()):
@@ -114,7 +122,7 @@ class Encoder(_Blocks):
         self.in_channels, self.latent_dim = in_channels, latent_dim
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.run(x)
+        return self.unrounded(self.run, x)
 
 
 class Decoder(_Blocks):
@@ -181,6 +189,7 @@ class Decoder(_Blocks):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        if self.transformers is not None:
-            z = self.transformers(z)
-        return self.run(z)
+        return self.unrounded(self._attend_and_run, z)
+
+    def _attend_and_run(self, z: Tensor) -> Tensor:
+        return self.run(z if self.transformers is None else self.transformers(z))

@@ -21,6 +21,7 @@ from host_test_configs import ABSENT, RATE, changed, model_config, same
 from stable_audio_tools.models import create_model_from_config
 from stable_audio_tools.models.utils import load_ckpt_state_dict
 
+from ear_sat import compute
 from ear_sat.cli import errors, train
 from ear_sat.host import demo_callback, finish, training_run
 from ear_sat.host.earlier_runs import MEANINGS
@@ -408,6 +409,16 @@ def test_flags_that_cannot_work_are_one_line_and_leave_no_folder(folder, capsys,
     assert call(*flags(folder), *more) == 1
     assert message in one_line(capsys)
     assert not list(folder.glob("runs/*"))
+
+
+def test_bf16_by_software_is_told(folder, monkeypatch, caplog):
+    monkeypatch.setattr(compute, "cpu_computes_bf16", lambda: False)
+    compute.warn_of_slow_bf16.cache_clear()
+    try:
+        assert call(*flags(folder, "--max-steps", 1, "--precision", "bf16-mixed")) == 0
+    finally:
+        compute.warn_of_slow_bf16.cache_clear()
+    assert "this CPU computes bfloat16 by software" in caplog.text
 
 
 def test_configs_are_asked_for(capsys):

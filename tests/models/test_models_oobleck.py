@@ -168,14 +168,21 @@ def test_every_parameter_gets_a_gradient(randomize: Callable[..., nn.Module]) ->
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @torch.no_grad()
-def test_autocast_is_finite_and_near(dtype: torch.dtype) -> None:
-    latents = torch.randn(1, 32, 12)
-    network = decoder(transformer={"depth": 1})
-    exact = network(latents)
-    with torch.autocast("cpu", dtype=dtype):
-        rounded = network(latents)
-    # Eight (eleven) bits of mantissa, some 20 layers.
-    assert (rounded.float() - exact).abs().max() < 0.1 * exact.abs().max()
+def test_autocast_rounds_in_training_only(dtype: torch.dtype) -> None:
+    """What is heard, measured or encoded for good is computed without autocast, whatever the input's type."""
+    latents, audio = torch.randn(1, 32, 12), torch.randn(1, 2, 96)
+    for network, x in ((decoder(transformer={"depth": 1}), latents), (encoder(), audio)):
+        exact = network.eval()(x)
+        with torch.autocast("cpu", dtype=dtype):
+            assert torch.equal(network(x), exact)
+            assert network(x.to(dtype)).dtype == torch.float32
+            rounded = network.train()(x)
+            assert rounded.dtype != torch.float32 or not torch.equal(rounded, exact)
+        # Eight (eleven) bits of mantissa, some 20 layers.
+        assert (rounded.float() - exact).abs().max() < 0.1 * exact.abs().max()
+        half = network.eval().to(dtype)  # the user's own wish
+        with torch.autocast("cpu", dtype=dtype):
+            assert half(x).dtype == dtype
 
 
 @pytest.mark.parametrize(
