@@ -8,6 +8,7 @@ import functools
 import logging
 import platform
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from .errors import UserError
@@ -77,6 +78,15 @@ def warn_of_slow_bf16() -> None:
     """Logs one sentence, once, if the CPU is about to compute in bfloat16 and cannot; see :func:`cpu_computes_bf16`."""
     if not cpu_computes_bf16():
         logger.warning("this CPU computes bfloat16 by software, 5 to 12 times slower than float32; take precision 32")
+
+
+def outside_autocast(device_type: str) -> AbstractContextManager[object]:
+    """While open, nothing on such a device is rounded to a half type; devices without autocast are as they are."""
+    import torch
+
+    if not torch.amp.is_autocast_available(device_type):
+        return contextlib.nullcontext()
+    return torch.autocast(device_type, enabled=False)
 
 
 def keep_freed_memory() -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..compute import outside_autocast
 from ..config import build, check_keys, choice_error
 from ..errors import UserError
 from .registry import LOSS_TYPES
@@ -127,7 +128,7 @@ class LossBundle(nn.Module):
             for name, entry in self.entries.items()
             if (entries is None or name in entries) and (step is None or step >= entry.start_step) and entry.weights
         }
-        with torch.autocast(preds.device.type, enabled=False):
+        with outside_autocast(preds.device.type):
             raw = self._raw(preds.float(), target.detach().float(), active)
         weighted = {
             key: active[key.split("/", 1)[0]].weights[key.split("/", 1)[1]] * value for key, value in raw.items()

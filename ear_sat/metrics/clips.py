@@ -13,6 +13,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from ..compute import outside_autocast
+
 T = TypeVar("T")
 
 SILENCE_PEAK = 1e-6
@@ -92,7 +94,7 @@ def over_pairs(measure: Callable[[Tensor, Tensor], T], preds: Tensor, target: Te
         ValueError: see :func:`check_pair`.
     """
     check_pair(preds, target, sample_rate)
-    with torch.no_grad(), torch.autocast(preds.device.type, enabled=False):
+    with torch.no_grad(), outside_autocast(preds.device.type):
         return [
             measure(p, t)
             for p, t in zip(_clips(preds), _clips(target), strict=True)

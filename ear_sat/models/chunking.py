@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..compute import return_freed_memory
+from ..compute import outside_autocast, return_freed_memory
 from ..errors import UserError
 from .oobleck import Decoder, Encoder
 from .receptive_field import Reach, hop_length, inputs_of, output_length, reaches
@@ -93,7 +93,7 @@ def attend(decoder: Decoder, latents: Tensor, window_frames: int | None = None) 
     """
     if decoder.transformers is None:
         return latents
-    with torch.autocast(latents.device.type, enabled=False):
+    with outside_autocast(latents.device.type):
         frames = latents.shape[-1]
         if window_frames is None or frames <= window_frames:
             return decoder.transformers(latents)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..compute import warn_of_slow_bf16
+from ..compute import outside_autocast, warn_of_slow_bf16
 from ..config import check_choice
 from ..errors import UserError
 from ..losses.adversarial import discriminator_loss, feature_matching, generator_loss
@@ -86,7 +86,7 @@ class STFTDiscriminator(nn.Module):
     def spectrogram(self, x: Tensor) -> Tensor:
         """(batch, channels, time) → (batch, 2 · channels, frames, bins): all real parts, then all imaginary parts."""
         n = self.window.shape[0]
-        with torch.autocast(x.device.type, enabled=False):
+        with outside_autocast(x.device.type):
             x = F.pad(x.float(), (0, max(0, n - x.shape[-1])))
             spectrum = torch.stft(
                 x.flatten(0, 1), n, self.hop_length, window=self.window, center=False, return_complex=True

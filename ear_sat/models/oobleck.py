@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..compute import outside_autocast
 from ..config import build
 from ..errors import UserError
 from .layers import WNConv1d, activation, downsampling, residual_units, upsampling
@@ -45,10 +46,11 @@ class _Blocks(nn.Module):
 
     def unrounded(self, compute: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """``compute(x)``; in eval mode, whose results are heard, measured and encoded for good, outside of autocast."""
-        if self.training or not torch.is_autocast_enabled(x.device.type):
+        device = x.device.type
+        if self.training or not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
             return compute(x)
         dtype = next((p.dtype for p in self.parameters()), torch.float32)
-        with torch.autocast(x.device.type, enabled=False):
+        with outside_autocast(device):
             return compute(x.to(dtype))
 
     def run(self, x: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 Run by the tests.
 
-Usage: ``python host_test_two_ranks.py OUT``; writes OUT/rank-0.pt and OUT/rank-1.pt.
+Usage: ``python host_test_two_ranks.py OUT [fp16]``; writes OUT/rank-0.pt and OUT/rank-1.pt. With fp16 the precision is
+16-mixed, with a loss scale that is far too large at first.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from host_test_configs import audio, changed, fit, make_wrapper, model_config, sgd
+from pytorch_lightning import plugins
 
 ROUNDS = 10
 #: Batches before the bad one.
 BAD = 4
 #: Of everything but spectra and losses, so that two ranks and one process can be compared.
 PRECISION = "64-true"
+#: Of the losses in fp16 at first; its largest number is 65,504.
+SCALE = 2.0**24
 
 
 def config() -> dict[str, Any]:
@@ -38,9 +42,15 @@ def rank_batches(rank: int) -> list[Any]:
 
 
 class RankData(pl.LightningDataModule):
+    def __init__(self, half: bool) -> None:
+        super().__init__()
+        self.half = half
+
     def train_dataloader(self) -> Any:
         data = rank_batches(self.trainer.global_rank)
-        reals = audio(1).double()
+        if self.half:
+            data = [(reals.float(), infos) for reals, infos in data]
+        reals = audio(1).to(data[0][0])
         if self.trainer.global_rank == 1:
             reals[0, 0, 5] = float("nan")
         data.insert(BAD, (reals, ({},)))
@@ -57,7 +67,13 @@ class Rounds(pl.Callback):
         self.rounds.append(pl_module.rounds)
 
 
-def main(out: Path) -> None:
+def scaler_plugin() -> Any:
+    """Lightning's own takes a GPU's scaler."""
+    amp = getattr(plugins, "MixedPrecision", None) or plugins.MixedPrecisionPlugin  # its name before Lightning 2.2
+    return amp("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=SCALE, growth_interval=1000))
+
+
+def main(out: Path, half: bool) -> None:
     import ear_sat
     from ear_sat.host import memory_plan
 
@@ -66,11 +82,13 @@ def main(out: Path) -> None:
     memory_plan.free_memory = lambda device, sharing: 0.0 if os.environ.get("LOCAL_RANK") == "1" else math.inf
     wrapper, rounds = make_wrapper(config()), Rounds()
     options = {"devices": 2, "strategy": "ddp_find_unused_parameters_true", "use_distributed_sampler": False}
-    trainer = fit(wrapper, RankData(), rounds, precision=PRECISION, **options)
+    precision = {"plugins": [scaler_plugin()]} if half else {"precision": PRECISION}
+    trainer = fit(wrapper, RankData(half), rounds, **precision, **options)
     result = {"state": dict(wrapper.state_dict()), "rounds": rounds.rounds, "faults": wrapper.faults.total}
+    result["scale"] = trainer.precision_plugin.scaler.get_scale() if half else 1.0
     result["checkpointing"] = wrapper.autoencoder.decoder.gradient_checkpointing
     torch.save(result, out / f"rank-{trainer.global_rank}.pt")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), half="fp16" in sys.argv[2:])

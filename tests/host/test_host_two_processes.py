@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from host_test_configs import fit, make_wrapper, run_script, same
-from host_test_two_ranks import BAD, PRECISION, ROUNDS, config, rank_batches
+from host_test_two_ranks import BAD, PRECISION, ROUNDS, SCALE, config, rank_batches
 
 SCRIPT = Path(__file__).with_name("host_test_two_ranks.py")
 
@@ -42,6 +42,19 @@ def test_two_processes_train_one_model(ranks):
         # changed by parts of 2**-24, float32's rounding, took the weights up to 1.1 % as far as leaving out rank 1.
         to_alone = distance(one["state"], alone.state_dict(), keys)
         assert distance(one["state"], single.state_dict(), keys) < 0.1 * to_alone
+
+
+def test_two_processes_keep_one_loss_scale(tmp_path):
+    """fp16: rounds in which a gradient overflows on either are skipped on both, and the scale shrinks alike."""
+    run_script(SCRIPT, tmp_path, "fp16")
+    one, other = (torch.load(tmp_path / f"rank-{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert one["scale"] == other["scale"] < SCALE
+    assert same(one["state"], other["state"])
+    start = make_wrapper(config()).state_dict()
+    for player in ("autoencoder.", "discriminator."):
+        keys = [key for key in start if key.startswith(player)]
+        assert all(one["state"][key].isfinite().all() for key in keys)
+        assert distance(one["state"], start, keys) > 0
 
 
 def distance(one, other, keys):
