@@ -80,13 +80,18 @@ def warn_of_slow_bf16() -> None:
         logger.warning("this CPU computes bfloat16 by software, 5 to 12 times slower than float32; take precision 32")
 
 
-def outside_autocast(device_type: str) -> AbstractContextManager[object]:
-    """While open, nothing on such a device is rounded to a half type; devices without autocast are as they are."""
+def autocast_rounds(device_type: str) -> bool:
+    """Whether autocast is on for such a device; "meta", which has shapes and no numbers, knows none."""
     import torch
 
-    if not torch.amp.is_autocast_available(device_type):
-        return contextlib.nullcontext()
-    return torch.autocast(device_type, enabled=False)
+    return device_type != "meta" and torch.is_autocast_enabled(device_type)
+
+
+def outside_autocast(device_type: str) -> AbstractContextManager[object]:
+    """While open, nothing on such a device is rounded to a half type."""
+    import torch
+
+    return contextlib.nullcontext() if device_type == "meta" else torch.autocast(device_type, enabled=False)
 
 
 def keep_freed_memory() -> None:

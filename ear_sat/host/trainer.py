@@ -57,6 +57,13 @@ def check_strategy(name: str, two_players: bool) -> str:
     return name
 
 
+def default_precision(on_gpu: bool) -> str:
+    """float32 on the CPU, on a GPU the half type that it computes in hardware; see the README for what was tried."""
+    if not on_gpu:
+        return "32"
+    return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+
+
 def create_trainer(
     options: TrainOptions, run: RunFolder, callbacks: list[Any], ours: bool, validates: bool, splits_data: bool = True
 ) -> Any:
@@ -74,9 +81,7 @@ def create_trainer(
         UserError: flags that cannot work.
     """
     on_gpu = options.on_gpu
-    precision: Any = options.precision or (
-        ("bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed") if on_gpu else "32"
-    )
+    precision: Any = options.precision or default_precision(on_gpu)
     if ours and precision in ("bf16-true", "16-true"):
         raise UserError(
             f"--precision {precision} would round weights and losses; use {precision.replace('true', 'mixed')}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..compute import outside_autocast
+from ..compute import autocast_rounds, outside_autocast
 from ..config import build
 from ..errors import UserError
 from .layers import WNConv1d, activation, downsampling, residual_units, upsampling
@@ -32,6 +33,9 @@ class _Blocks(nn.Module):
     ``gradient_checkpointing`` "auto" is false until the training wrapper has decided and set it.
     """
 
+    #: Layers at the end that autocast does not reach.
+    unrounded_layers = 0
+
     def __init__(self, layers: list[nn.Module], gradient_checkpointing: bool | str) -> None:
         if not (isinstance(gradient_checkpointing, bool) or gradient_checkpointing == "auto"):
             raise UserError(f'gradient_checkpointing must be true, false or "auto", not {gradient_checkpointing!r}')
@@ -46,18 +50,26 @@ class _Blocks(nn.Module):
 
     def unrounded(self, compute: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """``compute(x)``; in eval mode, whose results are heard, measured and encoded for good, outside of autocast."""
+        return compute(x) if self.training else self._outside_autocast(compute, x)
+
+    def run(self, x: Tensor) -> Tensor:
+        """All layers; :attr:`unrounded_layers` at the end outside of autocast."""
+        start = len(self.layers) - self.unrounded_layers
+        x = self._chain(x, 0, start)
+        return self._outside_autocast(functools.partial(self._chain, first=start), x)
+
+    def _outside_autocast(self, compute: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         device = x.device.type
-        if self.training or not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+        if not autocast_rounds(device):
             return compute(x)
         dtype = next((p.dtype for p in self.parameters()), torch.float32)
         with outside_autocast(device):
             return compute(x.to(dtype))
 
-    def run(self, x: Tensor) -> Tensor:
-        if not (self.gradient_checkpointing is True and self.training and torch.is_grad_enabled()):
-            return self.layers(x)
-        for layer in self.layers:
-            x = checkpoint(layer, x, use_reentrant=False) if isinstance(layer, _Block) else layer(x)
+    def _chain(self, x: Tensor, first: int, last: int | None = None) -> Tensor:
+        recomputing = self.gradient_checkpointing is True and self.training and torch.is_grad_enabled()
+        for layer in list(self.layers)[first:last]:
+            x = checkpoint(layer, x, use_reentrant=False) if recomputing and isinstance(layer, _Block) else layer(x)
         return x
 
 
@@ -145,6 +157,9 @@ class Decoder(_Blocks):
     Shapes: (batch, latent_dim, frames) → (batch, out_channels, frames · hop); a transposed convolution of odd stride
     gives one sample less at its own rate.
 
+    In training under autocast the last block and what follows it are computed in the type of the weights. A half type
+    would round the audio itself, and with it what the losses see of quiet bins.
+
     >>> Decoder(2, 8, [1, 2], [2, 4], latent_dim=32, transformer={"depth": 1})(torch.zeros(1, 32, 5)).shape
     torch.Size([1, 2, 40])
     """
@@ -184,6 +199,7 @@ class Decoder(_Blocks):
         ]
         super().__init__(layers, gradient_checkpointing)
         self.out_channels, self.latent_dim = out_channels, latent_dim
+        self.unrounded_layers = 4  # the last block, activation, convolution, bound
         self.transformers = (
             None
             if transformer is None

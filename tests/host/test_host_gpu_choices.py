@@ -1,0 +1,107 @@
+"""What a run chooses on machines with GPUs, which are pretended here."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from ear_sat.errors import UserError
+from ear_sat.host import trainer
+from ear_sat.host.free_memory import free_memory
+from ear_sat.host.options import TrainOptions
+from ear_sat.host.run_folder import RunFolder
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Pretends so many GPUs, which compute in bfloat16 or not."""
+
+    def pretend(count, bf16=True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        # With emulation, torch says yes on any card.
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda including_emulation=True: bf16 or including_emulation
+        )
+
+    return pretend
+
+
+@pytest.fixture
+def chosen(monkeypatch, tmp_path):
+    """The arguments of Lightning's trainer for the flags."""
+
+    def choose(ours=True, **flags):
+        seen = {}
+
+        def remember(**arguments):
+            seen.update(arguments)
+            return SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cuda")), global_step=0)
+
+        monkeypatch.setattr(trainer.pl, "Trainer", remember)
+        options = TrainOptions(logger="none", **flags)
+        trainer.create_trainer(options, RunFolder(tmp_path), [], ours=ours, validates=False)
+        return seen
+
+    return choose
+
+
+@pytest.mark.parametrize(
+    ("count", "bf16", "flags", "precision", "devices", "strategy"),
+    [
+        (0, False, {}, "32", 1, "auto"),
+        (1, True, {}, "bf16-mixed", "auto", "auto"),
+        (1, False, {}, "16-mixed", "auto", "auto"),
+        (1, True, {"precision": "32"}, "32", "auto", "auto"),
+        (1, True, {"accelerator": "cpu"}, "32", 1, "auto"),
+        (2, True, {}, "bf16-mixed", "auto", "ddp_find_unused_parameters_true"),
+        (2, True, {"devices": "1"}, "bf16-mixed", 1, "auto"),
+        (2, True, {"accelerator": "cuda", "devices": "2"}, "bf16-mixed", 2, "ddp_find_unused_parameters_true"),
+        (8, True, {"num_nodes": 4}, "bf16-mixed", "auto", "ddp_find_unused_parameters_true"),
+    ],
+)
+def test_precision_devices_and_strategy(gpus, chosen, count, bf16, flags, precision, devices, strategy):
+    gpus(count, bf16)
+    seen = chosen(**flags)
+    assert (seen["precision"], seen["devices"], seen["strategy"]) == (precision, devices, strategy)
+    assert chosen(ours=False, **flags)["strategy"] == ("auto" if strategy == "auto" else "ddp")
+
+
+@pytest.mark.parametrize(
+    ("asked", "ours", "diffusion"),
+    [
+        ("ddp", "ddp_find_unused_parameters_true", "ddp"),
+        ("ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false"),
+        ("ddp_find_unused_parameters_true", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_true"),
+        ("fsdp", None, "fsdp"),
+        ("fsdp_cpu_offload", None, "fsdp_cpu_offload"),
+        ("deepspeed", None, "deepspeed"),
+        ("deepspeed_stage_2", None, "deepspeed_stage_2"),
+        ("ddp_spawn", None, None),
+        ("ddp_fork_find_unused_parameters_true", None, None),
+        ("ddp_notebook", None, None),
+    ],
+)
+def test_strategies(asked, ours, diffusion):
+    for two_players, expected in ((True, ours), (False, diffusion)):
+        if expected is None:
+            with pytest.raises(UserError, match=r"use --strategy ddp$"):
+                trainer.check_strategy(asked, two_players)
+        else:
+            assert trainer.check_strategy(asked, two_players) == expected
+
+
+def test_a_half_type_for_everything_is_refused(gpus, chosen):
+    gpus(1)
+    for precision in ("bf16-true", "16-true"):
+        with pytest.raises(UserError, match=precision.replace("true", "mixed")):
+            chosen(precision=precision)
+
+
+def test_memory_that_torch_holds_and_does_not_use_is_free(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5, 80))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 20)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 12)
+    assert free_memory(torch.device("cuda", 0)) == 13
