@@ -35,7 +35,7 @@ EAR_TERMS: dict[str, Any] = {
 }
 #: What either side imports sooner or later; imported first, so that this memory counts on neither.
 HOST_IMPORTS = ("models.factory", "training.factory", "training.autoencoders", "models.encodec", "data.dataset")
-IMPORTS = (*(f"stable_audio_tools.{name}" for name in HOST_IMPORTS), "ear_sat.host.wrapper_factory", "torch._dynamo")
+IMPORTS = (*(f"stable_audio_tools.{name}" for name in HOST_IMPORTS), "ear_sat.training.factory", "torch._dynamo")
 
 
 def autoencoder_config(side: str, channels: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from gpu_arithmetic import GpuArithmetic
 from pytorch_lightning import plugins
 
 from ear_sat.cli import errors, train
-from ear_sat.host import trainer
+from ear_sat.training.run import trainer
 
 
 class CpuTrainer(pl.Trainer):

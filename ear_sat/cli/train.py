@@ -15,7 +15,7 @@ SWITCHES = ("--allow-partial", "--reuse-discriminator", "--compile")
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The parser; defaults are those of :class:`ear_sat.host.options.TrainOptions`."""
+    """The parser; defaults are those of :class:`ear_sat.training.run.options.TrainOptions`."""
     parser = argparse.ArgumentParser(
         prog="train.py",
         description="Train a model from a host model config and a dataset config.",
@@ -131,8 +131,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments.get("compile"):
         # The host prepares torch.compile on import, which starts idle compiler processes of 0.6 GB each.
         os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
-    from ..host.options import TrainOptions
-    from ..host.training_run import train
+    from ..training.run.options import TrainOptions
+    from ..training.run.train import train
 
     train(TrainOptions(**arguments))
     return 0

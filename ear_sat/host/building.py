@@ -12,11 +12,11 @@ from ..compiling import can_compile, keep_compiled_graphs
 from ..config import choice_error
 from ..data import DATASET_TYPES
 from ..errors import UserError
+from ..training.run.options import TrainOptions
+from ..training.run.pretrained import load_partly, load_strictly, start_discriminator
+from ..training.wrapper import EarTrainingWrapper
+from .diffusion.pretransform_weights import check_pretransform_weights
 from .host_types import branch_types
-from .options import TrainOptions
-from .pretrained import load_partly, load_strictly, start_discriminator
-from .pretransform_weights import check_pretransform_weights
-from .wrapper import EarTrainingWrapper
 
 
 def required(config: Mapping[str, Any], key: str) -> int:

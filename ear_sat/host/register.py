@@ -21,10 +21,10 @@ from ..data import DATASET_TYPES, create_dataloader
 from ..errors import UserError
 from ..models import BOTTLENECKS, DECODERS, ENCODERS, build_part, check_model_sizes
 from . import compat
+from .diffusion.pretransform_weights import watch
 from .host_terms import add_terms, bottleneck_losses, check_training, split_losses
 from .host_types import branch_types
 from .installing import not_installed
-from .pretransform_weights import watch
 
 HOST = "stable_audio_tools"
 #: Attribute that marks a replaced factory and keeps the host's.
@@ -70,7 +70,7 @@ def _autoencoder_factory(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _wrapper_factory(original: Callable[..., Any]) -> Callable[..., Any]:
     def create_training_wrapper_from_config(model_config: Any, model: Any) -> Any:
-        from .diffusion_guard import attach_guard  # needs Lightning, which the core does without
+        from .diffusion.guard import attach_guard  # needs Lightning, which the core does without
 
         training = model_config.get("training") or {}
         kind = training.get("type")
@@ -86,7 +86,7 @@ def _wrapper_factory(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _ear_wrapper(model_config: Any, model: Any) -> Any:
-    from .wrapper_factory import create_wrapper
+    from ..training.factory import create_wrapper
 
     training, ema_copy = model_config["training"], None
     if training.get("use_ema", False):
@@ -117,7 +117,7 @@ def _demo_factory(original: Callable[..., Any]) -> Callable[..., Any]:
     def create_demo_callback_from_config(model_config: Any, **kwargs: Any) -> Any:
         if (model_config.get("training") or {}).get("type") != "ear":
             return original(model_config, **kwargs)
-        from .demo_callback import EarDemoCallback
+        from ..training.run.demo import EarDemoCallback
 
         demo = model_config["training"].get("demo", {})
         return build("training.demo", EarDemoCallback, demo, sample_rate=model_config["sample_rate"], **kwargs)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .wrapper_factory import create_wrapper
+from ..training.factory import create_wrapper
 
 
 def load_own_checkpoint(path: Any, **arguments: Any) -> Any | None:

@@ -182,7 +182,7 @@ class Save(pl.Callback):
 
 
 def fit(path, stop, num_workers, accumulate=1, kill=None, resume=False, validate=False):
-    from ear_sat.host.data_order import DataOrder
+    from ear_sat.training.run.data_order import DataOrder
 
     data, module = loader(num_workers), Recorder(accumulate, kill)
     options = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)

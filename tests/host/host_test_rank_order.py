@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ear_sat.cli import errors, train
-from ear_sat.host import wrapper
+from ear_sat.training import wrapper
 
 
 def main(file: str, flags: list[str]) -> int:

@@ -18,9 +18,9 @@ from ear_sat.cli.config import differences
 from ear_sat.cli.main import main
 from ear_sat.config import load_json
 from ear_sat.data import create_dataset
-from ear_sat.host.checkpoint_io import AtomicCheckpointIO
-from ear_sat.host.wrapper_factory import create_wrapper
 from ear_sat.models import Autoencoder
+from ear_sat.training.factory import create_wrapper
+from ear_sat.training.run.checkpoint_io import AtomicCheckpointIO
 
 ROOT = Path(__file__).parents[2]
 MODELS = sorted((ROOT / "model_configs").glob("ear_vae*.json"))

@@ -11,7 +11,7 @@ import torch._functorch.config as functorch_config
 from host_test_configs import batches, changed, fit, make_wrapper, model_config, same, sgd
 
 from ear_sat.host import building
-from ear_sat.host.options import TrainOptions
+from ear_sat.training.run.options import TrainOptions
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 from host_test_configs import Recorder, Snapshots, audio, batches, changed, fit, make_wrapper, model_config, same
 
 from ear_sat import UserError
-from ear_sat.host.checkpoint_io import AtomicCheckpointIO
+from ear_sat.training.run.checkpoint_io import AtomicCheckpointIO
 
 
 def bad(value=float("nan")):

@@ -14,10 +14,12 @@ from safetensors.torch import save_file
 import ear_sat
 from ear_sat.cli import errors, train
 from ear_sat.config import load_json
-from ear_sat.host import demo_callback, finish, training_run
 from ear_sat.host.building import create_training_wrapper
-from ear_sat.host.options import TrainOptions
 from ear_sat.models import Autoencoder
+from ear_sat.training.run import demo as demo_callback
+from ear_sat.training.run import finish
+from ear_sat.training.run import train as training_run
+from ear_sat.training.run.options import TrainOptions
 from ear_sat.weights import read_checkpoint, write_weights
 
 DATA = {"dataset_type": "ear_demo", "tracks": 2, "seconds": 2.0, "crops_per_track": 4}

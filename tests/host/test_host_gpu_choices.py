@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from ear_sat.errors import UserError
-from ear_sat.host import trainer
-from ear_sat.host.free_memory import free_memory
-from ear_sat.host.options import TrainOptions
-from ear_sat.host.run_folder import RunFolder
+from ear_sat.training.free_memory import free_memory
+from ear_sat.training.run import trainer
+from ear_sat.training.run.folder import RunFolder
+from ear_sat.training.run.options import TrainOptions
 
 
 @pytest.fixture

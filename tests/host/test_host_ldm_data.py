@@ -12,7 +12,7 @@ from host_test_ldm import KINDS, autoencoder, infos, ldm_config, make_ldm, write
 
 from ear_sat import UserError
 from ear_sat.cli import errors, train
-from ear_sat.host import training_run
+from ear_sat.training.run import train as training_run
 
 AUDIO = {"dataset_type": "ear_demo", "tracks": 1, "seconds": 2.0, "crops_per_track": 2}
 

@@ -21,8 +21,9 @@ from torch.quasirandom import SobolEngine
 
 import ear_sat
 from ear_sat.cli import errors, train
-from ear_sat.host import finish, training_run
-from ear_sat.host.diffusion_noise import DiffusionNoise
+from ear_sat.host.diffusion.noise import DiffusionNoise
+from ear_sat.training.run import finish
+from ear_sat.training.run import train as training_run
 
 DATA = {"dataset_type": "ear_demo", "tracks": 2, "seconds": 2.0, "crops_per_track": 4}
 

@@ -17,8 +17,8 @@ from stable_audio_tools.training import create_training_wrapper_from_config
 
 from ear_sat import UserError
 from ear_sat.cli import errors, train
-from ear_sat.host import training_run
-from ear_sat.host.pretransform_weights import check_pretransform_weights
+from ear_sat.host.diffusion.pretransform_weights import check_pretransform_weights
+from ear_sat.training.run import train as training_run
 
 DATA = {"dataset_type": "ear_demo", "tracks": 1, "seconds": 2.0, "crops_per_track": 2}
 

@@ -22,7 +22,7 @@ import ear_sat
 from ear_sat import UserError
 from ear_sat.host.compat import inverse_lr
 from ear_sat.host.register import ORIGINAL, TARGETS, host_modules
-from ear_sat.host.wrapper import EarTrainingWrapper
+from ear_sat.training.wrapper import EarTrainingWrapper
 
 #: Optional packages of the host, and one import that scipy ≥ 1.13 broke.
 OPTIONAL = {"x_transformers", "flash_attn", "laion_clap", "kaiser", "gradio", "transformers", "dctorch"}

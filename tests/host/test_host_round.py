@@ -23,8 +23,8 @@ from host_test_configs import (
 )
 from pytorch_lightning import plugins
 
-from ear_sat.host.batch import reconstruct
 from ear_sat.losses import discriminator_loss, feature_matching, generator_loss
+from ear_sat.training.round import reconstruct
 
 BOTH = {"autoencoder": sgd(), "discriminator": sgd()}
 

@@ -16,8 +16,8 @@ from stable_audio_tools.training import create_demo_callback_from_config
 from stable_audio_tools.training.autoencoders import AutoencoderTrainingWrapper
 
 from ear_sat.cli import train
-from ear_sat.host import training_run
 from ear_sat.host.register import ORIGINAL
+from ear_sat.training.run import train as training_run
 
 STOCK = Path(__file__).parents[1] / "data" / "host_stock_vae.json"
 

@@ -28,8 +28,8 @@ from ear_sat import UserError
 from ear_sat.host.discriminators import host_discriminator_types
 from ear_sat.host.host_terms import host_entries, split_losses
 from ear_sat.host.register import ORIGINAL
-from ear_sat.host.wrapper import EarTrainingWrapper
 from ear_sat.losses import LossBundle
+from ear_sat.training.wrapper import EarTrainingWrapper
 
 STOCK = Path(__file__).parents[1] / "data" / "host_stock_vae.json"
 CORRELATION = {"type": "ear_correlation", "config": {"windows": WINDOWS}, "weights": {"correlation": 2.0}}

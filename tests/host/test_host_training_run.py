@@ -23,8 +23,10 @@ from stable_audio_tools.models.utils import load_ckpt_state_dict
 
 from ear_sat import compute
 from ear_sat.cli import errors, train
-from ear_sat.host import demo_callback, finish, training_run
-from ear_sat.host.earlier_runs import MEANINGS
+from ear_sat.training.run import demo as demo_callback
+from ear_sat.training.run import finish
+from ear_sat.training.run import train as training_run
+from ear_sat.training.run.earlier_runs import MEANINGS
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 DATA = {"dataset_type": "ear_demo", "tracks": 2, "seconds": 2.0, "crops_per_track": 4}

@@ -24,7 +24,7 @@ from stable_audio_tools.training import autoencoders
 from ear_sat import UserError
 from ear_sat.host.discriminators import create_discriminator, host_discriminator_types
 from ear_sat.host.host_types import branch_types
-from ear_sat.host.optimizers import _host_optimizers
+from ear_sat.training.optimizers import _host_optimizers
 
 L = "training.loss_configs."
 WEIGHTS = {"adversarial": 0.1, "feature_matching": 5.0}

@@ -18,7 +18,7 @@ from ear_sat.errors import UserError
 
 pl = pytest.importorskip("pytorch_lightning")
 
-from ear_sat.host.checkpoint_io import AtomicCheckpointIO, link_or_copy, newest_readable, plain  # noqa: E402
+from ear_sat.training.run.checkpoint_io import AtomicCheckpointIO, link_or_copy, newest_readable, plain  # noqa: E402
 
 
 class Kind(str, enum.Enum):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ear_sat.host.earlier_runs import MEANINGS, as_meant
+from ear_sat.training.run.earlier_runs import MEANINGS, as_meant
 
 PREFILTERS = [
     ({}, True),

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ear_sat.errors import UserError
-from ear_sat.host.metrics_csv import MetricsCsv
+from ear_sat.training.run.metrics_csv import MetricsCsv
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import json
 import pytest
 
 from ear_sat.errors import UserError
-from ear_sat.host.earlier_runs import MEANINGS
-from ear_sat.host.run_folder import RunFolder
 from ear_sat.report.atomic import write_text
+from ear_sat.training.run.earlier_runs import MEANINGS
+from ear_sat.training.run.folder import RunFolder
 
 
 def test_create_writes_configs_and_versions(tmp_path, names):

@@ -13,9 +13,9 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
-from ..report.audio import save_audio
-from ..report.plots import save_spectrograms
-from .batch import reconstruct
+from ...report.audio import save_audio
+from ...report.plots import save_spectrograms
+from ..round import reconstruct
 from .rounds import rounds_of
 
 logger = logging.getLogger(__name__)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..report.atomic import write_text
-from ..report.plots import save_curves
-from ..report.tables import print_table
-from ..weights import write_weights
+from ...host.diffusion.export import exported_state
+from ...report.atomic import write_text
+from ...report.plots import save_curves
+from ...report.tables import print_table
+from ...weights import write_weights
+from ..wrapper import EarTrainingWrapper
+from .folder import RunFolder
 from .held_out import HeldOutTable
-from .host_export import exported_state
 from .metrics_csv import MetricsCsv
-from .run_folder import RunFolder
-from .wrapper import EarTrainingWrapper
 
 
 def finish(

@@ -10,10 +10,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from ..data import DATASET_TYPES, create_dataset
-from ..losses import LossBundle
-from ..metrics import evaluate_pair
-from .batch import reconstruct
+from ...data import DATASET_TYPES, create_dataset
+from ...losses import LossBundle
+from ...metrics import evaluate_pair
+from ..round import reconstruct
 
 #: Metrics of the table.
 METRICS = ("stft_distance", "mel_distance", "si_sdr_db", "icpc", "ccpc")

@@ -8,8 +8,8 @@ from typing import Any
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from .folder import RunFolder
 from .metrics_csv import MetricsCsv
-from .run_folder import RunFolder
 
 
 class RunLogger(Logger):

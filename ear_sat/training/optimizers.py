@@ -13,7 +13,7 @@ from torch.optim import lr_scheduler
 
 from ..config import check_keys, choice_error, parameter_names
 from ..errors import UserError
-from .host_types import branch_types
+from ..host.host_types import branch_types
 from .phases import Phase, Schedule
 
 PLAYERS = ("generator", "discriminator")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from ..data import EpochSampler
+from ...data import EpochSampler
 from .rounds import rounds_of
 
 

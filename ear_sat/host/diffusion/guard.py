@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from .diffusion_data import check_data
+from .data import check_data
 from .pretransform_weights import check_pretransform_weights
 
 

@@ -20,9 +20,9 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import nn
 
-from ..errors import UserError
-from ..report.atomic import atomic_path
-from ..weights import compare
+from ...errors import UserError
+from ...report.atomic import atomic_path
+from ...weights import compare
 
 _STEP_NAME = re.compile(r"step-(\d+)\.ckpt")
 _SPACE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

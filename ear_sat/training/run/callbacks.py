@@ -8,10 +8,10 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from tqdm import tqdm
 
-from ..data import collect_left_out
+from ...data import collect_left_out
 from .checkpoint_io import link_or_copy
+from .folder import RunFolder
 from .rounds import rounds_of
-from .run_folder import RunFolder
 
 #: The best checkpoint has the least of this metric.
 BEST_METRIC = "stft_distance"

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from ..errors import UserError
-from .demo_callback import EarDemoCallback
+from ...errors import UserError
+from ...training.run.demo import EarDemoCallback
 
 logger = logging.getLogger(__name__)
 

@@ -20,14 +20,14 @@ from ..compute import keep_freed_memory
 from ..config import build, check_choice
 from ..losses import LossBundle
 from ..weights import config_metadata, write_weights
-from .batch import add_gradients, audio_of, loss_scale, reconstruct
-from .checkpoint_io import fit_counters
 from .faults import FaultCounter, all_ranks_agree, not_finite
 from .memory_plan import plan_checkpointing
 from .optimizers import Optimizers
 from .phases import Phase, Schedule
+from .round import add_gradients, audio_of, loss_scale, reconstruct
 from .round_log import round_log
 from .round_seed import seed_round
+from .run.checkpoint_io import fit_counters
 from .validation import Validation
 
 UPDATES = ("both", "alternate")

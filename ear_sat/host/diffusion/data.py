@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import UserError
+from ...errors import UserError
 
 
 def check_data(model: Any, pre_encoded: bool, channels: int, info: Mapping[str, Any]) -> None:

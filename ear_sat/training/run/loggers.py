@@ -8,8 +8,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from ..errors import UserError
-from .run_folder import RunFolder
+from ...errors import UserError
+from .folder import RunFolder
 from .run_logger import RunLogger
 
 CHOICES = ("csv", "tensorboard", "wandb", "comet", "none")

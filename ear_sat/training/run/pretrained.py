@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..errors import UserError
-from ..report.tables import print_table
-from ..weights import check_finite, fit_partly, fit_strictly, read_checkpoint, read_tensors, resolve
+from ...errors import UserError
+from ...report.tables import print_table
+from ...weights import check_finite, fit_partly, fit_strictly, read_checkpoint, read_tensors, resolve
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ..compiling import stance
 from .adversary import adversarial_pass
-from .batch import encoder_input
 from .phases import Phase
+from .round import encoder_input
 
 #: Length of the shorter probe in samples: four times the longest window of the configs.
 PROBE = 8192

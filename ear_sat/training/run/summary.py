@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from ..report.tables import print_table
-from .wrapper import EarTrainingWrapper
+from ...report.tables import print_table
+from ..wrapper import EarTrainingWrapper
 
 
 def parameter_count(module: nn.Module) -> int:

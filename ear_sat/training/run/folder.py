@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from ..errors import UserError
-from ..report.atomic import stale_files, write_text
-from ..versions import versions
+from ...errors import UserError
+from ...report.atomic import stale_files, write_text
+from ...versions import versions
 from .earlier_runs import MEANINGS
 
 PACKAGES = (

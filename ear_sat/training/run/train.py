@@ -13,28 +13,28 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from ..config import load_json
-from ..data import EpochSampler, held_out_config
-from ..errors import UserError
-from .building import create_loader, create_training_wrapper, required
+from ...config import load_json
+from ...data import EpochSampler, held_out_config
+from ...errors import UserError
+from ...host.building import create_loader, create_training_wrapper, required
+from ...host.diffusion.data import check_loader
+from ...host.diffusion.demo import create_demo
+from ...host.diffusion.export import trained_model
+from ...host.diffusion.noise import DiffusionNoise
+from ...host.diffusion.summary import print_host_summary
+from ..wrapper import EarTrainingWrapper
 from .callbacks import LeftOutFiles, Progress, RunCheckpoint
 from .checkpoint_io import check_fits, newest_readable
 from .data_order import DataOrder
-from .demo_callback import EarDemoCallback
-from .diffusion_data import check_loader
-from .diffusion_noise import DiffusionNoise
+from .demo import EarDemoCallback
 from .earlier_runs import as_meant
 from .finish import finish, finish_host
+from .folder import RunFolder
 from .held_out import HeldOutTable, held_out_clip
-from .host_demo import create_demo
-from .host_export import trained_model
-from .host_summary import print_host_summary
 from .metrics_csv import MetricsCsv
 from .options import DEFAULT_SEED, TrainOptions
-from .run_folder import RunFolder
 from .summary import dataset_line, print_summary
 from .trainer import create_trainer, quiet
-from .wrapper import EarTrainingWrapper
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def train(options: TrainOptions) -> RunFolder:
     Raises:
         UserError: any input that the user can mend; nothing is written before the configs have been checked.
     """
-    from .register import register
+    from ...host.register import register
 
     register()
     quiet()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..report.tables import print_table
-from .host_export import trained_model
+from ...report.tables import print_table
+from .export import trained_model
 
 
 def print_host_summary(

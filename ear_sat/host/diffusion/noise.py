@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch.quasirandom import SobolEngine
 
-from .round_seed import mixed_seed, seed_round
+from ...training.round_seed import mixed_seed, seed_round
 
 
 class DiffusionNoise(pl.Callback):

@@ -9,12 +9,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from ..compute import warn_of_slow_bf16
-from ..errors import UserError
+from ...compute import warn_of_slow_bf16
+from ...errors import UserError
 from .checkpoint_io import AtomicCheckpointIO
+from .folder import RunFolder
 from .loggers import create_loggers
 from .options import TrainOptions
-from .run_folder import RunFolder
 
 
 def quiet() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ...errors import UserError
 
 #: Plain attribute of a pretransform's autoencoder: whether its weights were loaded.
 LOADED = "_ear_sat_weights_loaded"

@@ -1,0 +1,1 @@
+"""What the host trains on our latents: its diffusion models."""
