@@ -42,5 +42,6 @@ class GpuArithmetic(TorchDispatchMode):
             args = tree_map_only(Tensor, lambda t: t.float() if t.dtype in HALVES else t, args)
             return tree_map_only(Tensor, lambda t: t.to(dtype), func(*args, **kwargs))
         if dtype == torch.float32 and func in CONVOLUTIONS:
-            args = tree_map_only(Tensor, tf32, args)
+            factors = 3 if func is aten.convolution_backward.default else 2  # and the gradient; the bias is no factor
+            args = (*map(tf32, args[:factors]), *args[factors:])
         return func(*args, **kwargs)

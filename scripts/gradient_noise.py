@@ -12,7 +12,6 @@ below it.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ear_sat.cli import errors
+from ear_sat.config import load_json
 from ear_sat.data import synthesise_track
 from ear_sat.errors import UserError
 from ear_sat.losses import STFT, LossBundle, Spectra
@@ -120,6 +120,8 @@ def read(path: Path, arguments: argparse.Namespace) -> tuple[Tensor, int]:
         audio, _ = soundfile.read(path, dtype="float32", always_2d=True, **frames)
     except (soundfile.SoundFileError, OSError) as error:
         raise UserError(f"cannot read {path}: {error}; give a wav, flac, mp3 or ogg file") from None
+    if len(audio) == 0:
+        raise UserError(f"{path} ends before {arguments.start} s; give an earlier --start")
     return torch.from_numpy(audio.T[[0, -1]].copy())[None], rate
 
 
@@ -156,7 +158,7 @@ def bundles(config: Mapping[str, Any], rate: int) -> dict[str, LossBundle]:
 def main() -> int:
     arguments = get_parser().parse_args()
     target, estimates, rate = pair(arguments)
-    config = json.loads(arguments.model_config.read_text(encoding="utf-8"))
+    config = load_json(arguments.model_config)
     for name, estimate in estimates.items():
         rows = []
         for floor, bundle in bundles(config, rate).items():
@@ -164,9 +166,11 @@ def main() -> int:
             rows += [[floor, *row] for row in found if not rows or row[0] in ("magnitude/log", "total")]
         columns = ["floor", "term", "gradient", *(f"cosine, {snr} dB" for snr in NOISES)]
         print_table(f"{name}: terms", columns, rows)
-        term = next(e.module for e in bundle.entries.values() if isinstance(e.module, MagnitudeTerm))
+        terms = [e.module for e in bundle.entries.values() if isinstance(e.module, MagnitudeTerm)]
+        if not terms:
+            continue
         columns = ["level of the bins, dBFS", "gradient", *columns[3:]]
-        print_table(f"{name}: log magnitude by level", columns, rows_of(levels_of(term, target), estimate))
+        print_table(f"{name}: log magnitude by level", columns, rows_of(levels_of(terms[0], target), estimate))
     return 0
 
 

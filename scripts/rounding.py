@@ -10,7 +10,6 @@ block in float32.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from gradient_noise import cosine, read, terms_of
 from torch import Tensor
 
 from ear_sat.cli import errors
+from ear_sat.config import load_json
+from ear_sat.errors import UserError
 from ear_sat.losses import LossBundle
 from ear_sat.models import Autoencoder
 from ear_sat.report.tables import print_table
@@ -53,7 +54,7 @@ def decoded(model: Autoencoder, audio: Tensor, dtype: torch.dtype | None) -> Ten
 
 def main() -> int:
     arguments = get_parser().parse_args()
-    config = json.loads((arguments.weights / "model_config.json").read_text(encoding="utf-8"))
+    config = load_json(arguments.weights / "model_config.json")
     losses = config["training"]["loss_configs"]
     terms = {name: entry for name, entry in losses.items() if name not in ("discriminator", "bottleneck")}
     model = load_autoencoder(arguments.weights / "model.safetensors").train()
@@ -61,7 +62,9 @@ def main() -> int:
     spared = model.decoder.unrounded_layers
     bundle, hop = LossBundle.from_config(terms, config["sample_rate"]), model.downsampling_ratio
     for path in arguments.audio:
-        audio, _ = read(path, arguments)
+        audio, rate = read(path, arguments)
+        if rate != config["sample_rate"]:
+            raise UserError(f"{path} has {rate} Hz, the model {config['sample_rate']}; give music at the model's rate")
         audio = audio[..., : audio.shape[-1] // hop * hop]
         gradients = terms_of(bundle, audio)
         exact = decoded(model, audio, None)

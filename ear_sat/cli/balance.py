@@ -87,13 +87,17 @@ def _adversaries(
     """Their states, "fresh" and "trained" → discriminators; none where the config has none."""
     import torch
 
-    from ..host.discriminators import create_discriminator
+    from .. import register
+    from ..models.discriminator import DISCRIMINATORS
+    from ..training.discriminators import create_discriminator
     from ..weights import fit_strictly, read_checkpoint
 
     if entry is None:
         if checkpoint is not None:
             raise UserError("--checkpoint is read for its discriminator, but this config has none; drop the flag")
         return {}
+    if entry.get("type") not in DISCRIMINATORS:
+        register()  # it may be one of the host's
     torch.manual_seed(0)
     adversaries = {"fresh": create_discriminator(entry, sample_rate, channels)}
     if checkpoint is not None:

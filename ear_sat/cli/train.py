@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import configparser
+import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
+
+if TYPE_CHECKING:
+    from ..training.run.job import Builders
 
 #: Flags without a value.
 SWITCHES = ("--allow-partial", "--reuse-discriminator", "--compile")
@@ -51,7 +56,7 @@ def get_parser() -> argparse.ArgumentParser:
     run.add_argument("--save-dir", type=Path, help="folder of all runs (default: runs)")
     run.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
     run.add_argument("--ckpt-path", type=Path, help="Lightning checkpoint to continue from in a new run folder")
-    run.add_argument("--checkpoint-every", type=_positive, metavar="ROUNDS", help="default: 10000")
+    run.add_argument("--checkpoint-every", type=_whole(1), metavar="ROUNDS", help="default: 10000")
     run.add_argument(
         "--save-top-k", type=int, metavar="K", help="step checkpoints to keep, the newest; -1 (default): all"
     )
@@ -61,36 +66,32 @@ def get_parser() -> argparse.ArgumentParser:
         help="default: csv; metrics.csv is always written",
     )
     loop = parser.add_argument_group("training")
-    loop.add_argument("--batch-size", type=_positive, help="clips per process and batch (default: 8)")
-    loop.add_argument("--max-steps", type=_positive, metavar="ROUNDS", help="default: all phases")
-    loop.add_argument("--accum-batches", type=_positive, help="batches per round (default: 1)")
+    loop.add_argument("--batch-size", type=_whole(1), help="clips per process and batch (default: 8)")
+    loop.add_argument("--max-steps", type=_whole(1), metavar="ROUNDS", help="default: all phases")
+    loop.add_argument("--accum-batches", type=_whole(1), help="batches per round (default: 1)")
     loop.add_argument("--gradient-clip-val", type=float, help="largest gradient norm per player; overrides the config")
     loop.add_argument("--val-every", type=int, metavar="ROUNDS", help="rounds between validations; -1 (default): never")
-    loop.add_argument("--seed", type=_whole, help="default: 42; of a resumed run, its own")
+    loop.add_argument("--seed", type=_whole(0, 2**32), help="default: 42; a resumed run has its own")
     loop.add_argument("--num-workers", type=int, help="data loading processes (default: 8)")
     loop.add_argument("--recover", action="store_true", help="accepted for the host's sake; use --resume")
     machine = parser.add_argument_group("machine")
     machine.add_argument("--accelerator", choices=("auto", "cpu", "gpu", "cuda", "mps", "tpu"), help="default: auto")
     machine.add_argument("--devices", "--num-gpus", dest="devices", help="number of devices, or auto (default)")
-    machine.add_argument("--num-nodes", type=_positive, help="default: 1")
-    machine.add_argument("--strategy", help="Lightning strategy, such as ddp or fsdp (default: ddp on several devices)")
+    machine.add_argument("--num-nodes", type=_whole(1), help="default: 1")
+    machine.add_argument("--strategy", help="Lightning strategy (default: ddp on several devices)")
     machine.add_argument("--precision", help="default: 32 on the CPU, bf16-mixed (16-mixed on old cards) on a GPU")
     add("--compile", action="store_true", help="compile the networks with torch.compile")
     return parser
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
-    return value
+def _whole(least: int, below: float = float("inf")) -> Callable[[str], int]:
+    def whole_number(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) < below:
+            limit = "" if below == float("inf") else f" and below {below:.0f}"
+            raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}{limit}, not {text!r}")
+        return int(text)
 
-
-def _whole(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**32:
-        raise argparse.ArgumentTypeError(f"must be from 0 to {2**32 - 1}, not {text}")
-    return value
+    return whole_number
 
 
 def _ini_flags(path: Path) -> list[str]:
@@ -134,5 +135,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ..training.run.options import TrainOptions
     from ..training.run.train import train
 
-    train(TrainOptions(**arguments))
+    train(TrainOptions(**arguments), _builders())
     return 0
+
+
+def _builders() -> Builders:
+    """The host's factories where there is a host, else the engine's own."""
+    if importlib.util.find_spec("stable_audio_tools") is None:
+        from ..training.run.own import OwnBuilders
+
+        return OwnBuilders()
+    from .. import register
+    from ..host.jobs import HostBuilders
+
+    register()
+    return HostBuilders()

@@ -18,7 +18,7 @@ from ..errors import UserError
 from ..losses import LOSS_TYPES, LossBundle
 from ..models import VAEBottleneck
 from ..models.discriminator import DISCRIMINATORS
-from .discriminators import create_discriminator
+from ..training.discriminators import create_discriminator
 
 #: Types that we share with the host, which reads them in its entry "time".
 SHARED = ("l1", "l2")

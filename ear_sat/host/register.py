@@ -16,12 +16,13 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from ..config import build, choice_error
+from ..config import choice_error
 from ..data import DATASET_TYPES, create_dataloader
 from ..errors import UserError
 from ..models import BOTTLENECKS, DECODERS, ENCODERS, build_part, check_model_sizes
 from . import compat
 from .diffusion.pretransform_weights import watch
+from .engine_types import hand_over
 from .host_terms import add_terms, bottleneck_losses, check_training, split_losses
 from .host_types import branch_types
 from .installing import not_installed
@@ -117,10 +118,9 @@ def _demo_factory(original: Callable[..., Any]) -> Callable[..., Any]:
     def create_demo_callback_from_config(model_config: Any, **kwargs: Any) -> Any:
         if (model_config.get("training") or {}).get("type") != "ear":
             return original(model_config, **kwargs)
-        from ..training.run.demo import EarDemoCallback
+        from ..training.run.autoencoder_job import create_demo
 
-        demo = model_config["training"].get("demo", {})
-        return build("training.demo", EarDemoCallback, demo, sample_rate=model_config["sample_rate"], **kwargs)
+        return create_demo(model_config, **kwargs)
 
     return create_demo_callback_from_config
 
@@ -203,7 +203,8 @@ TARGETS: dict[tuple[str, str], Target] = {
 
 
 def register() -> None:
-    """Replaces every factory in :data:`TARGETS` and applies the compatibility fixes that this host needs.
+    """Replaces every factory in :data:`TARGETS` and applies the compatibility fixes that this host needs;
+    hands the host's types to the training engine.
 
     Raises:
         UserError: stable-audio-tools is not installed, or its factories are others than the ones known here.
@@ -226,6 +227,7 @@ def register() -> None:
     for key, original in originals.items():
         if not hasattr(original, ORIGINAL):
             _rebind(original, key[1], _marked(TARGETS[key].make(original), original))
+    hand_over()
 
 
 def _checked(module: ModuleType, module_name: str, name: str, target: Target) -> Any:

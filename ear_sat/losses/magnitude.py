@@ -11,7 +11,7 @@ from ..config import check_choice
 from ..errors import UserError
 from .power import LINEAR, SQUARED, TINY_POWER, log_distance, summed_distance
 from .spectra import SpectraPair, parse_components
-from .stft import FLOOR, Resolution
+from .stft import Resolution
 from .term import DEFAULT_HOP_FACTOR, DEFAULT_WINDOWS, SpectralTerm
 from .weighting import WEIGHTING_MODES, bin_gain, check_weighting
 
@@ -39,9 +39,10 @@ class MagnitudeTerm(SpectralTerm):
             1.5·rate/n, and so no bass. ``"bins"`` weighs the errors e of the bins, Σg²e/Σg²: an L1 distance between
             log magnitudes cancels a prefilter except at its floor.
         weighting_floor_db: least gain of the curve; see :class:`ear_sat.losses.weighting.Weighting`.
-        log_floor_db: magnitudes below count as silence in the part ``log``; dB.
-        log_floor_reference: ``"full_scale"``, 1, or ``"clip"``, the root mean square of the target's bins, each clip,
-            component and resolution for itself; −100 dBFS is the least floor.
+        log_floor_db: the floor of the part ``log`` in dB. Bins of estimate and target below it count as if they were at
+            it: what is quieter is not compared, and a bin that the estimate has below it gets no gradient.
+        log_floor_reference: what the floor counts from. ``"full_scale"``: amplitude 1. ``"clip"``: the root mean square
+            of the target's bins, of each clip, component and resolution for itself, guarded as ``convergence`` is.
 
     Each part is a mean over clips, components and resolutions:
         log: mean |ln max(|Ŷ|, floor) − ln max(|Y|, floor)|.
@@ -95,35 +96,37 @@ class MagnitudeTerm(SpectralTerm):
             weight = gain / gain.mean()
         values: dict[str, Tensor] = {}
         bins_and_frames = preds.shape[-2] * preds.shape[-1]
-        if "log" in parts:
-            distance = log_distance(self._log_floor(target))
-            values["log"] = summed_distance(preds, target, distance, weight).mean() / bins_and_frames
-        if "linear" in parts:
-            values["linear"] = summed_distance(preds, target, LINEAR, weight).mean() / bins_and_frames
-        if "convergence" in parts:
+        level: Tensor | None = None
+        if "convergence" in parts or self.log_floor_reference == "clip":
             loudest = target
             if not {"left", "right"} <= set(self.components) and pair.target.channels.shape[1] == 2:
                 # Mid and side are never louder than the louder of left and right.
                 loudest = pair.target.power(("left", "right"))
                 if gain is not None and weight is None:
                     loudest = loudest * gain
-            values["convergence"] = _convergence(preds, target, loudest, weight)
+            level = _guarded_level(target, loudest, weight)
+        if "log" in parts:
+            floor: float | Tensor = self.log_floor
+            if self.log_floor_reference == "clip":
+                assert level is not None
+                floor = floor * level[..., None, None]
+            values["log"] = summed_distance(preds, target, log_distance(floor), weight).mean() / bins_and_frames
+        if "linear" in parts:
+            values["linear"] = summed_distance(preds, target, LINEAR, weight).mean() / bins_and_frames
+        if "convergence" in parts:
+            assert level is not None
+            # The square root's gradient is infinite at 0; the shift keeps the distance of equal signals at exactly 0.
+            distance = summed_distance(preds, target, SQUARED, weight).clamp_min(TINY_POWER).sqrt() - TINY_POWER**0.5
+            values["convergence"] = (distance / (level * bins_and_frames**0.5)).mean()
         return values
 
-    def _log_floor(self, target: Tensor) -> float | Tensor:
-        """The floor of the part ``log``, from the target's powers (batch, components, bins, frames)."""
-        if self.log_floor_reference == "full_scale":
-            return self.log_floor
-        return (target.mean(dim=(-2, -1), keepdim=True).sqrt() * self.log_floor).clamp_min(FLOOR)
 
+def _guarded_level(target: Tensor, loudest: Tensor, weight: Tensor | None) -> Tensor:
+    """Root mean square of the target's bins, (batch, components), or the guard where it is below that.
 
-def _convergence(preds: Tensor, target: Tensor, loudest: Tensor, weight: Tensor | None) -> Tensor:
-    """From powers; ``loudest``: those of the target's components among which the loudest is the guard's reference."""
-    bins_and_frames = target.shape[-2] * target.shape[-1]
-    energy, loudest_energy = ((p if weight is None else p * weight).sum(dim=(-2, -1)) for p in (target, loudest))
+    ``loudest``: powers of the target's components among which the loudest is the guard's reference.
+    """
+    power, loudest_power = ((p if weight is None else p * weight).mean(dim=(-2, -1)) for p in (target, loudest))
     # The loudest component of the clip guards the quiet ones; the floor guards silence.
-    guard = CONVERGENCE_GUARD * loudest_energy.amax(dim=1, keepdim=True).sqrt()
-    guard = guard.clamp_min(CONVERGENCE_FLOOR * bins_and_frames**0.5)
-    # The square root's gradient is infinite at 0; the shift keeps the distance of an identical pair at exactly 0.
-    distance = summed_distance(preds, target, SQUARED, weight).clamp_min(TINY_POWER).sqrt() - TINY_POWER**0.5
-    return (distance / torch.maximum(energy.sqrt(), guard)).mean()
+    guard = CONVERGENCE_GUARD * loudest_power.amax(dim=1, keepdim=True).sqrt()
+    return torch.maximum(power.sqrt(), guard.clamp_min(CONVERGENCE_FLOOR))

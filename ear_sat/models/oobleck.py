@@ -49,11 +49,15 @@ class _Blocks(nn.Module):
         return [layer for layer in self.layers if isinstance(layer, _Block)]
 
     def unrounded(self, compute: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """``compute(x)``; in eval mode, whose results are heard, measured and encoded for good, outside of autocast."""
-        return compute(x) if self.training else self._outside_autocast(compute, x)
+        """``compute(x)``, outside of autocast in eval mode and where no parameter is trained.
+
+        Such results are heard, measured and encoded for good.
+        """
+        learns = self.training and True in [p.requires_grad for p in self.parameters()]
+        return compute(x) if learns else self._outside_autocast(compute, x)
 
     def run(self, x: Tensor) -> Tensor:
-        """All layers; :attr:`unrounded_layers` at the end outside of autocast."""
+        """All layers; :attr:`unrounded_layers` at the end outside of autocast, and so is the result."""
         start = len(self.layers) - self.unrounded_layers
         x = self._chain(x, 0, start)
         return self._outside_autocast(functools.partial(self._chain, first=start), x)
@@ -62,7 +66,7 @@ class _Blocks(nn.Module):
         device = x.device.type
         if not autocast_rounds(device):
             return compute(x)
-        dtype = next((p.dtype for p in self.parameters()), torch.float32)
+        dtype = ([p.dtype for p in self.parameters()] or [torch.float32])[0]
         with outside_autocast(device):
             return compute(x.to(dtype))
 
@@ -97,7 +101,7 @@ class Encoder(_Blocks):
         gradient_checkpointing: recompute each block in the backward pass: less memory, about a third more time; "auto"
             leaves it to the training wrapper, which turns it on where memory is short.
 
-    Shapes: (batch, in_channels, time) → (batch, latent_dim, ⌊time / hop⌋).
+    Shapes: (batch, in_channels, time) → (batch, latent_dim, ⌊time / hop⌋). Autocast rounds it in training only.
 
     >>> Encoder(2, 8, [1, 2], [3, 5], latent_dim=16)(torch.zeros(1, 2, 60)).shape
     torch.Size([1, 16, 4])
@@ -157,8 +161,8 @@ class Decoder(_Blocks):
     Shapes: (batch, latent_dim, frames) → (batch, out_channels, frames · hop); a transposed convolution of odd stride
     gives one sample less at its own rate.
 
-    In training under autocast the last block and what follows it are computed in the type of the weights. A half type
-    would round the audio itself, and with it what the losses see of quiet bins.
+    Autocast rounds it in training only, and not in its last block and after: there a half type would round the audio
+    itself, and with it what the losses see of quiet bins.
 
     >>> Decoder(2, 8, [1, 2], [2, 4], latent_dim=32, transformer={"depth": 1})(torch.zeros(1, 32, 5)).shape
     torch.Size([1, 2, 40])

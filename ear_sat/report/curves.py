@@ -36,7 +36,7 @@ def save_curves(
 
     Args:
         path: the PNG file, replaced atomically; its folder is made.
-        series: ``(step, value)`` pairs by key, as :meth:`ear_sat.training.run.metrics_csv.MetricsCsv.read` returns them.
+        series: ``(step, value)`` pairs by key; see :class:`ear_sat.training.run.metrics_csv.MetricsCsv`.
         title: the line on top.
         marks: names of what begins at a step, such as training phases: dashed lines, named on top.
     """

@@ -10,9 +10,9 @@ from torch import nn
 
 from ..config import check_keys, choice_error
 from ..errors import UserError
-from ..host.discriminators import create_discriminator
 from ..losses import LOSS_TYPES, LossBundle, check_weights
 from ..models import VAEBottleneck
+from .discriminators import create_discriminator
 from .optimizers import Optimizers
 from .phases import Schedule
 from .validation import Validation

@@ -25,11 +25,12 @@ def not_finite(values: Mapping[str, Tensor | float]) -> list[str]:
     >>> not_finite({"a": torch.tensor(float("nan")), "b": 1.0})
     ['a']
     """
-    names = list(values)
-    if not names:
+    if not values:
         return []
-    stacked = torch.stack([torch.as_tensor(values[name], dtype=torch.float32).detach().cpu() for name in names])
-    return [name for name, finite in zip(names, stacked.isfinite().tolist(), strict=True) if not finite]
+    # Stacked where they are: each copy to the CPU would wait for the device.
+    device = next((value.device for value in values.values() if isinstance(value, Tensor)), None)
+    stacked = torch.stack([torch.as_tensor(v, dtype=torch.float32, device=device).detach() for v in values.values()])
+    return [name for name, finite in zip(values, stacked.isfinite().tolist(), strict=True) if not finite]
 
 
 class FaultCounter:

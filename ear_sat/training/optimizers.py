@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,8 +12,9 @@ from torch.optim import lr_scheduler
 
 from ..config import check_keys, choice_error, parameter_names
 from ..errors import UserError
-from ..host.host_types import branch_types
+from . import registry
 from .phases import Phase, Schedule
+from .registry import Registered
 
 PLAYERS = ("generator", "discriminator")
 #: The host's names of the two in ``optimizer_configs``.
@@ -83,15 +83,13 @@ class Optimizers:
                 raise UserError(f"the {player} has no trainable parameter; set requires_grad to true somewhere")
             where = f"training.optimizer_configs.{CONFIG_NAMES[player]}"
             parameters = trained if _wants_names(config["optimizer"]) else [p for _, p in trained]
-            optimizer = _create(f"{where}.optimizer", torch.optim, _host_optimizers, config["optimizer"], parameters)
+            optimizer = _create(f"{where}.optimizer", _optimizer_types(), config["optimizer"], parameters)
             self._base[player] = [group["lr"] for group in optimizer.param_groups]
             optimizers.append(optimizer)
             if "scheduler" in config:
                 if self._phase_rates:
                     raise UserError(f"{where} has a scheduler and training.phases set rates; drop one of the two")
-                schedulers.append(
-                    _create(f"{where}.scheduler", lr_scheduler, _host_schedulers, config["scheduler"], optimizer)
-                )
+                schedulers.append(_create(f"{where}.scheduler", _scheduler_types(), config["scheduler"], optimizer))
         if schedulers and len(schedulers) != len(optimizers):
             raise UserError("give both optimizers a scheduler or neither")
         return (optimizers, schedulers) if schedulers else optimizers
@@ -151,61 +149,37 @@ def _wants_names(config: Any) -> bool:
     return isinstance(settings, Mapping) and "fused_layer_patterns" in settings
 
 
-#: Name → class, None where it comes from a package that the host imports only when asked for it.
-_Types = dict[str, Callable[..., Any] | None]
-
-
-def _subclasses(module: Any, base: type) -> _Types:
+def _torch_types(module: Any, base: type) -> dict[str, Registered]:
     found = {name: getattr(module, name) for name in dir(module) if not name.startswith("_")}
-    return {n: cls for n, cls in found.items() if isinstance(cls, type) and issubclass(cls, base) and cls is not base}
+    types = {n: cls for n, cls in found.items() if isinstance(cls, type) and issubclass(cls, base) and cls is not base}
+    return {name: Registered(functools.partial(_call, cls), cls) for name, cls in types.items()}
 
 
-def _host_optimizers() -> tuple[_Types, Callable[[Any, Any], Any] | None]:
-    """What the installed host adds to torch's, and its factory; nothing where there is no host."""
-    if importlib.util.find_spec("stable_audio_tools") is None:
-        return {}, None
-    from stable_audio_tools.training import utils
-
-    named = dict.fromkeys(branch_types(utils.create_optimizer_from_config, "optimizer_type"))
-    own = "stable_audio_tools.training.optims"  # 0.0.20's
-    theirs = _subclasses(importlib.import_module(own), torch.optim.Optimizer) if importlib.util.find_spec(own) else {}
-    return {**named, **theirs}, utils.create_optimizer_from_config
+def _call(cls: Callable[..., Any], subject: Any, settings: Mapping[str, Any]) -> Any:
+    return cls(subject, **settings)
 
 
-def _host_schedulers() -> tuple[_Types, Callable[[Any, Any], Any] | None]:
-    if importlib.util.find_spec("stable_audio_tools") is None:
-        return {}, None
-    from stable_audio_tools.training import utils
-
-    named = branch_types(utils.create_scheduler_from_config, "['type']")
-    return {name: getattr(utils, name, None) for name in named}, utils.create_scheduler_from_config
+def _optimizer_types() -> dict[str, Registered]:
+    return {**_torch_types(torch.optim, torch.optim.Optimizer), **registry.OPTIMIZERS}
 
 
-def _create(
-    where: str,
-    torchs: Any,
-    hosts: Callable[[], tuple[_Types, Callable[[Any, Any], Any] | None]],
-    config: Any,
-    subject: Any,
-) -> Any:
-    """The optimizer or scheduler of ``config``, torch's or the host's, after checking type and keys."""
+def _scheduler_types() -> dict[str, Registered]:
+    return {**_torch_types(lr_scheduler, lr_scheduler.LRScheduler), **registry.SCHEDULERS}
+
+
+def _create(where: str, known: Mapping[str, Registered], config: Any, subject: Any) -> Any:
+    """The optimizer or scheduler of ``config`` for parameters or an optimizer, after checking type and keys."""
     if not isinstance(config, Mapping):
         raise UserError(f"{where} must be an object with type and config")
     check_keys(where, config, ("type", "config"))
     kind, settings = str(config.get("type")), config.get("config") or {}
-    base = torch.optim.Optimizer if torchs is torch.optim else lr_scheduler.LRScheduler
-    theirs, create = hosts()
-    known = {**_subclasses(torchs, base), **theirs}
     if kind not in known:
         raise choice_error(f"type in {where}", kind, known)
-    factory = known[kind]
-    if factory is not None:
-        check_keys(f"{where}.config", settings, parameter_names(factory, without=("params", "optimizer")))
+    create, signature = known[kind]
+    if signature is not None:
+        check_keys(f"{where}.config", settings, parameter_names(signature, without=("params", "optimizer")))
     try:
-        if kind in theirs and create is not None:
-            return create({"type": kind, "config": settings}, subject)
-        assert factory is not None
-        return factory(subject, **settings)
+        return create(subject, settings)
     except ImportError as error:
         raise UserError(f"{where}: the type {kind} needs a package that is not installed ({error})") from error
     except (AssertionError, TypeError, ValueError) as error:

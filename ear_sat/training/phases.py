@@ -143,7 +143,7 @@ def _phase(index: int, config: Any, entries: Sequence[str]) -> Phase:
         raise UserError(
             f'{where}.adversarial is true, but loss_configs has no "discriminator"; add one or set it to false'
         )
-    if phase.generator and losses is not None and phase.adversarial != ("discriminator" in losses):
+    if losses is not None and phase.adversarial != ("discriminator" in losses):
         contradiction = (
             f'leaves "discriminator" out while {where}.adversarial is true; list it too'
             if phase.adversarial

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
 
+from ..compute import outside_autocast
 from ..config import choice_error
 from ..errors import UserError
 from ..losses import gradient_norms
@@ -36,12 +37,13 @@ def encoder_input(wrapper: Any, reals: Tensor) -> Tensor:
 
 @torch.no_grad()
 def reconstruct(wrapper: Any, reals: Tensor) -> Tensor:
-    """Reconstruction by the exported model in eval mode, cut to the length of ``reals``."""
+    """Reconstruction by the exported model in eval mode, outside of autocast, cut to the length of ``reals``."""
     model = wrapper.exported_autoencoder
     training = model.training
     model.eval()
     try:
-        decoded: Tensor = model.decode(model.encode(encoder_input(wrapper, reals)))
+        with outside_autocast(reals.device.type):
+            decoded: Tensor = model.decode(model.encode(encoder_input(wrapper, reals)))
     finally:
         model.train(training)
     return nn.functional.pad(decoded, (0, max(0, reals.shape[-1] - decoded.shape[-1])))[..., : reals.shape[-1]]

@@ -31,7 +31,7 @@ def round_log(
     >>> log["train/share/a/x"], log["train/lr/generator"]
     (0.75, 0.1)
     """
-    numbers = torch.stack([value.detach().float().cpu() for value in values.values()]).tolist()
+    numbers = torch.stack([value.detach().float() for value in values.values()]).tolist()
     log = {f"train/{key}": number for key, number in zip(values, numbers, strict=True)}
     weighted = {key: abs(value) for key, value in log.items() if key.startswith("train/weighted/")}
     whole = sum(weighted.values())

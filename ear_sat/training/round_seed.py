@@ -1,4 +1,4 @@
-"""The randomness of a round, drawn anew from the run's seed, the rank and the round: a resumed run draws the same."""
+"""The randomness of a batch, drawn from the run's seed, the rank and the round: a resumed run draws the same."""
 
 from __future__ import annotations
 
@@ -17,8 +17,17 @@ def mixed_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
-def seed_round(seed: int, rank: int, rounds: int) -> None:
-    """Seeds torch, on every device, and ``random`` for the round after ``rounds`` finished ones."""
-    mixed = mixed_seed(seed, rank, rounds)
+def seed_batch(seed: int, rank: int, rounds: int, batch: int) -> None:
+    """Seeds torch, on every device, and ``random`` for a batch of the round after ``rounds`` finished ones.
+
+    Demos and validation draw between the batches. Nothing in training draws from numpy's global generator.
+
+    Args:
+        seed: of the run.
+        rank: of the process.
+        rounds: finished rounds.
+        batch: 0 for the first of the batches that are accumulated in the round.
+    """
+    mixed = mixed_seed(seed, rank, rounds, batch)
     torch.manual_seed(mixed)
     random.seed(mixed)

@@ -1,4 +1,4 @@
-"""Validation metrics named in ``training.eval_loss_configs``: ours by their function names, and the host's keys."""
+"""Validation metrics named in ``training.eval_loss_configs``: ours by their function names, and a host's keys."""
 
 from __future__ import annotations
 
@@ -12,32 +12,7 @@ from torch import Tensor
 from ..config import choice_error
 from ..errors import UserError
 from ..metrics import METRICS, evaluate_pair
-
-#: Keys that the host's own wrapper understands.
-HOST_KEYS = ("pesq", "stft", "sisdr", "mel")
-
-
-def _host_metric(key: str, config: Mapping[str, Any], sample_rate: int) -> Callable[[Tensor, Tensor], Any]:
-    from stable_audio_tools.training.losses import auraloss
-
-    if key == "pesq":
-        return _pesq(sample_rate)
-    if key == "stft":
-        return auraloss.STFTLoss(**config)
-    if key == "mel":
-        return auraloss.MelSTFTLoss(sample_rate, **config)
-    negative = auraloss.SISDRLoss(**config)
-    return lambda preds, target: -negative(preds, target)
-
-
-def _pesq(sample_rate: int) -> Callable[[Tensor, Tensor], Any]:
-    try:
-        from stable_audio_tools.training.losses import PESQMetric
-    except ImportError:  # it went with 0.0.20; PESQ is a measure of telephone speech
-        raise UserError(
-            "the installed stable-audio-tools has no PESQ any more; take pesq out of training.eval_loss_configs"
-        ) from None
-    return PESQMetric(sample_rate)
+from . import registry
 
 
 class Validation:
@@ -55,20 +30,18 @@ class Validation:
         self.sample_rate = sample_rate
         self.names = list(configs)
         for name in self.names:
-            if name not in METRICS and name not in HOST_KEYS:
-                raise choice_error("metric in training.eval_loss_configs", name, [*METRICS, *HOST_KEYS])
+            if name not in METRICS and name not in registry.METRICS:
+                raise choice_error("metric in training.eval_loss_configs", name, [*METRICS, *registry.METRICS])
             if name in METRICS and configs[name]:
                 raise UserError(f"training.eval_loss_configs.{name} takes no config; write {{}}")
         self._ours = [name for name in self.names if name in METRICS]
-        self._host = {
-            name: self._build_host_metric(name, configs[name] or {}) for name in self.names if name in HOST_KEYS
-        }
+        self._others = {name: self._build(name, configs[name] or {}) for name in self.names if name not in METRICS}
         self._sums = dict.fromkeys(self.names, 0.0)
         self._counts = dict.fromkeys(self.names, 0)
 
-    def _build_host_metric(self, name: str, config: Mapping[str, Any]) -> Callable[[Tensor, Tensor], Any]:
+    def _build(self, name: str, config: Mapping[str, Any]) -> Callable[[Tensor, Tensor], Any]:
         try:
-            return _host_metric(name, config, self.sample_rate)
+            return registry.METRICS[name](config, self.sample_rate)
         except TypeError as error:
             raise UserError(f"training.eval_loss_configs.{name} does not fit the host's metric: {error}") from error
 
@@ -77,7 +50,7 @@ class Validation:
         preds, target = preds.detach().float().cpu(), target.detach().float().cpu()
         for i in range(len(preds)):
             values: dict[str, float] = evaluate_pair(preds[i], target[i], self.sample_rate, names=self._ours)
-            for name, metric in self._host.items():
+            for name, metric in self._others.items():
                 values[name] = float(metric(preds[i : i + 1], target[i : i + 1]))
             for name, value in values.items():
                 if math.isfinite(value):

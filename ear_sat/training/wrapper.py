@@ -26,7 +26,7 @@ from .optimizers import Optimizers
 from .phases import Phase, Schedule
 from .round import add_gradients, audio_of, loss_scale, reconstruct
 from .round_log import round_log
-from .round_seed import seed_round
+from .round_seed import seed_batch
 from .run.checkpoint_io import fit_counters
 from .validation import Validation
 
@@ -55,7 +55,7 @@ class EarTrainingWrapper(pl.LightningModule):
         gradient_log_every: rounds between measurements of each term's gradient at the decoder's output; 0 for never.
 
     Attributes read by the host's export and demo code: ``autoencoder``, ``autoencoder_ema``, ``use_ema``,
-    ``discriminator``, ``force_input_mono``. ``rounds`` counts finished rounds. ``seed`` is what every round's
+    ``discriminator``, ``force_input_mono``. ``rounds`` counts finished rounds. ``seed`` is what every batch's
     randomness comes from; None for that of the checkpoint, or else torch's.
     """
 
@@ -131,9 +131,8 @@ class EarTrainingWrapper(pl.LightningModule):
             self.seed = torch.initial_seed()
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
-        if self._micro == 0:
-            assert self.seed is not None
-            seed_round(self.seed, self.global_rank, self.rounds)
+        assert self.seed is not None
+        seed_batch(self.seed, self.global_rank, self.rounds, self._micro)
         if not self._planned:
             self._planned = plan_checkpointing(self, audio_of(batch))
         phase, position = self.schedule.at(self.rounds)

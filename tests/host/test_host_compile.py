@@ -10,20 +10,21 @@ import torch
 import torch._functorch.config as functorch_config
 from host_test_configs import batches, changed, fit, make_wrapper, model_config, same, sgd
 
-from ear_sat.host import building
+from ear_sat.host.jobs import HostBuilders
+from ear_sat.training.run import autoencoder_job
 from ear_sat.training.run.options import TrainOptions
 
 
 @pytest.fixture
 def compiled(monkeypatch):
     """Builds a wrapper as ``--compile`` does; its graphs are captured and differentiated, not made machine code."""
-    monkeypatch.setattr(building, "can_compile", lambda _: True)
+    monkeypatch.setattr(autoencoder_job, "can_compile", lambda _: True)
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
 
     def build(config, accumulate):
         torch.manual_seed(0)
         options = TrainOptions(accelerator="cpu", compile=True, accum_batches=accumulate)
-        return building.create_training_wrapper(json.loads(json.dumps(config)), options)
+        return HostBuilders().job(json.loads(json.dumps(config)), options).wrapper
 
     default = {"donated_buffer": True} if hasattr(functorch_config, "donated_buffer") else {}
     with functorch_config.patch(default):  # to be found, and restored

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 import ear_sat
 from ear_sat.cli import errors, train
 from ear_sat.config import load_json
-from ear_sat.host.building import create_training_wrapper
+from ear_sat.host.jobs import HostBuilders
 from ear_sat.models import Autoencoder
 from ear_sat.training.run import demo as demo_callback
 from ear_sat.training.run import finish
@@ -71,7 +71,7 @@ def load(path):
 
 
 def start(path, config=None, **options):
-    return create_training_wrapper(config or finetune_config(), TrainOptions(pretrained_ckpt_path=path, **options))
+    return HostBuilders().job(config or finetune_config(), TrainOptions(pretrained_ckpt_path=path, **options)).wrapper
 
 
 def run(folder, config, *more):

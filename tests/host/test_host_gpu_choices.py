@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ear_sat.errors import UserError
+from ear_sat.host.diffusion.job import HostJob
 from ear_sat.training.free_memory import free_memory
 from ear_sat.training.run import trainer
 from ear_sat.training.run.folder import RunFolder
@@ -42,7 +43,8 @@ def chosen(monkeypatch, tmp_path):
 
         monkeypatch.setattr(trainer.pl, "Trainer", remember)
         options = TrainOptions(logger="none", **flags)
-        trainer.create_trainer(options, RunFolder(tmp_path), [], ours=ours, validates=False)
+        job = SimpleNamespace(steps_itself=ours, by_parts=ours)
+        trainer.create_trainer(options, RunFolder(tmp_path), [], job, validates=False)
         return seen
 
     return choose
@@ -58,6 +60,7 @@ def chosen(monkeypatch, tmp_path):
         (1, True, {"accelerator": "cpu"}, "32", 1, "auto"),
         (2, True, {}, "bf16-mixed", "auto", "ddp_find_unused_parameters_true"),
         (2, True, {"devices": "1"}, "bf16-mixed", 1, "auto"),
+        (2, True, {"strategy": "auto"}, "bf16-mixed", "auto", "ddp_find_unused_parameters_true"),
         (2, True, {"accelerator": "cuda", "devices": "2"}, "bf16-mixed", 2, "ddp_find_unused_parameters_true"),
         (8, True, {"num_nodes": 4}, "bf16-mixed", "auto", "ddp_find_unused_parameters_true"),
     ],
@@ -69,12 +72,17 @@ def test_precision_devices_and_strategy(gpus, chosen, count, bf16, flags, precis
     assert chosen(ours=False, **flags)["strategy"] == ("auto" if strategy == "auto" else "ddp")
 
 
+UNUSED = "ddp_find_unused_parameters_true"
+
+
 @pytest.mark.parametrize(
-    ("asked", "ours", "diffusion"),
+    ("asked", "by_parts", "whole"),
     [
-        ("ddp", "ddp_find_unused_parameters_true", "ddp"),
-        ("ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false"),
-        ("ddp_find_unused_parameters_true", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_true"),
+        ("ddp", UNUSED, "ddp"),
+        ("ddp_find_unused_parameters_false", UNUSED, "ddp_find_unused_parameters_false"),
+        (UNUSED, UNUSED, UNUSED),
+        ("", UNUSED, "ddp"),
+        ("auto", UNUSED, "ddp"),
         ("fsdp", None, "fsdp"),
         ("fsdp_cpu_offload", None, "fsdp_cpu_offload"),
         ("deepspeed", None, "deepspeed"),
@@ -84,13 +92,19 @@ def test_precision_devices_and_strategy(gpus, chosen, count, bf16, flags, precis
         ("ddp_notebook", None, None),
     ],
 )
-def test_strategies(asked, ours, diffusion):
-    for two_players, expected in ((True, ours), (False, diffusion)):
+def test_strategies(asked, by_parts, whole):
+    for parts, expected in ((True, by_parts), (False, whole)):
         if expected is None:
             with pytest.raises(UserError, match=r"use --strategy ddp$"):
-                trainer.check_strategy(asked, two_players)
+                trainer.check_strategy(asked, several=True, by_parts=parts)
         else:
-            assert trainer.check_strategy(asked, two_players) == expected
+            assert trainer.check_strategy(asked, several=True, by_parts=parts) == expected
+    assert trainer.check_strategy("", several=False, by_parts=True) == "auto"
+
+
+def test_the_hosts_own_autoencoder_is_called_by_parts_too():
+    for automatic in (True, False):
+        assert HostJob(SimpleNamespace(automatic_optimization=automatic), {}, TrainOptions()).by_parts is not automatic
 
 
 def test_a_half_type_for_everything_is_refused(gpus, chosen):

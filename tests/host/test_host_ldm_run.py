@@ -21,7 +21,7 @@ from torch.quasirandom import SobolEngine
 
 import ear_sat
 from ear_sat.cli import errors, train
-from ear_sat.host.diffusion.noise import DiffusionNoise
+from ear_sat.host.diffusion.noise import HostNoise
 from ear_sat.training.run import finish
 from ear_sat.training.run import train as training_run
 
@@ -167,7 +167,7 @@ def test_a_resumed_run_ends_where_an_undisturbed_one_does(folder):
 )
 def test_noise_is_another_on_every_rank_and_in_every_round(change, alike):
     def drawn(seed=0, **place):
-        module, noise = SimpleNamespace(rng=SobolEngine(1, scramble=True)), DiffusionNoise(seed)
+        module, noise = SimpleNamespace(rng=SobolEngine(1, scramble=True)), HostNoise(seed)
         trainer = SimpleNamespace(**{"global_rank": 0, "global_step": 0, **place})
         noise.on_train_start(trainer, module)
         noise.on_train_batch_start(trainer, module)
@@ -181,7 +181,7 @@ def test_noise_is_another_on_every_rank_and_in_every_round(change, alike):
 def test_a_resumed_run_goes_on_in_its_sequence_of_times():
     trainer = SimpleNamespace(global_rank=1, global_step=0)
     first, second = (SimpleNamespace(rng=SobolEngine(1, scramble=True)) for _ in range(2))
-    noise, resumed = DiffusionNoise(3), DiffusionNoise()
+    noise, resumed = HostNoise(3), HostNoise()
     noise.on_train_start(trainer, first)
     first.rng.draw(5)
     resumed.load_state_dict(noise.state_dict())
@@ -195,8 +195,8 @@ def test_lightning_splits_what_the_data_set_does_not(folder, monkeypatch, pre_en
     seen = []
     made = training_run.create_trainer
 
-    def keep(*arguments):
-        seen.append(made(*arguments))
+    def keep(*arguments, **options):
+        seen.append(made(*arguments, **options))
         return seen[-1]
 
     monkeypatch.setattr(training_run, "create_trainer", keep)

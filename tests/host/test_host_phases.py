@@ -138,6 +138,7 @@ def test_a_scheduler_for_one_player_only_is_refused():
         ([{"name": "a", "adversarial": False, "losses": ["discriminator"]}], 'lists "discriminator" while'),
         ([{"name": "a", "adversarial": True, "losses": ["magnitude"]}], 'leaves "discriminator" out while'),
         ([{"name": "a", "generator": False, "losses": ["magnitude"]}], "trains nothing"),
+        ([{"generator": False, "adversarial": True, "losses": ["magnitude"]}], 'leaves "discriminator" out while'),
         ([{"name": "a", "lr": -1}], "lr must be a number, 0 or more"),
         ([{"name": "a", "lr_milestones": 3}], "lr_milestones is a list"),
     ],

@@ -25,10 +25,10 @@ from host_test_configs import (
 from stable_audio_tools.training.autoencoders import AutoencoderTrainingWrapper
 
 from ear_sat import UserError
-from ear_sat.host.discriminators import host_discriminator_types
 from ear_sat.host.host_terms import host_entries, split_losses
 from ear_sat.host.register import ORIGINAL
 from ear_sat.losses import LossBundle
+from ear_sat.training import registry
 from ear_sat.training.wrapper import EarTrainingWrapper
 
 STOCK = Path(__file__).parents[1] / "data" / "host_stock_vae.json"
@@ -101,7 +101,7 @@ def test_our_terms_add_to_the_hosts_loss():
 
 @pytest.mark.parametrize("kind", ["hil", "encodec"])
 def test_they_train_beside_a_discriminator_of_the_host(kind):
-    if kind not in host_discriminator_types():
+    if kind not in registry.DISCRIMINATORS:
         pytest.skip("the installed host has no hil")
     adversary = {"type": kind, "config": STFT, "weights": {"adversarial": 0.1, "feature_matching": 1.0}}
     wrapper = make_wrapper(host_config(phase=CORRELATION, discriminator=adversary))

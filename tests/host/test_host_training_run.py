@@ -385,7 +385,7 @@ def test_a_wrong_dataset_config_is_one_line_and_leaves_no_folder(folder, capsys,
     [
         (["--strategy", "deepspeed_stage_2"], "use --strategy ddp"),
         (["--strategy", "ddp_spawn"], "ends its processes before the run can be exported"),
-        (["--strategy", "fsdp"], "--strategy fsdp cannot train a generator and a discriminator"),
+        (["--strategy", "fsdp"], "--strategy fsdp shards one network with one optimizer"),
         (["--strategy", "dpp"], "Lightning refuses"),
         (["--precision", "17"], "Lightning refuses"),
         (["--precision", "bf16-true"], "would round weights and losses; use bf16-mixed"),

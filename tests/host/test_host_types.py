@@ -22,9 +22,9 @@ from stable_audio_tools.models import autoencoders as autoencoders_module
 from stable_audio_tools.training import autoencoders
 
 from ear_sat import UserError
-from ear_sat.host.discriminators import create_discriminator, host_discriminator_types
 from ear_sat.host.host_types import branch_types
-from ear_sat.training.optimizers import _host_optimizers
+from ear_sat.training import registry
+from ear_sat.training.discriminators import create_discriminator
 
 L = "training.loss_configs."
 WEIGHTS = {"adversarial": 0.1, "feature_matching": 5.0}
@@ -43,7 +43,7 @@ HOST_DISCRIMINATORS = {
 
 
 def test_every_discriminator_of_the_host_is_known_here():
-    types = host_discriminator_types()
+    types = list(registry.DISCRIMINATORS)
     assert {"oobleck", "encodec", "dac", "big_vgan"} <= set(types) <= HOST_DISCRIMINATORS.keys()
     source = inspect.getsource(autoencoders.AutoencoderTrainingWrapper._ear_sat_original.__init__)
     assert source.count("loss_config['discriminator']['type'] ==") == len(types)
@@ -51,7 +51,7 @@ def test_every_discriminator_of_the_host_is_known_here():
 
 @pytest.mark.parametrize("kind", sorted(HOST_DISCRIMINATORS))
 def test_the_hosts_discriminators_train_under_our_wrapper(kind):
-    if kind not in host_discriminator_types():
+    if kind not in list(registry.DISCRIMINATORS):
         with pytest.raises(UserError, match=f"unknown discriminator type '{kind}'"):
             create_discriminator({"type": kind, "weights": WEIGHTS}, RATE, 2)
         return
@@ -71,7 +71,7 @@ def test_the_hosts_discriminators_train_under_our_wrapper(kind):
 
 def test_big_vgan_with_its_cqt_part_or_one_sentence():
     entry = {"type": "big_vgan", "config": {}, "weights": WEIGHTS}
-    if not hasattr(autoencoders.BigVGANDiscriminator, "loss") or "hil" not in host_discriminator_types():
+    if not hasattr(autoencoders.BigVGANDiscriminator, "loss") or "hil" not in list(registry.DISCRIMINATORS):
         with pytest.raises(UserError, match="cannot build its own type 'big_vgan'"):
             create_discriminator(entry, 44100, 2)
         return
@@ -100,7 +100,7 @@ def test_the_hosts_optimizers_train(kind):
     config = changed(
         model_config(), "training.optimizer_configs", dict.fromkeys(["autoencoder", "discriminator"], optimizer)
     )
-    if kind not in _host_optimizers()[0]:
+    if kind not in registry.OPTIMIZERS:
         with pytest.raises(UserError, match=f"optimizer '{kind}'.* Valid: .*AdamW"):
             make_wrapper(config)
         return
@@ -112,12 +112,12 @@ def test_the_hosts_optimizers_train(kind):
 def test_the_factory_of_the_host_knows_every_optimizer_we_offer():
     from stable_audio_tools.training import utils
 
-    assert set(_host_optimizers()[0]) == set(branch_types(utils.create_optimizer_from_config, "optimizer_type"))
+    assert set(registry.OPTIMIZERS) == set(branch_types(utils.create_optimizer_from_config, "optimizer_type"))
 
 
 @pytest.mark.parametrize("kind", ["AdamW8bit", "FusedAdam"])
 def test_an_optimizer_of_a_package_that_is_missing_is_one_sentence(kind):
-    if kind not in _host_optimizers()[0]:
+    if kind not in registry.OPTIMIZERS:
         pytest.skip("the installed host has no AdamW8bit")
     optimizer = {"optimizer": {"type": kind, "config": {"lr": 1e-3}}}
     config = changed(model_config(), "training.optimizer_configs.autoencoder", optimizer)
@@ -127,7 +127,7 @@ def test_an_optimizer_of_a_package_that_is_missing_is_one_sentence(kind):
 
 def test_phases_keep_the_ratios_of_parameter_groups():
     """MuonAdamW has two groups: 2-D weights, and the rest at its own rate."""
-    if "MuonAdamW" not in _host_optimizers()[0]:
+    if "MuonAdamW" not in registry.OPTIMIZERS:
         pytest.skip("the installed host has no optimizer with two groups")
     muon = {"optimizer": {"type": "MuonAdamW", "config": {"muon_lr": 0.02, "adam_lr": 0.001}}}
     config = changed(model_config(), "training.optimizer_configs", {"autoencoder": muon, "discriminator": adamw(0.004)})

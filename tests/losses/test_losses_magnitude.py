@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ear_sat.errors import UserError
 from ear_sat.losses import STFT, LossBundle, Resolution
 
 Noise = Callable[..., Tensor]
@@ -48,6 +49,54 @@ def test_log_stops_at_the_floor(single: Single) -> None:
     term = single("ear_magnitude", "log", windows=[256], weighting="none")
     assert term(a, b).total.item() == 0
     assert term(a, torch.zeros_like(a)).total.item() == 0
+
+
+def levels(target: Tensor) -> Tensor:
+    """Root mean square of the bins of mid, side, left and right, (batch, 4), each at least 20 dB below the loudest."""
+    spectrum = STFT(Resolution(256, 64))(target)
+    left, right = spectrum[:, 0], spectrum[:, 1]
+    components = torch.stack(((left + right) / 2, (left - right) / 2, left, right), 1)
+    rms = components.abs().square().mean(dim=(-2, -1)).sqrt()
+    return torch.maximum(rms, 0.1 * rms.amax(dim=1, keepdim=True)).clamp_min(1e-3)
+
+
+@pytest.mark.parametrize("reference", ["full_scale", "clip"])
+@pytest.mark.parametrize("floor_db", [-100, -60, -20])
+def test_log_floor_is_where_it_is_asked_for(reference: str, floor_db: float, noise: Noise, single: Single) -> None:
+    """By the plain formula; a clip at −20 dBFS, one 60 dB below with a Side of its own level, and a silent one."""
+    target = torch.cat((noise(batch=1), noise(batch=1, level=1e-4), torch.zeros(1, 2, 3000)))
+    target[0, 1] = target[0, 0]  # dual mono
+    preds = (target + noise(batch=3, level=1e-4)).requires_grad_()
+    config = {"windows": [256], "weighting": "none", "log_floor_db": floor_db, "log_floor_reference": reference}
+    value = single("ear_magnitude", "log", **config)(preds, target).total
+    floor = 10 ** (floor_db / 20) * (levels(target)[..., None, None] if reference == "clip" else torch.ones(3, 4, 1, 1))
+    logs = []
+    for signal in (preds, target):
+        left, right = STFT(Resolution(256, 64))(signal).unbind(1)
+        parts = torch.stack(((left + right) / 2, (left - right) / 2, left, right), 1).abs()
+        logs.append(torch.maximum(parts, floor).log())
+    plain = (logs[0] - logs[1]).abs().mean()
+    assert value.item() == pytest.approx(plain.item(), rel=1e-4)
+    ours, theirs = (torch.autograd.grad(x, preds)[0] for x in (value, plain))
+    # A bin in ten thousand lies at the floor, or where both are equal, to rounding.
+    assert (ours - theirs).norm() <= 2e-2 * theirs.norm()
+
+
+@pytest.mark.parametrize("mode", ["prefilter", "gain", "bins"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_floor_of_the_clip_follows_its_level(channels: int, mode: str, noise: Noise, single: Single) -> None:
+    preds, target = noise(channels=channels), noise(channels=channels)
+    term = single("ear_magnitude", "log", weighting_mode=mode, log_floor_db=-20, log_floor_reference="clip")
+    loud, quiet = (term(gain * preds, gain * target).total.item() for gain in (10.0, 1.0))
+    assert loud == pytest.approx(quiet, rel=1e-4) and loud > 0.1
+
+
+@pytest.mark.parametrize("floor", [-101, 1, "-60", True, None])
+def test_log_floors_that_are_none(floor: object, single: Single) -> None:
+    with pytest.raises(UserError, match="log_floor_db is the level of silence in dB, from -100 to 0"):
+        single("ear_magnitude", "log", log_floor_db=floor)
+    with pytest.raises(UserError, match=r"log_floor_reference 'clp'.*did you mean 'clip'"):
+        single("ear_magnitude", "log", log_floor_reference="clp")
 
 
 @pytest.mark.parametrize("weighting", ["none", "k"])

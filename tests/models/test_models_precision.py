@@ -35,11 +35,15 @@ def bundle() -> LossBundle:
 def test_tf32_rounds_to_ten_bits(scripts: Any) -> None:
     """On a GPU, float32 convolutions multiply these."""
     gpu = scripts("gpu_arithmetic")
-    x, kernel = torch.randn(1, 3, 50), torch.randn(4, 3, 5)
-    exact = torch.nn.functional.conv1d(gpu.tf32(x), gpu.tf32(kernel))
+    x, kernel, bias = torch.randn(1, 3, 50, requires_grad=True), torch.randn(4, 3, 5), torch.randn(4)
+    conv, grad = torch.nn.functional.conv1d, torch.randn(1, 4, 46)
+    exact = conv(gpu.tf32(x), gpu.tf32(kernel), bias)
     with gpu.GpuArithmetic():
-        rounded = torch.nn.functional.conv1d(x, kernel)
-    assert torch.equal(rounded, exact) and not torch.equal(rounded, torch.nn.functional.conv1d(x, kernel))
+        rounded = conv(x, kernel, bias)
+        (gradient,) = torch.autograd.grad(rounded, x, grad)
+    assert torch.equal(rounded, exact) and not torch.equal(rounded, conv(x, kernel, bias))
+    plain = torch.nn.functional.conv_transpose1d(gpu.tf32(grad), gpu.tf32(kernel))
+    assert (gradient - plain).abs().max() <= 1e-6 * plain.abs().max()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

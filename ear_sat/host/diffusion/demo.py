@@ -14,7 +14,6 @@ from typing import Any
 import pytorch_lightning as pl
 
 from ...errors import UserError
-from ...training.run.demo import EarDemoCallback
 
 logger = logging.getLogger(__name__)
 
@@ -47,16 +46,14 @@ class HostDemo(pl.Callback):
             logger.warning("demo of step %d not written: %s", trainer.global_step, error)
 
 
-def create_demo(model_config: Mapping[str, Any], loader: Any) -> HostDemo | EarDemoCallback:
-    """The demo callback of a model config, with an attribute ``folder`` for where to write.
+def create_demo(model_config: Mapping[str, Any], loader: Any) -> HostDemo:
+    """The demo callback of a model config.
 
     Raises:
         UserError: ``training.demo`` lacks something.
     """
     from stable_audio_tools.training import create_demo_callback_from_config
 
-    if (model_config.get("training") or {}).get("type") == "ear":
-        return create_demo_callback_from_config(model_config, demo_dl=loader)
     try:
         return HostDemo(create_demo_callback_from_config(model_config, demo_dl=_FirstBatch(loader)))
     except KeyError as error:

@@ -1,4 +1,4 @@
-"""The noise and the times that the host's diffusion wrappers draw: others on every rank, and as if nothing had stopped.
+"""The noise and the times that the host's wrappers draw: others on every rank, and as if nothing had stopped.
 
 The host seeds all processes alike and stores neither torch's generator nor its Sobol sequence of times, so every rank
 and every continued run would draw the same again.
@@ -12,11 +12,11 @@ import pytorch_lightning as pl
 import torch
 from torch.quasirandom import SobolEngine
 
-from ...training.round_seed import mixed_seed, seed_round
+from ...training.round_seed import mixed_seed, seed_batch
 
 
-class DiffusionNoise(pl.Callback):
-    """Seeds every round from the run's seed, the rank and the round, and keeps the place in the Sobol sequence.
+class HostNoise(pl.Callback):
+    """Seeds every batch from the run's seed, the rank and the round, and keeps the place in the Sobol sequence.
 
     Args:
         seed: the run's; None for that of the checkpoint, or else torch's.
@@ -26,7 +26,7 @@ class DiffusionNoise(pl.Callback):
         self.seed = seed
         self._times: SobolEngine | None = None
         self._drawn = 0
-        self._rounds = -1
+        self._place = (-1, 0)  # round, batch of it
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         if self.seed is None:
@@ -37,10 +37,10 @@ class DiffusionNoise(pl.Callback):
             self._times.fast_forward(self._drawn)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, *_: Any) -> None:
-        if trainer.global_step != self._rounds:
-            self._rounds = trainer.global_step
-            assert self.seed is not None
-            seed_round(self.seed, trainer.global_rank, self._rounds)
+        rounds, batch = self._place
+        self._place = (rounds, batch + 1) if trainer.global_step == rounds else (trainer.global_step, 0)
+        assert self.seed is not None
+        seed_batch(self.seed, trainer.global_rank, *self._place)
 
     def state_dict(self) -> dict[str, Any]:
         return {"seed": self.seed, "drawn": 0 if self._times is None else self._times.num_generated}

@@ -45,6 +45,9 @@ class EarDemoCallback(pl.Callback):
         self.clips: Tensor | None = None  # (clips, channels, time)
         self._last = -1
 
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self._last = rounds_of(trainer, pl_module)  # of a resumed run: written before it stopped
+
     @rank_zero_only
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
         rounds = rounds_of(trainer, pl_module)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...host.diffusion.export import exported_state
+from torch import Tensor
+
 from ...report.atomic import write_text
 from ...report.plots import save_curves
 from ...report.tables import print_table
@@ -41,11 +42,13 @@ def finish(
     _print_left_out(left_out)
 
 
-def finish_host(run: RunFolder, wrapper: Any, rounds: int, seconds: float, left_out: Sequence[str]) -> None:
-    """The same for one of the host's wrappers: export, curves, what was left out."""
+def finish_export(
+    run: RunFolder, state: Mapping[str, Tensor], rounds: int, seconds: float, left_out: Sequence[str]
+) -> None:
+    """The same for a model of another kind: export of its ``state``, curves, what was left out."""
     _draw(run, {})
     for name in ("model.ckpt", "model.safetensors"):
-        write_weights(exported_state(wrapper), run.export / name, overwrite=True)
+        write_weights(state, run.export / name, overwrite=True)
     write_text(run.export / "model_config.json", run.model_config.read_text(encoding="utf-8"))
     print(f"{rounds} rounds, {seconds:.0f} s of training; folder: {run.root}")
     _print_left_out(left_out)

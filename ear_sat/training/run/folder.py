@@ -83,8 +83,9 @@ class RunFolder:
         name: str,
         model_config: Mapping[str, Any],
         dataset_config: Mapping[str, Any],
+        seed: int | None = None,
     ) -> RunFolder:
-        """Makes ``{save_dir or runs}/{name}/`` with its sub-folders, both configs and ``versions.json``.
+        """Makes ``{save_dir or runs}/{name}/`` with its sub-folders, both configs, and ``versions.json`` with the seed.
 
         Raises:
             UserError: the name is not a folder name, the folder is in use, or it cannot be written.
@@ -98,7 +99,7 @@ class RunFolder:
                     f"{run.root} exists already; pick another --name or continue it with --resume {run.root}"
                 )
             run.checkpoints.mkdir(parents=True)  # of two processes with the same name, one fails here
-            run._fill(model_config, dataset_config)
+            run._fill(model_config, dataset_config, seed)
         except OSError as error:
             raise UserError(
                 f"cannot write the run folder {run.root}: {error.strerror or error}; "
@@ -106,13 +107,13 @@ class RunFolder:
             ) from error
         return run
 
-    def _fill(self, model_config: Mapping[str, Any], dataset_config: Mapping[str, Any]) -> None:
+    def _fill(self, model_config: Mapping[str, Any], dataset_config: Mapping[str, Any], seed: int | None) -> None:
         try:
             self.demos.mkdir()
             self.export.mkdir()
             write_text(self.model_config, _json(model_config))
             write_text(self.dataset_config, _json(dataset_config))
-            write_text(self.versions, _json(_software_and_hardware()))
+            write_text(self.versions, _json({**_software_and_hardware(), **_noted(seed)}))
         except BaseException:
             shutil.rmtree(self.root, ignore_errors=True)  # so that the same command works once its cause is mended
             raise
@@ -144,10 +145,16 @@ class RunFolder:
             ) from error
         return run
 
-    def keep_configs(self, rounds: int, model_config: Mapping[str, Any], dataset_config: Mapping[str, Any]) -> None:
+    def keep_configs(
+        self,
+        rounds: int,
+        model_config: Mapping[str, Any],
+        dataset_config: Mapping[str, Any],
+        seed: int | None = None,
+    ) -> None:
         """Makes the run's copies those that it goes on with; an earlier one stays as ``NAME.until-ROUNDS.json``.
 
-        What they mean is settled with that: ``versions.json`` gets :data:`.earlier_runs.MEANINGS`.
+        What they mean is settled with that: ``versions.json`` gets :data:`.earlier_runs.MEANINGS`, and the seed.
 
         Raises:
             UserError: the folder cannot be written.
@@ -163,8 +170,9 @@ class RunFolder:
                     write_text(earlier, before)
                 write_text(path, _json(config))
             noted = self.read_versions()
-            if not noted.items() >= MEANINGS.items():
-                write_text(self.versions, _json({**noted, **MEANINGS}))
+            settled = {**noted, **MEANINGS, **_noted(seed)}
+            if noted != settled:
+                write_text(self.versions, _json(settled))
         except OSError as error:
             raise UserError(
                 f"cannot write the run folder {self.root}: {error.strerror or error}; make it writable"
@@ -177,6 +185,10 @@ class RunFolder:
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
+
+
+def _noted(seed: int | None) -> dict[str, int]:
+    return {} if seed is None else {"seed": seed}
 
 
 def _software_and_hardware() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Starts a model of the host from existing weights; a key that does not fit is never skipped in silence."""
+"""Starts a model from existing weights; a key that does not fit is never skipped in silence."""
 
 from __future__ import annotations
 
@@ -11,8 +11,15 @@ from torch import Tensor, nn
 from ...errors import UserError
 from ...report.tables import print_table
 from ...weights import check_finite, fit_partly, fit_strictly, read_checkpoint, read_tensors, resolve
+from .options import TrainOptions
 
 logger = logging.getLogger(__name__)
+
+
+def load_weights(model: nn.Module, options: TrainOptions) -> None:
+    """Starts ``model`` from ``--pretrained-ckpt-path``, if it is given."""
+    if options.pretrained_ckpt_path is not None:
+        (load_partly if options.allow_partial else load_strictly)(model, options.pretrained_ckpt_path)
 
 
 def load_strictly(model: nn.Module, path: str | Path, what: str = "the model") -> None:

@@ -7,33 +7,26 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from torch.utils.data import DataLoader
 
 from ...config import load_json
 from ...data import EpochSampler, held_out_config
 from ...errors import UserError
-from ...host.building import create_loader, create_training_wrapper, required
-from ...host.diffusion.data import check_loader
-from ...host.diffusion.demo import create_demo
-from ...host.diffusion.export import trained_model
-from ...host.diffusion.noise import DiffusionNoise
-from ...host.diffusion.summary import print_host_summary
-from ..wrapper import EarTrainingWrapper
 from .callbacks import LeftOutFiles, Progress, RunCheckpoint
 from .checkpoint_io import check_fits, newest_readable
 from .data_order import DataOrder
-from .demo import EarDemoCallback
 from .earlier_runs import as_meant
-from .finish import finish, finish_host
 from .folder import RunFolder
-from .held_out import HeldOutTable, held_out_clip
+from .job import Builders, Job, required
 from .metrics_csv import MetricsCsv
 from .options import DEFAULT_SEED, TrainOptions
-from .summary import dataset_line, print_summary
+from .summary import dataset_line
 from .trainer import create_trainer, quiet
 
 logger = logging.getLogger(__name__)
@@ -42,91 +35,123 @@ logger = logging.getLogger(__name__)
 RUN_FOLDER_VARIABLE = "EAR_SAT_RUN_FOLDER"
 
 
-def train(options: TrainOptions) -> RunFolder:
+def train(options: TrainOptions, builders: Builders) -> RunFolder:
     """Runs a training and returns its folder.
+
+    Args:
+        options: flags.
+        builders: make the model and the loaders; the engine's own, or a host's.
 
     Raises:
         UserError: any input that the user can mend; nothing is written before the configs have been checked.
     """
-    from ...host.register import register
-
-    register()
     quiet()
-    options = _without_replaced_weights(options)
-    resumed = RunFolder(options.resume) if options.resume else None
-    model_config = _config(options.model_config, resumed.model_config if resumed else None, "--model-config")
-    if resumed and options.model_config is None:
-        model_config, notices = as_meant(model_config, resumed.read_versions())
-        for notice in notices:
-            logger.warning(notice)
-    dataset_config = _config(options.dataset_config, resumed.dataset_config if resumed else None, "--dataset-config")
+    options = _with_seed(_without_replaced_weights(options))
+    model_config, dataset_config = _configs(options)
     pl.seed_everything(DEFAULT_SEED if options.seed is None else options.seed, workers=True)
-
-    wrapper = create_training_wrapper(model_config, options)
-    loader = create_loader(dataset_config, model_config, options.batch_size, num_workers=options.num_workers)
-    held_out = load_json(options.val_dataset_config) if options.val_dataset_config else held_out_config(dataset_config)
-    val_loader = None
-    if held_out is not None and options.val_every > 0:
-        val_loader = create_loader(held_out, model_config, options.batch_size, num_workers=0, shuffle=False)
-    ours = isinstance(wrapper, EarTrainingWrapper)
-    if not ours:
-        for one in (loader, val_loader):
-            if one is not None:
-                check_loader(wrapper, trained_model(wrapper), one)
-    demo = create_demo(model_config, loader if val_loader is None else val_loader)
-    checkpoint = options.ckpt_path
-    if checkpoint is not None:
-        check_fits(wrapper, checkpoint)
+    job = builders.job(model_config, options)
+    data = _load_data(builders, model_config, dataset_config, options)
+    for loader in (data.training, data.validation):
+        if loader is not None:
+            job.check_data(loader)
+    demo = job.demo(data.training if data.validation is None else data.validation)
+    if options.ckpt_path is not None:
+        check_fits(job.wrapper, options.ckpt_path)
 
     run = _run_folder(options, model_config, dataset_config)
+    checkpoint, resumed_at = options.ckpt_path, 0
     if options.resume:
-        checkpoint, notes = newest_readable(run.checkpoints)
-        for note in notes:
-            logger.warning(note)
-        resumed_at = check_fits(wrapper, checkpoint)
-        _trim_metrics(run, resumed_at)
-    demo.folder = run.demos
-    max_rounds = options.max_steps
-    if max_rounds is None and ours:
-        max_rounds = wrapper.schedule.total_steps
+        checkpoint, resumed_at = _resume(run, job)
+    max_rounds = job.total_rounds if options.max_steps is None else options.max_steps
     left_out = LeftOutFiles()
-    saving = RunCheckpoint(run, options.checkpoint_every, options.save_top_k)
-    callbacks = [Progress(max_rounds), DataOrder(loader), saving, demo, left_out]
-    table = None
+    demo.folder = run.demos
     try:
-        if ours:
-            hop, rate = wrapper.autoencoder.downsampling_ratio, required(model_config, "sample_rate")
-            clip = held_out_clip(held_out, hop, rate, model_config.get("audio_channels", 2), wrapper.bundle)
-            table = None if clip is None else HeldOutTable(clip)
-            if clip is not None and isinstance(demo, EarDemoCallback):
-                demo.clips = clip.clip.unsqueeze(0)  # what the table measures is what one hears
-        callbacks += [table] if table else []
-        callbacks += [] if ours else [DiffusionNoise(options.seed)]
-        splits = isinstance(getattr(loader, "sampler", None), EpochSampler)
-        trainer = create_trainer(options, run, callbacks, ours, val_loader is not None, splits)
+        trainer = create_trainer(
+            options,
+            run,
+            [
+                Progress(max_rounds),
+                DataOrder(data.training),
+                RunCheckpoint(run, options.checkpoint_every, options.save_top_k),
+                demo,
+                left_out,
+                *job.callbacks(data.held_out, demo),
+            ],
+            job,
+            validates=data.validation is not None,
+            splits_data=isinstance(getattr(data.training, "sampler", None), EpochSampler),
+        )
     except UserError:
         if not options.resume and _is_first():
             shutil.rmtree(run.root, ignore_errors=True)  # so that the same command works once its cause is mended
         raise
     if trainer.is_global_zero:
         if options.resume:
-            run.keep_configs(resumed_at, model_config, dataset_config)
-        batch = f"{options.batch_size} × {options.accum_batches} × {trainer.world_size} process(es)"
+            run.keep_configs(resumed_at, model_config, dataset_config, options.seed)
         sizes = (required(model_config, "sample_size"), required(model_config, "sample_rate"))
-        data, start = dataset_line(loader, dataset_config, *sizes), _start(options, checkpoint, ours)
-        (print_summary if ours else print_host_summary)(wrapper, model_config, data, batch, max_rounds, start)
-
+        job.print_summary(
+            dataset_line(data.training, dataset_config, *sizes),
+            f"{options.batch_size} × {options.accum_batches} × {trainer.world_size} process(es)",
+            max_rounds,
+            _start(options, checkpoint, job.steps_itself),
+        )
     began = time.monotonic()
-    trainer.fit(wrapper, loader, val_loader, ckpt_path=None if checkpoint is None else str(checkpoint))
+    path = None if checkpoint is None else str(checkpoint)
+    trainer.fit(job.wrapper, data.training, data.validation, ckpt_path=path)
     if trainer.is_global_zero:
-        known = getattr(getattr(loader, "dataset", None), "left_out", {})
+        known = getattr(getattr(data.training, "dataset", None), "left_out", {})
         lines = sorted({*(f"{path}: {reason}" for path, reason in known.items()), *left_out.lines})
-        seconds = time.monotonic() - began
-        if ours:
-            finish(run, wrapper, seconds, table, lines)
-        else:
-            finish_host(run, wrapper, trainer.global_step, seconds, lines)
+        job.finish(run, trainer, time.monotonic() - began, lines)
     return run
+
+
+def _with_seed(options: TrainOptions) -> TrainOptions:
+    """The options with the seed of the run that goes on, unless another is given."""
+    if options.seed is None and options.resume:
+        return dataclasses.replace(options, seed=RunFolder(options.resume).read_versions().get("seed"))
+    if options.seed is None and options.ckpt_path is None:  # whose state brings the seed
+        return dataclasses.replace(options, seed=DEFAULT_SEED)
+    return options
+
+
+def _configs(options: TrainOptions) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Model config and dataset config, given or of the run that goes on."""
+    resumed = RunFolder(options.resume) if options.resume else None
+    model_config = _config(options.model_config, resumed.model_config if resumed else None, "--model-config")
+    if resumed and options.model_config is None:
+        model_config, notices = as_meant(model_config, resumed.read_versions())
+        for notice in notices:
+            logger.warning(notice)
+    return model_config, _config(
+        options.dataset_config, resumed.dataset_config if resumed else None, "--dataset-config"
+    )
+
+
+class _Data(NamedTuple):
+    training: DataLoader[Any]
+    validation: DataLoader[Any] | None
+    held_out: Mapping[str, Any] | None
+
+
+def _load_data(
+    builders: Builders, model_config: dict[str, Any], dataset_config: dict[str, Any], options: TrainOptions
+) -> _Data:
+    training = builders.loader(dataset_config, model_config, options.batch_size, num_workers=options.num_workers)
+    held_out = load_json(options.val_dataset_config) if options.val_dataset_config else held_out_config(dataset_config)
+    validation = None
+    if held_out is not None and options.val_every > 0:
+        validation = builders.loader(held_out, model_config, options.batch_size, num_workers=0, shuffle=False)
+    return _Data(training, validation, held_out)
+
+
+def _resume(run: RunFolder, job: Job) -> tuple[Path, int]:
+    """The checkpoint to go on from and its round."""
+    checkpoint, notes = newest_readable(run.checkpoints)
+    for note in notes:
+        logger.warning(note)
+    resumed_at = check_fits(job.wrapper, checkpoint)
+    _trim_metrics(run, resumed_at)
+    return checkpoint, resumed_at
 
 
 def _config(given: Path | None, resumed: Path | None, flag: str) -> dict[str, Any]:
@@ -149,13 +174,13 @@ def _without_replaced_weights(options: TrainOptions) -> TrainOptions:
     return dataclasses.replace(options, pretrained_ckpt_path=None, allow_partial=False, reuse_discriminator=False)
 
 
-def _start(options: TrainOptions, checkpoint: Path | None, ours: bool) -> str:
+def _start(options: TrainOptions, checkpoint: Path | None, two_players: bool) -> str:
     if checkpoint is not None:
         return f"the state in {checkpoint}"
     if options.pretrained_ckpt_path is None:
         return "random weights"
     kept = "with its discriminator" if options.reuse_discriminator else "with a fresh discriminator"
-    return f"the weights in {options.pretrained_ckpt_path}{f', {kept}' if ours else ''}"
+    return f"the weights in {options.pretrained_ckpt_path}{f', {kept}' if two_players else ''}"
 
 
 def _is_first() -> bool:
@@ -172,7 +197,7 @@ def _run_folder(options: TrainOptions, model_config: dict[str, Any], dataset_con
         stem = options.model_config.stem if options.model_config else "run"
         name = options.name or f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
         if _is_first():
-            run = RunFolder.create(options.save_dir, name, model_config, dataset_config)
+            run = RunFolder.create(options.save_dir, name, model_config, dataset_config, options.seed)
         else:
             run = RunFolder(Path(options.save_dir or "runs") / name)
     os.environ[RUN_FOLDER_VARIABLE] = str(run.root.resolve())

@@ -13,6 +13,7 @@ from ...compute import warn_of_slow_bf16
 from ...errors import UserError
 from .checkpoint_io import AtomicCheckpointIO
 from .folder import RunFolder
+from .job import Job
 from .loggers import create_loggers
 from .options import TrainOptions
 
@@ -33,27 +34,31 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def check_strategy(name: str, two_players: bool) -> str:
+def check_strategy(name: str, several: bool, by_parts: bool) -> str:
     """The Lightning strategy to train with, for the one that was asked for.
 
     Args:
-        name: "ddp", "auto", …
-        two_players: a generator and a discriminator are trained.
+        name: "ddp", "auto", …; empty for "auto".
+        several: the run has more than one device.
+        by_parts: the networks are called one by one, and a backward pass reaches one of two players.
 
     Raises:
         UserError: a strategy under which no run can be finished.
 
-    >>> check_strategy("ddp", two_players=True), check_strategy("ddp", two_players=False)
+    >>> check_strategy("ddp", several=True, by_parts=True), check_strategy("", several=True, by_parts=False)
     ('ddp_find_unused_parameters_true', 'ddp')
     """
     if name.startswith(("ddp_spawn", "ddp_fork", "ddp_notebook")):
         raise UserError(f"--strategy {name} ends its processes before the run can be exported; use --strategy ddp")
-    if two_players and name.startswith(("deepspeed", "fsdp")):
+    if by_parts and name.startswith(("deepspeed", "fsdp")):
         raise UserError(
-            f"--strategy {name} cannot train a generator and a discriminator, which take turns; use --strategy ddp"
+            f"--strategy {name} shards one network with one optimizer, and here several are called one by one; "
+            "use --strategy ddp"
         )
-    if two_players and name in ("ddp", "ddp_find_unused_parameters_false"):
-        return "ddp_find_unused_parameters_true"  # every backward pass of a round reaches one player only
+    if name in ("", "auto"):
+        name = "ddp" if several else "auto"
+    if by_parts and name in ("ddp", "ddp_find_unused_parameters_false"):
+        return "ddp_find_unused_parameters_true"
     return name
 
 
@@ -65,7 +70,12 @@ def default_precision(on_gpu: bool) -> str:
 
 
 def create_trainer(
-    options: TrainOptions, run: RunFolder, callbacks: list[Any], ours: bool, validates: bool, splits_data: bool = True
+    options: TrainOptions,
+    run: RunFolder,
+    callbacks: list[Any],
+    job: Job,
+    validates: bool,
+    splits_data: bool = True,
 ) -> Any:
     """The trainer.
 
@@ -73,7 +83,7 @@ def create_trainer(
         options: flags.
         run: the run folder.
         callbacks: callbacks.
-        ours: the wrapper is ours; it optimises by itself.
+        job: what is trained.
         validates: there is a validation set.
         splits_data: the training set's sampler splits it among ranks; else Lightning's does.
 
@@ -82,7 +92,7 @@ def create_trainer(
     """
     on_gpu = options.on_gpu
     precision: Any = options.precision or default_precision(on_gpu)
-    if ours and precision in ("bf16-true", "16-true"):
+    if job.by_parts and precision in ("bf16-true", "16-true"):
         raise UserError(
             f"--precision {precision} would round weights and losses; use {precision.replace('true', 'mixed')}"
         )
@@ -91,11 +101,11 @@ def create_trainer(
         devices = 1
     several = options.num_nodes > 1 or devices not in (1, "1", "auto")
     several = several or (devices == "auto" and on_gpu and torch.cuda.device_count() > 1)
-    strategy = check_strategy(options.strategy or ("ddp" if several else "auto"), two_players=ours)
+    strategy = check_strategy(options.strategy, several, job.by_parts)
     extra: dict[str, Any] = {}
     if validates:
         extra = {"check_val_every_n_epoch": None, "val_check_interval": options.val_every * options.accum_batches}
-    if not ours:  # The host's diffusion wrappers leave these two to Lightning.
+    if not job.steps_itself:
         extra |= {
             "gradient_clip_val": options.gradient_clip_val or None,
             "accumulate_grad_batches": options.accum_batches,
@@ -131,6 +141,6 @@ def create_trainer(
         raise UserError(f"Lightning refuses these flags: {error}") from error
     if str(precision).startswith("bf16") and trainer.strategy.root_device.type == "cpu":
         warn_of_slow_bf16()
-    if not ours:  # whose metrics Lightning logs
+    if not job.steps_itself:  # Lightning logs its metrics
         loggers[-1].rounds = lambda: trainer.global_step
     return trainer

@@ -1,0 +1,57 @@
+"""The host's training of its own models, inside a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from ...errors import UserError
+from ...training.run.finish import finish_export
+from ...training.run.folder import RunFolder
+from ...training.run.job import Demo
+from ...training.run.options import TrainOptions
+from .data import check_loader
+from .demo import create_demo
+from .export import exported_state, trained_model
+from .noise import HostNoise
+from .summary import print_host_summary
+
+
+class HostJob:
+    """A :class:`ear_sat.training.run.job.Job` around one of the host's wrappers.
+
+    Args:
+        wrapper: the host's.
+        model_config: what it was built from.
+        options: flags.
+
+    Raises:
+        UserError: flags that this training cannot follow.
+    """
+
+    steps_itself = False
+    total_rounds: int | None = None
+
+    def __init__(self, wrapper: Any, model_config: Mapping[str, Any], options: TrainOptions) -> None:
+        if options.reuse_discriminator:
+            raise UserError("this training has no discriminator that could be continued; drop --reuse-discriminator")
+        self.wrapper, self.model_config, self._seed = wrapper, model_config, options.seed
+        self.by_parts = not wrapper.automatic_optimization  # the host's own autoencoder wrapper
+
+    def check_data(self, loader: DataLoader[Any]) -> None:
+        check_loader(self.wrapper, trained_model(self.wrapper), loader)
+
+    def demo(self, loader: DataLoader[Any]) -> Demo:
+        return create_demo(self.model_config, loader)
+
+    def callbacks(self, held_out: Mapping[str, Any] | None, demo: Demo) -> list[pl.Callback]:
+        return [HostNoise(self._seed)]
+
+    def print_summary(self, data: str, batch: str, max_rounds: int | None, start: str) -> None:
+        print_host_summary(self.wrapper, self.model_config, data, batch, max_rounds, start)
+
+    def finish(self, run: RunFolder, trainer: pl.Trainer, seconds: float, left_out: Sequence[str]) -> None:
+        finish_export(run, exported_state(self.wrapper), trainer.global_step, seconds, left_out)

@@ -1,0 +1,133 @@
+"""Builds a run by the host's factories, with the host's errors in words."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from ..compiling import can_compile, keep_compiled_graphs
+from ..config import choice_error
+from ..data import DATASET_TYPES
+from ..errors import UserError
+from ..training.run.autoencoder_job import AutoencoderJob
+from ..training.run.job import Job, required
+from ..training.run.options import TrainOptions
+from ..training.run.pretrained import load_strictly, load_weights
+from ..training.wrapper import EarTrainingWrapper
+from .diffusion.job import HostJob
+from .diffusion.pretransform_weights import check_pretransform_weights
+from .host_types import branch_types
+
+
+class HostBuilders:
+    """:class:`ear_sat.training.run.job.Builders` by the host's factories, with the host's errors in words."""
+
+    def job(self, model_config: dict[str, Any], options: TrainOptions) -> Job:
+        from stable_audio_tools.models.factory import create_model_from_config
+        from stable_audio_tools.training import create_training_wrapper_from_config
+
+        required(model_config, "sample_rate")
+        if "training" not in model_config:
+            raise UserError('the model config needs a "training" section')
+        with _in_words("the host cannot build this model config"):
+            model = create_model_from_config(model_config)
+        load_weights(model, options)
+        if options.remove_pretransform_weight_norm or options.pretransform_ckpt_path:
+            _prepare_pretransform(model, options)
+        if not (options.resume or options.ckpt_path):  # whose checkpoints bring the weights
+            check_pretransform_weights(model)
+        with _in_words("the host cannot train with this training section"):
+            wrapper = create_training_wrapper_from_config(model_config, model)
+        if isinstance(wrapper, EarTrainingWrapper):
+            return AutoencoderJob(wrapper, model_config, options)
+        _log_every_step(wrapper, model_config)
+        if options.compile and can_compile("cuda" if options.on_gpu else "cpu"):
+            keep_compiled_graphs()
+            wrapper.compile()
+        return HostJob(wrapper, model_config, options)
+
+    def loader(
+        self,
+        dataset_config: dict[str, Any],
+        model_config: Mapping[str, Any],
+        batch_size: int,
+        num_workers: int,
+        shuffle: bool = True,
+    ) -> DataLoader[Any]:
+        from stable_audio_tools.data.dataset import create_dataloader_from_config
+
+        sizes = {key: required(model_config, key) for key in ("sample_size", "sample_rate")}
+        settings = {"audio_channels": model_config.get("audio_channels", 2), "num_workers": num_workers}
+        try:
+            loader = create_dataloader_from_config(dataset_config, batch_size, **sizes, **settings, shuffle=shuffle)
+        except (AssertionError, KeyError) as error:
+            raise UserError(f"the dataset config does not fit the host: {_words(error)}") from error
+        except ValueError as error:
+            if "num_samples" not in str(error):  # torch's word for an empty data set
+                raise
+            raise UserError("the data set is empty: its folders hold no file of the type it reads") from error
+        if loader is None:  # the host's answer to a type it does not know
+            theirs = branch_types(create_dataloader_from_config, "dataset_type")
+            raise choice_error("dataset_type", dataset_config["dataset_type"], [*DATASET_TYPES, *theirs])
+        dataset: Any = getattr(loader, "dataset", None)
+        if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__") and len(loader) == 0:
+            # The host drops what does not fill a batch, and would end after no rounds as if all were well.
+            raise UserError(
+                f"the data set has {len(dataset)} items, fewer than a batch of {batch_size}: lower --batch-size, "
+                'or set "drop_last": false in the dataset config'
+            )
+        made: DataLoader[Any] = loader
+        return made
+
+
+def _log_every_step(wrapper: Any, model_config: Mapping[str, Any]) -> None:
+    """0.0.20's wrappers average over ten steps unless told otherwise; a run folder gets a row for each step."""
+    staggered = getattr(wrapper, "_staggered_logger", None)
+    if staggered is not None and "log_every_n_steps" not in model_config["training"]:
+        staggered.every_n_steps = 1
+
+
+@contextlib.contextmanager
+def _in_words(what: str) -> Iterator[None]:
+    """Turns the errors by which the host refuses a config into one sentence that begins with ``what``."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (AssertionError, KeyError, NotImplementedError, TypeError, ValueError) as error:
+        raise UserError(f"{what}: {_words(error)}") from error
+
+
+def _words(error: Exception) -> str:
+    """The error in words: a KeyError's own text is the bare key."""
+    if isinstance(error, KeyError):
+        return f'it lacks the key "{error.args[0]}"'
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _prepare_pretransform(model: Any, options: TrainOptions) -> None:
+    from stable_audio_tools.models.utils import remove_weight_norm_from_model
+
+    from ..models import fold_weight_norm
+
+    pretransform = getattr(model, "pretransform", None)
+    if pretransform is None:
+        raise UserError("this model has no pretransform; drop the --…pretransform… flags")
+
+    def fold() -> None:
+        fold_weight_norm(pretransform)
+        # torch's own form, which is what the host's function removes; it raises on modules that have none.
+        for module in pretransform.modules():
+            if hasattr(module, "weight_g"):
+                remove_weight_norm_from_model(torch.nn.ModuleList([module]))
+
+    if options.remove_pretransform_weight_norm == "pre_load":
+        fold()
+    if options.pretransform_ckpt_path:
+        load_strictly(pretransform.model, options.pretransform_ckpt_path, "the pretransform")
+    if options.remove_pretransform_weight_norm == "post_load":
+        fold()

@@ -1,0 +1,35 @@
+"""Builds the discriminator of a loss config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from ..config import build, check_keys, choice_error
+from ..errors import UserError
+from ..losses import check_weights
+from ..models.discriminator import DISCRIMINATORS
+from . import registry
+
+WEIGHT_KEYS = ("adversarial", "feature_matching")
+
+
+def create_discriminator(config: Mapping[str, Any], sample_rate: int, channels: int) -> nn.Module:
+    """The discriminator of ``{"type", "config", "weights"}`` for audio with ``channels`` channels.
+
+    Raises:
+        UserError: an unknown type or key.
+    """
+    where = "loss_configs.discriminator"
+    if not isinstance(config, Mapping):
+        raise UserError(f"{where} must be an object with type, config and weights")
+    check_keys(where, config, ("type", "config", "weights"))
+    check_weights("discriminator", config.get("weights"), WEIGHT_KEYS)
+    kind = config.get("type")
+    if kind in DISCRIMINATORS:
+        return build(f"{where}.config", DISCRIMINATORS[kind], config.get("config"), in_channels=channels)
+    if kind not in registry.DISCRIMINATORS:
+        raise choice_error("discriminator type", kind, [*DISCRIMINATORS, *registry.DISCRIMINATORS])
+    return registry.DISCRIMINATORS[kind](config.get("config") or {}, sample_rate, channels)

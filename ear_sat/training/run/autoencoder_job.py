@@ -1,0 +1,85 @@
+"""The engine's own training: an autoencoder, with or without a discriminator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from ...compiling import can_compile, keep_compiled_graphs
+from ...config import build
+from ...errors import UserError
+from ..wrapper import EarTrainingWrapper
+from .demo import EarDemoCallback
+from .finish import finish
+from .folder import RunFolder
+from .held_out import HeldOutTable, held_out_clip
+from .job import Demo, required
+from .options import TrainOptions
+from .pretrained import start_discriminator
+from .summary import print_summary
+
+
+class AutoencoderJob:
+    """A :class:`.job.Job`.
+
+    Args:
+        wrapper: the training wrapper, built.
+        model_config: what it was built from.
+        options: flags; what they say about weights, rounds and clipping is applied to the wrapper.
+
+    Raises:
+        UserError: flags that this training cannot follow.
+    """
+
+    steps_itself = True
+    by_parts = True
+
+    def __init__(self, wrapper: EarTrainingWrapper, model_config: Mapping[str, Any], options: TrainOptions) -> None:
+        self.wrapper, self.model_config = wrapper, model_config
+        self.total_rounds = wrapper.schedule.total_steps
+        self._table: HeldOutTable | None = None
+        if options.reuse_discriminator and wrapper.discriminator is None:
+            raise UserError("this training has no discriminator that could be continued; drop --reuse-discriminator")
+        start_discriminator(wrapper, options.pretrained_ckpt_path, options.reuse_discriminator)
+        wrapper.accumulate, wrapper.seed = options.accum_batches, options.seed
+        if options.gradient_clip_val:
+            clip_norms = wrapper.optimizer_configs.clip_norms
+            wrapper.optimizer_configs.clip_norms = dict.fromkeys(clip_norms, options.gradient_clip_val)
+        if options.compile and can_compile("cuda" if options.on_gpu else "cpu"):
+            keep_compiled_graphs()
+            for module in (wrapper.autoencoder.encoder, wrapper.autoencoder.decoder, wrapper.discriminator):
+                if module is not None:
+                    module.compile()
+
+    def check_data(self, loader: DataLoader[Any]) -> None:
+        """The loader was built for this model."""
+
+    def demo(self, loader: DataLoader[Any]) -> EarDemoCallback:
+        return create_demo(self.model_config, loader)
+
+    def callbacks(self, held_out: Mapping[str, Any] | None, demo: Demo) -> list[pl.Callback]:
+        hop, rate = self.wrapper.autoencoder.downsampling_ratio, required(self.model_config, "sample_rate")
+        clip = held_out_clip(held_out, hop, rate, self.model_config.get("audio_channels", 2), self.wrapper.bundle)
+        if clip is None:
+            return []
+        if isinstance(demo, EarDemoCallback):
+            demo.clips = clip.clip.unsqueeze(0)  # what the table measures is what one hears
+        self._table = HeldOutTable(clip)
+        return [self._table]
+
+    def print_summary(self, data: str, batch: str, max_rounds: int | None, start: str) -> None:
+        print_summary(self.wrapper, self.model_config, data, batch, max_rounds, start)
+
+    def finish(self, run: RunFolder, trainer: pl.Trainer, seconds: float, left_out: Sequence[str]) -> None:
+        finish(run, self.wrapper, seconds, self._table, left_out)
+
+
+def create_demo(model_config: Mapping[str, Any], demo_dl: Any) -> EarDemoCallback:
+    """The demo callback of ``training.demo``."""
+    settings = model_config["training"].get("demo", {})
+    made = build("training.demo", EarDemoCallback, settings, sample_rate=model_config["sample_rate"], demo_dl=demo_dl)
+    assert isinstance(made, EarDemoCallback)
+    return made

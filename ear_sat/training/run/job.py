@@ -1,0 +1,80 @@
+"""What differs between kinds of training: the engine's own, and what a host trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from ...errors import UserError
+from .folder import RunFolder
+from .options import TrainOptions
+
+
+class Demo(Protocol):
+    """A Lightning callback that writes examples into ``folder``."""
+
+    folder: str | Path | None
+
+
+class Job(Protocol):
+    """One training, built and not begun."""
+
+    @property
+    def wrapper(self) -> pl.LightningModule:
+        """The Lightning module."""
+
+    @property
+    def steps_itself(self) -> bool:
+        """Whether the wrapper accumulates, clips and counts rounds by itself, and not Lightning for it."""
+
+    @property
+    def by_parts(self) -> bool:
+        """Whether its networks are called one by one, and a backward pass reaches one of two players only."""
+
+    @property
+    def total_rounds(self) -> int | None:
+        """Where it ends by itself; None for never."""
+
+    def check_data(self, loader: DataLoader[Any]) -> None:
+        """Raises :class:`UserError` where the data do not fit the model."""
+
+    def demo(self, loader: DataLoader[Any]) -> Demo:
+        """The callback that writes examples, of clips from ``loader``."""
+
+    def callbacks(self, held_out: Mapping[str, Any] | None, demo: Demo) -> list[pl.Callback]:
+        """Callbacks of its own; ``held_out`` is the config of the data set aside, if there is one."""
+
+    def print_summary(self, data: str, batch: str, max_rounds: int | None, start: str) -> None:
+        """Prints what will be trained, on what, from where."""
+
+    def finish(self, run: RunFolder, trainer: pl.Trainer, seconds: float, left_out: Sequence[str]) -> None:
+        """Writes export and pictures into the folder of a run that has ended, and prints its results."""
+
+
+class Builders(Protocol):
+    """Makes what a run needs from its configs, with or without a host."""
+
+    def job(self, model_config: dict[str, Any], options: TrainOptions) -> Job:
+        """The training that ``model_config`` describes."""
+
+    def loader(
+        self,
+        dataset_config: dict[str, Any],
+        model_config: Mapping[str, Any],
+        batch_size: int,
+        num_workers: int,
+        shuffle: bool = True,
+    ) -> DataLoader[Any]:
+        """Crops of the model's size, rate and channels."""
+
+
+def required(config: Mapping[str, Any], key: str) -> int:
+    """``config[key]``, which must be a whole number of at least 1."""
+    value = config.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f'the model config needs "{key}", a whole number of at least 1; got {value!r}')
+    return value
