@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import torch
+
 from ..config import choice_error
 from ..data import DATASET_TYPES, create_dataloader
 from ..errors import UserError
@@ -93,7 +95,8 @@ def _ear_wrapper(model_config: Any, model: Any) -> Any:
     if training.get("use_ema", False):
         from stable_audio_tools.models.factory import create_model_from_config
 
-        ema_copy = create_model_from_config(model_config)
+        with torch.random.fork_rng(devices=[]):  # its random start is replaced, and may cost no random number
+            ema_copy = create_model_from_config(model_config)
         ema_copy.load_state_dict(model.state_dict())
     wrapper = create_wrapper(model, model_config["sample_rate"], training, ema_copy)
     wrapper.embedded_config = dict(model_config)

@@ -1,0 +1,97 @@
+"""The engine trains where no host is installed, and what it trains there is what it trains with one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("pytorch_lightning")
+
+ROOT = Path(__file__).parents[2]
+#: Runs train.py as if the host were not there, and fails if anything of it was imported.
+BLOCKED = """if True:
+    import sys
+    sys.modules["stable_audio_tools"] = None
+    from ear_sat.cli import errors, train
+    code = errors.run(train.main)
+    assert not [name for name in sys.modules if name.startswith("stable_audio_tools.")]
+    sys.exit(code)
+"""
+DATA = {"dataset_type": "ear_demo", "tracks": 2, "seconds": 2.0, "crops_per_track": 4}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The demo config, narrowed, with both phases within four rounds."""
+    config = json.loads((ROOT / "model_configs" / "ear_vae_demo.json").read_text(encoding="utf-8"))
+    config["sample_size"] = 8192
+    for part in ("encoder", "decoder"):
+        config["model"][part]["config"].update(channels=2)
+    training = config["training"]
+    training["loss_configs"]["discriminator"]["config"].update(filters=2, windows=[256, 128])
+    training["phases"][0].update(steps=2, lr_warmup_steps=1, lr_milestones=[])
+    training["phases"][1].update(steps=2)
+    training.update(demo={"demo_every": 4, "max_demos": 1}, log_every=1)
+    (tmp_path / "model.json").write_text(json.dumps(config), encoding="utf-8")
+    (tmp_path / "data.json").write_text(json.dumps(DATA), encoding="utf-8")
+    return tmp_path
+
+
+def run(folder: Path, name: str, *start: str, blocked: bool = True) -> subprocess.CompletedProcess[str]:
+    flags = ["--model-config", "model.json", "--dataset-config", "data.json", "--name", name, "--seed", "3"]
+    flags += ["--batch-size", "2", "--num-workers", "0", "--accelerator", "cpu", "--checkpoint-every", "2"]
+    command = [sys.executable, *(["-c", BLOCKED] if blocked else [str(ROOT / "scripts" / "train.py")]), *flags, *start]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def state(folder: Path, name: str) -> dict[str, Any]:
+    loaded = torch.load(folder / "runs" / name / "checkpoints" / "last.ckpt", weights_only=True)
+    return dict(loaded["state_dict"])
+
+
+def test_a_run_needs_no_host(folder: Path) -> None:
+    done = run(folder, "alone")
+    assert done.returncode == 0, done.stderr
+    assert "Before and after" in done.stdout and "4 rounds" in done.stdout
+    files = {path.name for path in (folder / "runs" / "alone").rglob("*") if path.is_file()}
+    assert files >= {
+        "last.ckpt",
+        "step-2.ckpt",
+        "model.safetensors",
+        "metrics.csv",
+        "curves.png",
+        "clip-0.estimate.wav",
+    }
+
+
+def test_a_host_changes_no_number(folder: Path) -> None:
+    pytest.importorskip("stable_audio_tools")
+    for name, blocked in (("alone", True), ("with", False)):
+        done = run(folder, name, blocked=blocked)
+        assert done.returncode == 0, done.stderr
+    alone, together = state(folder, "alone"), state(folder, "with")
+    assert alone.keys() == together.keys()
+    assert all(torch.equal(alone[key], together[key]) for key in alone)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("model.json", {"model_type": "diffusion_cond"}, "it needs stable-audio-tools, which is not installed"),
+        ("data.json", {"dataset_type": "audio_dir"}, "if it is the host's: it needs stable-audio-tools"),
+    ],
+)
+def test_what_needs_the_host_is_one_sentence(folder: Path, file: str, change: dict[str, Any], message: str) -> None:
+    config = json.loads((folder / file).read_text(encoding="utf-8"))
+    (folder / file).write_text(json.dumps({**config, **change}), encoding="utf-8")
+    done = run(folder, "none")
+    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+    assert not (folder / "runs").exists()
