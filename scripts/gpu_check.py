@@ -36,18 +36,18 @@ from ear_sat.config import check_choice
 from ear_sat.errors import UserError
 from ear_sat.report.atomic import make_folder, write_text
 
-#: Section → its module gpu_<name>.py, and its cap in seconds of the 480 that all have by default.
+#: Section, which is the module gpu_<name>.py → its cap in seconds, and in miniature.
 SECTIONS = {
-    "machine": 30,
-    "equality": 90,
-    "rounds": 200,
-    "resume": 30,
-    "memory": 25,
-    "benchmarks": 65,
-    "profile": 20,
-    "synchronisations": 20,
+    "machine": (30, 4),
+    "equality": (90, 22),
+    "rounds": (200, 8),
+    "resume": (30, 5),
+    "memory": (25, 6),
+    "benchmarks": (65, 7),
+    "profile": (20, 4),
+    "synchronisations": (20, 4),
 }
-SECONDS, MINI_SECONDS = 480, 60
+SECONDS, MINI_SECONDS = (sum(caps) for caps in zip(*SECTIONS.values(), strict=True))
 #: Seconds beyond its cap after which a section is stopped from outside.
 GRACE = 5.0
 
@@ -62,6 +62,11 @@ def get_parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, help=f"for all sections together (default: {SECONDS}, in miniature {MINI_SECONDS})")
     add("--child", action="store_true", help=argparse.SUPPRESS)
     return parser
+
+
+def cap(name: str, args: argparse.Namespace) -> float:
+    """Seconds of a section: its share of ``--seconds``."""
+    return SECTIONS[name][args.mini] * args.seconds / (MINI_SECONDS if args.mini else SECONDS)
 
 
 class Results:
@@ -94,11 +99,11 @@ def run_sections(names: list[str], args: argparse.Namespace, results: Results) -
 
     setting = Setting(args.device, args.mini)
     for name in names:
-        section = Section(SECTIONS[name] / SECONDS * args.seconds, lambda result, name=name: results.publish(name, result))  # type: ignore[misc]
+        section = Section(cap(name, args), lambda result, name=name: results.publish(name, result))  # type: ignore[misc]
         try:
             importlib.import_module(f"gpu_{name}").run(section, setting)
-        except CapReached as cap:
-            section.finish("capped", f"stopped at its cap; {cap}")
+        except CapReached as reached:
+            section.finish("capped", f"stopped at its cap; {reached}")
         except Skipped as reason:
             section.finish("skipped", str(reason))
         except Exception as error:
@@ -125,7 +130,7 @@ def watch(names: list[str], args: argparse.Namespace, results: Results) -> None:
         with tempfile.TemporaryFile() as log:
             child = subprocess.Popen(command, stdout=log, stderr=log, env=env, start_new_session=True)
             try:
-                stopped = _wait(child, names, began, results)
+                stopped = _wait(child, names, began, args, results)
             finally:
                 _kill(child)
             log.seek(0)
@@ -145,7 +150,9 @@ def watch(names: list[str], args: argparse.Namespace, results: Results) -> None:
         names = [name for name in names if name not in results.sections]
 
 
-def _wait(child: subprocess.Popen[bytes], names: list[str], began: float, results: Results) -> str | None:
+def _wait(
+    child: subprocess.Popen[bytes], names: list[str], began: float, args: argparse.Namespace, results: Results
+) -> str | None:
     """Waits for the child's end; stops it where a section ignores its cap, and says what it was at."""
     while child.poll() is None:
         time.sleep(0.1)
@@ -154,8 +161,7 @@ def _wait(child: subprocess.Popen[bytes], names: list[str], began: float, result
         if name is None:
             continue
         result = results.sections.get(name, {})
-        cap = result.get("cap_seconds", SECTIONS[name])
-        if time.time() - result.get("began", began) > cap + GRACE:
+        if time.time() - result.get("began", began) > cap(name, args) + GRACE:
             doing = result.get("doing")
             return f"stopped {GRACE:g} s beyond its cap" + (f", in: {doing}" if doing else "")
     return None

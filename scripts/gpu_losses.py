@@ -1,0 +1,69 @@
+"""The losses in every precision against float32 on the CPU: part of the section ``equality``."""
+
+from __future__ import annotations
+
+import torch
+from gpu_networks import Reference, create_discriminator
+from gpu_precision import Precision, precisions
+from gpu_section import Section
+from gpu_setting import SEED, Setting, cosine
+from torch import Tensor
+
+from ear_sat.losses import LossBundle
+from ear_sat.losses.adversarial import feature_matching, generator_loss
+
+VALUES, GRADIENTS = "Losses: values", "Losses: gradient at the decoded audio"
+#: SNR of the reconstruction that is judged, dB: what a well trained network reaches.
+RECONSTRUCTION_DB = 20.0
+
+
+def compare_losses(section: Section, setting: Setting, reference: Reference, decoded: dict[str, Tensor]) -> None:
+    """Values and gradients of every term.
+
+    "same audio" gives both sides the same reconstruction: what differs is the device's arithmetic. In a precision, the
+    error that the network made in it (``decoded``, against the reference's) is added to the reconstruction at its level.
+    """
+    music = reference.music
+    noise = torch.randn(music.shape, generator=torch.Generator().manual_seed(SEED))
+    good = music + noise * (music.norm() / noise.norm()) * 10 ** (-RECONSTRUCTION_DB / 20)
+    expected = _terms(setting, music, good, "cpu", precisions("cpu")[0])
+    exact, *_ = every = precisions(setting.device)
+    cases = [("same audio", exact, good)]
+    scale = good.norm() / reference.passed.decoded.norm()
+    cases += [(p.name, p, good + scale * (decoded[p.name] - reference.passed.decoded)) for p in every if p.name in decoded]
+    for name, precision, audio in section.within_cap(cases, lambda c: f"losses, {c[0]}"):
+        for term, (value, gradient) in _terms(setting, music, audio, setting.device, precision).items():
+            of_value, of_gradient = expected[term]
+            error = abs(value - of_value) / abs(of_value)
+            most, least, why = bounds(term, name, precision)
+            section.check(VALUES, f"{term}, {name}", error, most, why, "relative error", least=False)
+            section.check(GRADIENTS, f"{term}, {name}", cosine(gradient, of_gradient), least, why, "cosine", least=True)
+
+
+def bounds(term: str, case: str, precision: Precision) -> tuple[float, float, str]:
+    """Largest relative error of a term's value, least cosine of its gradient, and why."""
+    if case in ("same audio", "32"):
+        return 1e-3, 0.99, precision.reason
+    return 0.2, 0.0, precision.reason
+
+
+def _terms(
+    setting: Setting, music: Tensor, audio: Tensor, device: str, precision: Precision
+) -> dict[str, tuple[float, Tensor]]:
+    """Term → value, and gradient at ``audio``."""
+    bundle = LossBundle.from_config(setting.config()["training"]["loss_configs"], 44100).to(device)
+    discriminator = create_discriminator(setting, "training").to(device)
+    target, preds = music.to(device), audio.to(device).requires_grad_()
+    with precision.open(device):
+        terms = dict(bundle(preds, target).raw)
+        with torch.no_grad():
+            real = discriminator(target)
+        fake = discriminator(preds)
+        terms["discriminator/adversarial"] = generator_loss(fake.logits)
+        terms["discriminator/feature_matching"] = feature_matching(preds=fake.features, target=real.features)
+    # As in training, fp16 needs its losses scaled, or the discriminator's gradients underflow.
+    scale = 2.0**16 if precision.dtype == torch.float16 else 1.0
+    gradients = {
+        name: torch.autograd.grad(value * scale, preds, retain_graph=True)[0] / scale for name, value in terms.items()
+    }
+    return {name: (value.item(), gradients[name].cpu()) for name, value in terms.items()}
