@@ -21,21 +21,21 @@ class Skipped(Exception):
 
 
 class Section:
-    """Collects the result of one section; every addition is published at once, so that an interruption loses nothing.
+    """Collects the result of one section and publishes it before each step and at least once a second of additions.
 
     Args:
         cap: seconds.
-        publish: called with the result after every addition.
+        publish: called with the result.
         clock: seconds.
     """
 
     def __init__(
         self, cap: float, publish: Callable[[dict[str, Any]], None], clock: Callable[[], float] = time.time
     ) -> None:
-        self._publish, self._clock, self._began = publish, clock, clock()
+        self._publish, self._clock, self._began, self._published = publish, clock, clock(), -math.inf
         self.result: dict[str, Any] = {"status": "running", "reason": None, "began": self._began, "cap_seconds": cap}
         self.result |= {"seconds": 0.0, "doing": None, "tables": {}, "notes": [], "curves": {}}
-        self._changed()
+        self._changed(at_once=True)
 
     @property
     def left(self) -> float:
@@ -49,7 +49,7 @@ class Section:
             if self.left <= 0:
                 raise CapReached(f"not measured: {', '.join(map(name, rest))}")
             self.result["doing"] = name(rest[0])
-            self._changed()
+            self._changed(at_once=True)
             yield rest.pop(0)
         self.result["doing"] = None
 
@@ -80,11 +80,14 @@ class Section:
         if wrong and status in ("ok", "capped"):
             status, reason = "out of bound", "; ".join([f"out of its bound: {', '.join(wrong)}", *filter(None, [reason])])
         self.result |= {"status": status, "reason": reason, "doing": None}
-        self._changed()
+        self._changed(at_once=True)
 
-    def _changed(self) -> None:
-        self.result["seconds"] = self._clock() - self._began
-        self._publish(self.result)
+    def _changed(self, at_once: bool = False) -> None:
+        now = self._clock()
+        self.result["seconds"] = now - self._began
+        if at_once or now - self._published > 1:
+            self._publish(self.result)
+            self._published = now
 
 
 def out_of_bound(result: dict[str, Any]) -> list[str]:
