@@ -56,14 +56,22 @@ def run(section: Section, setting: Setting) -> None:
         memory = torch.cuda.max_memory_allocated() / MIB if setting.device == "cuda" else None
         section.row(TABLE, side="ear_sat", row=name, s=statistics.median(seconds), fastest_s=min(seconds), peak_MiB=memory)
     free(setting.device)
-    if util.find_spec("stable_audio_tools") is None:
-        section.note("The host's column: left out, stable-audio-tools is not installed.")
+    reason = why_no_host(setting)
+    if reason:
+        section.note(f"The host's column: left out, {reason}.")
         return
     for name in section.within_cap(HOST_CHILDREN, lambda n: f"the host's {n}"):
         result = bench.spawn(HOST_CHILDREN[name], argv)
         side = result[name]["host"] if name == "losses" else result
         seconds, memory = side["seconds"], side.get("peak_memory_mib")
         section.row(TABLE, side="host", row=name, s=statistics.median(seconds), fastest_s=min(seconds), peak_MiB=memory)
+
+
+def why_no_host(setting: Setting) -> str | None:
+    """The reason to measure ours alone; None for none."""
+    if setting.mini:
+        return "a miniature says nothing of speed"
+    return "stable-audio-tools is not installed" if util.find_spec("stable_audio_tools") is None else None
 
 
 def arguments(setting: Setting) -> list[str]:

@@ -38,14 +38,14 @@ from ear_sat.report.atomic import make_folder, write_text
 
 #: Section, which is the module gpu_<name>.py → its cap in seconds, and in miniature.
 SECTIONS = {
-    "machine": (30, 4),
-    "equality": (90, 22),
-    "rounds": (200, 8),
-    "resume": (30, 5),
-    "memory": (25, 6),
-    "benchmarks": (65, 7),
+    "machine": (25, 6),
+    "equality": (80, 20),
+    "rounds": (195, 7),
+    "resume": (30, 7),
+    "memory": (25, 5),
+    "benchmarks": (85, 8),
     "profile": (20, 4),
-    "synchronisations": (20, 4),
+    "synchronisations": (20, 3),
 }
 SECONDS, MINI_SECONDS = (sum(caps) for caps in zip(*SECTIONS.values(), strict=True))
 #: Seconds beyond its cap after which a section is stopped from outside.
@@ -140,10 +140,11 @@ def watch(names: list[str], args: argparse.Namespace, results: Results) -> None:
         name = _current(names, results)
         if name is not None:  # it has no end of its own
             now = {"status": "capped", "reason": stopped} if stopped else {"status": "failed", "reason": ended}
-            result = results.sections.get(name, {"tables": {}, "notes": [], "curves": {}})
+            result = {"began": began, "cap_seconds": cap(name, args), "tables": {}, "notes": [], "curves": {}}
+            result |= results.sections.get(name, {})
             if stopped and out_of_bound(result):
                 now["status"] = "out of bound"
-            results.publish(name, {**result, "seconds": time.time() - result.get("began", began), **now})
+            results.publish(name, {**result, "seconds": time.time() - result["began"], "doing": None, **now})
         for name in names:
             if name in results.sections and results.sections[name]["status"] != "running":
                 print(f"{name}: {results.sections[name]['status']}" + _because(results.sections[name]), flush=True)
@@ -153,7 +154,7 @@ def watch(names: list[str], args: argparse.Namespace, results: Results) -> None:
 def _wait(
     child: subprocess.Popen[bytes], names: list[str], began: float, args: argparse.Namespace, results: Results
 ) -> str | None:
-    """Waits for the child's end; stops it where a section ignores its cap, and says what it was at."""
+    """Waits for the child's end; stops waiting where a section ignores its cap, and says what it was at."""
     while child.poll() is None:
         time.sleep(0.1)
         results.read()
@@ -161,7 +162,9 @@ def _wait(
         if name is None:
             continue
         result = results.sections.get(name, {})
-        if time.time() - result.get("began", began) > cap(name, args) + GRACE:
+        # One that has not begun waits since the end of the one before it.
+        since = result.get("began") or max([began, *(r["began"] + r["seconds"] for r in results.sections.values())])
+        if time.time() - since > cap(name, args) + GRACE:
             doing = result.get("doing")
             return f"stopped {GRACE:g} s beyond its cap" + (f", in: {doing}" if doing else "")
     return None

@@ -15,6 +15,7 @@ from ear_sat.losses.adversarial import feature_matching, generator_loss
 VALUES, GRADIENTS = "Losses: values", "Losses: gradient at the decoded audio"
 #: SNR of the reconstruction that is judged, dB: what a well trained network reaches.
 RECONSTRUCTION_DB = 20.0
+WINDOW = 512
 
 
 def compare_losses(section: Section, setting: Setting, reference: Reference, decoded: dict[str, Tensor]) -> None:
@@ -24,8 +25,7 @@ def compare_losses(section: Section, setting: Setting, reference: Reference, dec
     error that the network made in it (``decoded``, against the reference's) is added to the reconstruction at its level.
     """
     music = reference.music
-    noise = torch.randn(music.shape, generator=torch.Generator().manual_seed(SEED))
-    good = music + noise * (music.norm() / noise.norm()) * 10 ** (-RECONSTRUCTION_DB / 20)
+    good = imperfect(music)
     expected = _terms(setting, music, good, "cpu", precisions("cpu")[0])
     exact, *_ = every = precisions(setting.device)
     cases = [("same audio", exact, good)]
@@ -38,6 +38,15 @@ def compare_losses(section: Section, setting: Setting, reference: Reference, dec
             most, least, why = bounds(term, name, precision)
             section.check(VALUES, f"{term}, {name}", error, most, why, "relative error", least=False)
             section.check(GRADIENTS, f"{term}, {name}", cosine(gradient, of_gradient), least, why, "cosine", least=True)
+
+
+def imperfect(music: Tensor) -> Tensor:
+    """A reconstruction: an error of :data:`RECONSTRUCTION_DB` below the music in each bin, near-silent ones included."""
+    window = torch.hann_window(WINDOW)
+    spectra = torch.stft(music[0], WINDOW, WINDOW // 4, window=window, return_complex=True)
+    noise = torch.randn(spectra.shape, dtype=spectra.dtype, generator=torch.Generator().manual_seed(SEED))
+    spectra = spectra * (1 + 10 ** (-RECONSTRUCTION_DB / 20) * noise)
+    return torch.istft(spectra, WINDOW, WINDOW // 4, window=window, length=music.shape[-1])[None]
 
 
 def bounds(term: str, case: str, precision: Precision) -> tuple[float, float, str]:
