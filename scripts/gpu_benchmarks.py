@@ -10,7 +10,7 @@ import argparse
 import statistics
 from collections.abc import Callable
 from importlib import util
-from typing import Any
+from itertools import pairwise
 
 import bench
 import bench_step
@@ -54,12 +54,19 @@ def run(section: Section, setting: Setting) -> None:
         free(setting.device)
         seconds = ours[name]()
         memory = torch.cuda.max_memory_allocated() / MIB if setting.device == "cuda" else None
-        section.row(TABLE, side="ear_sat", row=name, s=statistics.median(seconds), fastest_s=min(seconds), peak_MiB=memory)
+        section.row(
+            TABLE, side="ear_sat", row=name, s=statistics.median(seconds), fastest_s=min(seconds), peak_MiB=memory
+        )
     free(setting.device)
     reason = why_no_host(setting)
     if reason:
         section.note(f"The host's column: left out, {reason}.")
-        return
+    else:
+        measure_host(section, argv)
+
+
+def measure_host(section: Section, argv: list[str]) -> None:
+    """The host's rows, each by a child of bench.py."""
     for name in section.within_cap(HOST_CHILDREN, lambda n: f"the host's {n}"):
         result = bench.spawn(HOST_CHILDREN[name], argv)
         side = result[name]["host"] if name == "losses" else result
@@ -92,7 +99,7 @@ def _step(args: argparse.Namespace, setting: Setting, side: str) -> list[float]:
     stamps: list[float] = []
     audio = 0.1 * torch.randn(args.batch, 2, args.samples)
     train(wrapper, [audio], rounds, setting, args.precision, after=lambda _: stamps.append(now(setting.device)))
-    return [end - start for start, end in zip(stamps, stamps[1:], strict=False)][-TIMES[setting.device] :]
+    return [end - start for start, end in pairwise(stamps)][-TIMES[setting.device] :]
 
 
 def _losses(args: argparse.Namespace) -> list[float]:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_page import page
-from gpu_section import GOOD, CapReached, Section, Skipped, out_of_bound
+from gpu_section import GOOD, CapReachedError, Section, SkippedError, out_of_bound
 
 from ear_sat.cli import errors
 from ear_sat.compute import choose_device
@@ -102,9 +102,9 @@ def run_sections(names: list[str], args: argparse.Namespace, results: Results) -
         section = Section(cap(name, args), lambda result, name=name: results.publish(name, result))  # type: ignore[misc]
         try:
             importlib.import_module(f"gpu_{name}").run(section, setting)
-        except CapReached as reached:
+        except CapReachedError as reached:
             section.finish("capped", f"stopped at its cap; {reached}")
-        except Skipped as reason:
+        except SkippedError as reason:
             section.finish("skipped", str(reason))
         except Exception as error:
             section.result["traceback"] = traceback.format_exc()
@@ -123,7 +123,15 @@ def watch(names: list[str], args: argparse.Namespace, results: Results) -> None:
     """Runs sections in processes of their own until each has a result."""
     while names:
         began = time.time()
-        command = [sys.executable, str(Path(__file__).resolve()), "--child", "--out", str(args.out), "--device", args.device]
+        command = [
+            sys.executable,
+            str(Path(__file__).resolve()),
+            "--child",
+            "--out",
+            str(args.out),
+            "--device",
+            args.device,
+        ]
         command += ["--only", ",".join(names), "--seconds", str(args.seconds), *(["--mini"] if args.mini else [])]
         # Read when cuBLAS starts; without it, its matrix products do not repeat exactly (section resume).
         env = {**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
@@ -138,7 +146,8 @@ def watch(names: list[str], args: argparse.Namespace, results: Results) -> None:
         ended = f"its process ended with code {child.returncode}: {' '.join(last) or 'without a word'}"
         results.read()
         name = _current(names, results)
-        if name is not None:  # it has no end of its own
+        progress = any(n in results.sections for n in names)
+        if name is not None and (stopped or name in results.sections or not progress):  # it has no end of its own
             now = {"status": "capped", "reason": stopped} if stopped else {"status": "failed", "reason": ended}
             result = {"began": began, "cap_seconds": cap(name, args), "tables": {}, "notes": [], "curves": {}}
             result |= results.sections.get(name, {})

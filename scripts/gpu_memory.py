@@ -54,7 +54,9 @@ def _measure(section: Section, setting: Setting, precision: str, music: Tensor, 
 
     train(wrapper, [music], WARM_UP + 1, setting, precision, before=before, after=after)
     what = f"checkpointing {'on' if checkpointing else 'off'}, {precision}, batch {len(music)}"
-    section.row("The plan", what=what, planned_MiB=planned[0], measured_MiB=peak.mib, measured_of_planned=peak.mib / planned[0])
+    section.row(
+        "The plan", what=what, planned_MiB=planned[0], measured_MiB=peak.mib, measured_of_planned=peak.mib / planned[0]
+    )
     section.check(TABLE, what, peak.mib / planned[0], 1 / USABLE, REASON, "of the plan", least=False)
 
 

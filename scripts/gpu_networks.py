@@ -126,7 +126,9 @@ def compare_discriminator(section: Section, setting: Setting, music: Tensor) -> 
         )
 
 
-def _judged(discriminator: MultiResolutionSTFTDiscriminator, music: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
+def _judged(
+    discriminator: MultiResolutionSTFTDiscriminator, music: Tensor
+) -> tuple[list[Tensor], list[Tensor], Tensor]:
     """Logits, features of all layers, and the gradient of the loss on real audio by all weights."""
     output = discriminator(music)
     gradients = torch.autograd.grad(real_loss(output.logits), list(discriminator.parameters()))

@@ -18,7 +18,9 @@ def page(content: dict[str, Any]) -> str:
     """The page as text, from the content of the JSON file."""
     settings, sections = content["settings"], content["sections"]
     bad = [f"{name}: {result['reason']}" for name, result in sections.items() if result["status"] not in GOOD]
-    size = "in miniature, which shows that everything runs and says nothing of speed" if settings["mini"] else "full size"
+    size = (
+        "in miniature, which shows that everything runs and says nothing of speed" if settings["mini"] else "full size"
+    )
     return render(
         "checks.html",
         title="GPU check",
@@ -84,4 +86,10 @@ def panel(title: str, lines: dict[str, list[float | None]]) -> dict[str, Any]:
         for name, line in lines.items()
     ]
     axis = " (logarithmic)" if log else ""
-    return {"title": title + axis, "low": format_cell(low), "high": format_cell(high), "rounds": longest, "lines": drawn}
+    return {
+        "title": title + axis,
+        "low": format_cell(low),
+        "high": format_cell(high),
+        "rounds": longest,
+        "lines": drawn,
+    }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from gpu_section import Section
@@ -23,7 +24,9 @@ MARGIN = 10.0
 
 def run(section: Section, setting: Setting) -> None:
     require_training()
-    music = [clips[: 1 if setting.mini else 2] for clips in setting.music()]  # one batch: the order of the data is not in question here
+    music = [
+        clips[: 1 if setting.mini else 2] for clips in setting.music()
+    ]  # one batch: the order of the data is not in question here
     precision = "bf16-mixed" if setting.device == "cuda" else "32"
     states: dict[str, dict[str, Tensor]] = {}
     with tempfile.TemporaryDirectory() as folder, _deterministic() as said:
@@ -39,7 +42,9 @@ def run(section: Section, setting: Setting) -> None:
     section.row(TABLE, what="two undisturbed runs", value=between, unit="")
     bound, reason = bound_of_resume(between)
     resumed = difference(states["undisturbed"], states["resumed"])
-    section.check(TABLE, f"{ROUNDS} rounds and {ROUNDS // 2} + {ROUNDS // 2}, {precision}", resumed, bound, reason, "", False)
+    section.check(
+        TABLE, f"{ROUNDS} rounds and {ROUNDS // 2} + {ROUNDS // 2}, {precision}", resumed, bound, reason, "", False
+    )
 
 
 def bound_of_resume(between: float) -> tuple[float, str]:
@@ -83,16 +88,13 @@ def _trained(
     return state
 
 
-class _deterministic:
+@contextlib.contextmanager
+def _deterministic() -> Iterator[list[warnings.WarningMessage]]:
     """While open, deterministic kernels are used where there are any; gives the warnings of where there are none."""
-
-    def __enter__(self) -> list[Any]:
-        self._caught = warnings.catch_warnings(record=True)
-        said = self._caught.__enter__()
+    with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         torch.use_deterministic_algorithms(True, warn_only=True)
-        return said or []
-
-    def __exit__(self, *error: Any) -> None:
-        torch.use_deterministic_algorithms(False)
-        self._caught.__exit__(*error)
+        try:
+            yield said
+        finally:
+            torch.use_deterministic_algorithms(False)

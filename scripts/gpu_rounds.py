@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -51,7 +52,7 @@ def _measure(section: Section, setting: Setting, precision: str, music: list[tor
         return stamps[-1] - began > seconds
 
     train(wrapper, music, MINI_ROUNDS if setting.mini else 10**6, setting, precision, after=after)
-    intervals = [end - start for start, end in zip(stamps, stamps[1:], strict=False)][WARM_UP - 1 :]
+    intervals = [end - start for start, end in pairwise(stamps)][WARM_UP - 1 :]
     section.row(
         "Rounds",
         precision=f"{precision} (TF32 convolutions)" if setting.device == "cuda" and precision == "32" else precision,
@@ -66,4 +67,3 @@ def _measure(section: Section, setting: Setting, precision: str, music: list[tor
     for key in logs[0]:
         if key.startswith((TOTAL, RAW)):
             section.curves(key.removeprefix("train/"), precision, [log[key] for log in logs])
-

@@ -12,11 +12,11 @@ Item = TypeVar("Item")
 GOOD = ("ok", "capped", "skipped")
 
 
-class CapReached(Exception):
+class CapReachedError(Exception):
     """The section's time is over; it says what was left out."""
 
 
-class Skipped(Exception):
+class SkippedError(Exception):
     """The section cannot run here; it says why."""
 
 
@@ -43,11 +43,11 @@ class Section:
         return float(self.result["cap_seconds"]) - (self._clock() - self._began)
 
     def within_cap(self, items: Iterable[Item], name: Callable[[Item], str] = str) -> Iterator[Item]:
-        """``items`` while there is time; raises :class:`CapReached` with the ``name`` of those that are left."""
+        """``items`` while there is time; raises :class:`CapReachedError` with the ``name`` of those that are left."""
         rest = list(items)
         while rest:
             if self.left <= 0:
-                raise CapReached(f"not measured: {', '.join(map(name, rest))}")
+                raise CapReachedError(f"not measured: {', '.join(map(name, rest))}")
             self.result["doing"] = name(rest[0])
             self._changed(at_once=True)
             yield rest.pop(0)
@@ -78,7 +78,10 @@ class Section:
         """Ends the section; one whose work is done is "out of bound" if a check says so, also where time ran out."""
         wrong = out_of_bound(self.result)
         if wrong and status in ("ok", "capped"):
-            status, reason = "out of bound", "; ".join([f"out of its bound: {', '.join(wrong)}", *filter(None, [reason])])
+            status, reason = (
+                "out of bound",
+                "; ".join([f"out of its bound: {', '.join(wrong)}", *filter(None, [reason])]),
+            )
         self.result |= {"status": status, "reason": reason, "doing": None}
         self._changed(at_once=True)
 

@@ -1,4 +1,4 @@
-"""How the sections of gpu_check.py train: the wrapper of a config without the host, in a trainer as `ear-sat train` has."""
+"""How the sections of gpu_check.py train: our wrapper without the host, in a trainer as ``ear-sat train`` has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu_section import Section, Skipped
+from gpu_section import Section, SkippedError
 from gpu_setting import SEED, Setting
 from torch import Tensor
 
@@ -19,10 +19,10 @@ NEEDS = ("pytorch_lightning", "ema_pytorch")
 
 
 def require_training() -> None:
-    """Raises :class:`Skipped` where the packages of training are missing."""
+    """Raises :class:`SkippedError` where the packages of training are missing."""
     missing = [name for name in NEEDS if util.find_spec(name) is None]
     if missing:
-        raise Skipped(f"{' and '.join(missing)} not installed")
+        raise SkippedError(f"{' and '.join(missing)} not installed")
 
 
 def create(config: dict[str, Any], device: str, seed: int = SEED) -> Any:
@@ -124,5 +124,3 @@ def fitting_batch(section: Section, batch: int, attempt: Callable[[int], None]) 
         else:
             return batch
         free("cuda")
-
-
