@@ -7,12 +7,16 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from gpu_section import Section
 from gpu_setting import SEED, Setting
 from gpu_training import create, free, require_training, train
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
 
 ROUNDS = 8
 #: Width of both players at full size: the kernels are of the same kind, the checkpoint is quickly written.
@@ -62,8 +66,8 @@ def difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     """Largest absolute difference over all tensors; infinite where one is missing or not finite."""
     if one.keys() != other.keys():
         return float("inf")
-    largest = max((one[key].double() - other[key].double()).abs().max().item() for key in one if one[key].numel())
-    return largest if largest == largest else float("inf")
+    differences = [(one[key].double() - other[key].double()).abs().max() for key in one if one[key].numel()]
+    return torch.stack(differences).max().nan_to_num(float("inf"), float("inf")).item()  # max() of torch keeps NaN
 
 
 def _trained(
@@ -76,7 +80,7 @@ def _trained(
     if start is not None:
         wrapper.seed = None  # the checkpoint's
 
-    def after(trainer: Any) -> None:
+    def after(trainer: pl.Trainer) -> None:
         if save is not None and wrapper.rounds == rounds:
             trainer.save_checkpoint(save)
 

@@ -60,7 +60,7 @@ class Section:
 
     def check(self, table: str, what: str, value: float, bound: float, reason: str, unit: str, least: bool) -> None:
         """Adds a row with a verdict: ``value`` must be at least or at most ``bound``, because of ``reason``."""
-        ok = value >= bound if least else value <= bound
+        ok = math.isfinite(value) and (value >= bound if least else value <= bound)
         sign = "≥" if least else "≤"
         self.row(table, what=what, value=value, unit=unit, bound=f"{sign} {bound:g}", ok=ok, reason=reason)
 
