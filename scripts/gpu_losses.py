@@ -52,7 +52,7 @@ def compare_losses(section: Section, setting: Setting, reference: Reference, dec
             of_value, of_gradient = expected[term]
             error = abs(value - of_value) / abs(of_value)
             most, least, why = bounds(term, name, precision)
-            section.check(VALUES, f"{term}, {name}", error, most, why, "relative error", least=False)
+            section.check(VALUES, f"{term}, {name}", error, most, why, "relative", least=False)
             section.check(GRADIENTS, f"{term}, {name}", cosine(gradient, of_gradient), least, why, "cosine", least=True)
 
 
@@ -80,7 +80,7 @@ def _terms(
     """Term → value, and gradient at ``audio``."""
     bundle = LossBundle.from_config(setting.config()["training"]["loss_configs"], 44100).to(device)
     discriminator = create_discriminator(setting, "training").to(device)
-    target, preds = music.to(device), audio.to(device).requires_grad_()
+    target, preds = music.to(device), audio.detach().clone().to(device).requires_grad_()
     with precision.open(device):
         terms = dict(bundle(preds, target).raw)
         with torch.no_grad():

@@ -42,10 +42,9 @@ def _measure(section: Section, setting: Setting, precision: str, music: Tensor, 
     peak = PeakMemory(setting.device)
 
     def before(trainer: Any) -> None:
-        if not planned:
+        if wrapper.rounds == WARM_UP:
             with trainer.precision_plugin.forward_context():  # the plan is made under training's autocast
                 planned.append(plan(wrapper, music, checkpointing) / MIB)
-        if wrapper.rounds == WARM_UP:
             peak.start()
 
     def after(trainer: Any) -> None:
@@ -61,7 +60,10 @@ def _measure(section: Section, setting: Setting, precision: str, music: Tensor, 
 
 
 def plan(wrapper: Any, music: Tensor, checkpointing: bool) -> float:
-    """Bytes that the plan expects a round's graph to keep, with both networks recomputed or neither."""
+    """Bytes that the plan expects a round to need beyond weights and moments: its graph, and all gradients.
+
+    Both networks are recomputed, or neither.
+    """
     from ear_sat.host.graph_memory import graph_memory
     from ear_sat.models import Decoder, Encoder
 
@@ -72,7 +74,8 @@ def plan(wrapper: Any, music: Tensor, checkpointing: bool) -> float:
     graph = graph_memory(wrapper, wrapper.schedule.phases[0], parts, *music.shape)
     for part in parts.values():
         part.gradient_checkpointing = checkpointing
-    return graph.peak(parts if checkpointing else ())
+    gradients = sum(p.nbytes for optimizer in wrapper.trainer.optimizers for group in optimizer.param_groups for p in group["params"])
+    return graph.peak(parts if checkpointing else ()) + gradients
 
 
 class PeakMemory:

@@ -11,7 +11,6 @@ from gpu_section import Section
 from gpu_setting import SEED, Setting, cosine, roughen, snr_db
 from torch import Tensor
 
-from ear_sat.compiling import can_compile
 from ear_sat.compute import true_float32
 from ear_sat.losses.adversarial import real_loss
 from ear_sat.models import Autoencoder, MultiResolutionSTFTDiscriminator, optimize_for_inference
@@ -76,12 +75,6 @@ def compare_training(section: Section, setting: Setting, reference: Reference) -
 
 def compare_inference(section: Section, setting: Setting, reference: Reference, compiled: bool) -> None:
     """The network as the commands use it; the decoder gets the reference's latents."""
-    if compiled and setting.mini:
-        section.note("Compiled networks: left out in miniature, compiling them takes minutes on a busy CPU.")
-        return
-    if compiled and not can_compile(setting.device):
-        section.note("Compiled networks: skipped, torch.compile does not work here.")
-        return
     suffix = ", compiled" if compiled else ""
     for name in section.within_cap(INFERENCE_DB, lambda n: f"inference in {n}{suffix}"):
         model = optimize_for_inference(copy.deepcopy(reference.model).to(setting.device), name, compiled)

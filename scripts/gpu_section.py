@@ -52,6 +52,7 @@ class Section:
             self._changed(at_once=True)
             yield rest.pop(0)
         self.result["doing"] = None
+        self._changed(at_once=True)
 
     def row(self, table: str, **cells: Any) -> None:
         """Adds a row to ``table``; numbers that are not finite become None."""
@@ -62,7 +63,9 @@ class Section:
         """Adds a row with a verdict: ``value`` must be at least or at most ``bound``, because of ``reason``."""
         ok = math.isfinite(value) and (value >= bound if least else value <= bound)
         sign = "≥" if least else "≤"
-        self.row(table, what=what, value=value, unit=unit, bound=f"{sign} {bound:g}", ok=ok, reason=reason)
+        self.row(
+            table, what=what, value=value, unit=unit, bound=f"{sign}\N{NO-BREAK SPACE}{bound:g}", ok=ok, reason=reason
+        )
 
     def note(self, text: str) -> None:
         if text not in self.result["notes"]:

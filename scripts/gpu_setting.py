@@ -32,7 +32,7 @@ class Setting:
     @property
     def samples(self) -> int:
         """Length of a clip."""
-        return 4096 if self.mini else int(self.config()["sample_size"])
+        return 2048 if self.mini else int(self.config()["sample_size"])
 
     def config(self, **widths: int) -> dict[str, Any]:
         """The config that is trained: every loss from the first round on, at a constant rate.
@@ -48,7 +48,7 @@ class Setting:
         if self.mini:
             # oneDNN 3.7 gives noise for some bfloat16 convolutions of fewer than 16 channels (see models/optimized.py).
             widths = {"channels": 16, "filters": 4, **widths}
-            config["sample_size"] = 4096
+            config["sample_size"] = 2048
             config["model"]["downsampling_ratio"] = 32
             for side in sides:
                 side |= {"c_mults": [1, 1], "strides": [4, 8]}

@@ -8,7 +8,6 @@ from gpu_section import Section
 from gpu_setting import SEED, Setting, snr_db
 from torch import Tensor
 
-from ear_sat.compiling import can_compile
 from ear_sat.models.snake import snake_beta, snake_beta_reference
 
 TABLE = "SnakeBeta: value and gradients"
@@ -24,9 +23,6 @@ OUTPUTS = ("value", "gradient by x", "gradient by alpha", "gradient by beta")
 
 def compare_snake(section: Section, setting: Setting, compiled: bool) -> None:
     """One row per type and output; the input's length is odd, so that no kernel has whole blocks only."""
-    if compiled and not can_compile(setting.device):
-        section.note("Compiled SnakeBeta: skipped, torch.compile does not work here.")
-        return
     function = torch.compile(snake_beta, dynamic=False) if compiled else snake_beta
     channels, length = (4, 1001) if setting.mini else (256, 65537)
     generator = torch.Generator().manual_seed(SEED)
