@@ -20,13 +20,13 @@ def run(section: Section, setting: Setting) -> None:
     compare_inference(section, setting, reference, compiled=False)
     compare_discriminator(section, setting, reference.music)
     compare_losses(section, setting, reference, decoded)
+    if setting.mini:
+        section.note("Compiled kernels and networks: left out in miniature, compilers take longer than all the rest.")
+        return
     for _ in section.within_cap(["whether torch.compile works"]):
         works = can_compile(setting.device)
     if not works:
-        section.note("Compiled networks and kernels: skipped, torch.compile does not work here.")
+        section.note("Compiled kernels and networks: skipped, torch.compile does not work here.")
         return
     compare_snake(section, setting, compiled=True)
-    if setting.mini:
-        section.note("Compiled networks: left out in miniature, compiling them takes minutes on a busy CPU.")
-    else:
-        compare_inference(section, setting, reference, compiled=True)
+    compare_inference(section, setting, reference, compiled=True)

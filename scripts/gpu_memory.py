@@ -74,7 +74,12 @@ def plan(wrapper: Any, music: Tensor, checkpointing: bool) -> float:
     graph = graph_memory(wrapper, wrapper.schedule.phases[0], parts, *music.shape)
     for part in parts.values():
         part.gradient_checkpointing = checkpointing
-    gradients = sum(p.nbytes for optimizer in wrapper.trainer.optimizers for group in optimizer.param_groups for p in group["params"])
+    gradients = sum(
+        p.nbytes
+        for optimizer in wrapper.trainer.optimizers
+        for group in optimizer.param_groups
+        for p in group["params"]
+    )
     return graph.peak(parts if checkpointing else ()) + gradients
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Callable
 from importlib import util
@@ -83,6 +82,8 @@ def train(
     """
     import pytorch_lightning as pl
 
+    from ear_sat.host.trainer import quiet
+
     def begin(trainer: Any, *_: Any) -> None:
         if before is not None:
             before(trainer)
@@ -91,8 +92,7 @@ def train(
         done = after is not None and after(trainer)
         trainer.should_stop = trainer.should_stop or done or wrapper.rounds >= rounds
 
-    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    quiet()
     hooks = pl.callbacks.LambdaCallback(on_train_batch_start=begin, on_train_batch_end=end)
     trainer = pl.Trainer(**settings(setting.device, precision), callbacks=[hooks])
     loader = torch.utils.data.DataLoader(Repeated(batches), batch_size=None)

@@ -164,6 +164,27 @@ def test_the_caps_are_eight_minutes_in_all(module):
     assert list(gpu_check.SECTIONS) == SECTIONS
 
 
+def test_compiled_paths_are_compared_as_well(module, monkeypatch):
+    from ear_sat.compiling import can_compile
+    from ear_sat.models import optimized
+
+    section, setting = (
+        module("gpu_section").Section(600, lambda result: None),
+        module("gpu_setting").Setting("cpu", True),
+    )
+    networks = module("gpu_networks")
+    compiled = []
+    monkeypatch.setattr(optimized, "can_compile", lambda device: True)
+    monkeypatch.setattr(optimized, "_compiled", lambda run: compiled.append(run) or run)
+    networks.compare_inference(section, setting, networks.create_reference(setting), compiled=True)
+    assert len(compiled) == 2 * 3  # both networks in every precision
+    if can_compile("cpu"):
+        module("gpu_snake").compare_snake(section, setting, compiled=True)
+        assert len(section.result["tables"]["SnakeBeta: value and gradients"]) == 3 * 4
+    rows = [row for table in section.result["tables"].values() for row in table]
+    assert all(row["ok"] and "compiled" in row["what"] for row in rows)
+
+
 def test_precisions_of_a_gpu_and_of_a_cpu(module, monkeypatch):
     precision = module("gpu_precision")
     assert [p.name for p in precision.precisions("cuda")] == ["32", "32, TF32", "bf16-mixed", "16-mixed"]
