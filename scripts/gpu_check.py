@@ -144,20 +144,29 @@ def watch(names: list[str], args: argparse.Namespace, results: Results) -> None:
             log.seek(0)
             last = log.read().decode(errors="replace").strip().splitlines()[-1:]
         ended = f"its process ended with code {child.returncode}: {' '.join(last) or 'without a word'}"
-        results.read()
-        name = _current(names, results)
-        progress = any(n in results.sections for n in names)
-        if name is not None and (stopped or name in results.sections or not progress):  # it has no end of its own
-            now = {"status": "capped", "reason": stopped} if stopped else {"status": "failed", "reason": ended}
-            result = {"began": began, "cap_seconds": cap(name, args), "tables": {}, "notes": [], "curves": {}}
-            result |= results.sections.get(name, {})
-            if stopped and out_of_bound(result):
-                now["status"] = "out of bound"
-            results.publish(name, {**result, "seconds": time.time() - result["began"], "doing": None, **now})
+        _close(names, began, stopped, ended, args, results)
         for name in names:
             if name in results.sections and results.sections[name]["status"] != "running":
                 print(f"{name}: {results.sections[name]['status']}" + _because(results.sections[name]), flush=True)
         names = [name for name in names if name not in results.sections]
+
+
+def _close(
+    names: list[str], began: float, stopped: str | None, ended: str, args: argparse.Namespace, results: Results
+) -> None:
+    """Ends the section that was running when its process ended; what it has measured is kept."""
+    results.read()
+    name = _current(names, results)
+    started = any(n in results.sections for n in names)
+    if name is None or not (stopped or name in results.sections or not started):
+        return
+    result: dict[str, Any] = {"began": began, "cap_seconds": cap(name, args), "tables": {}, "notes": [], "curves": {}}
+    result |= results.sections.get(name, {})
+    result |= {"seconds": time.time() - result["began"], "doing": None}
+    result |= {"status": "capped", "reason": stopped} if stopped else {"status": "failed", "reason": ended}
+    if stopped and (wrong := out_of_bound(result)):
+        result |= {"status": "out of bound", "reason": f"out of its bound: {', '.join(wrong)}; {stopped}"}
+    results.publish(name, result)
 
 
 def _wait(

@@ -24,7 +24,7 @@ FRESH = "features of a fresh discriminator hardly differ, and their own rounding
 LOW: dict[str, tuple[tuple[float, float], tuple[float, float], str | None]] = {
     "log": ((0.1, 0.5), (2.0, 0.0), NEAR_SILENT),
     "convergence": ((1e-3, 0.99), (0.02, 0.95), None),
-    "correlation": ((0.01, 0.95), (0.3, 0.4), WEAK),
+    "correlation": ((0.01, 0.9), (0.3, 0.4), WEAK),
     "if": ((0.01, 0.9), (0.3, 0.4), WEAK),
     "gd": ((0.01, 0.9), (0.3, 0.4), WEAK),
     "adversarial": ((1e-3, 0.99), (0.01, 0.98), None),

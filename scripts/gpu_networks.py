@@ -17,7 +17,7 @@ from ear_sat.models import Autoencoder, MultiResolutionSTFTDiscriminator, optimi
 
 AUTOENCODER, INFERENCE, DISCRIMINATOR = "Autoencoder in training", "Inference modes", "Discriminator"
 #: Precision of inference → least SNR of latents and audio, and why.
-INFERENCE_DB = {"32": (90.0, ROUNDING), "bf16": (30.0, BF16), "16": (48.0, FP16)}
+INFERENCE_DB = {"32": (90.0, ROUNDING), "bf16": (26.0, BF16), "16": (44.0, FP16)}
 
 
 @dataclass(frozen=True)

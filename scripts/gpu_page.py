@@ -73,18 +73,15 @@ def panel(title: str, lines: dict[str, list[float | None]]) -> dict[str, Any]:
     scale = math.log if log else float
     span = (scale(high) - scale(low)) or 1.0
     longest = max((len(line) for line in lines.values()), default=1)
-    drawn = [
-        {
-            "name": name,
-            "points": " ".join(
-                f"{WIDTH * at / max(1, longest - 1):.1f},{HEIGHT * (scale(high) - scale(value)) / span:.1f}"
-                for at, value in enumerate(line)
-                if value is not None
-            ),
-            "last": format_cell(line[-1] if line else None),
-        }
-        for name, line in lines.items()
-    ]
+    drawn = []
+    for name, line in lines.items():
+        at = [
+            (WIDTH * index / max(1, longest - 1), HEIGHT * (scale(high) - scale(value)) / span)
+            for index, value in enumerate(line)
+            if value is not None
+        ]
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
+        drawn.append({"name": name, "points": points, "end": at[-1] if at else None, "last": format_cell(line[-1])})
     axis = " (logarithmic)" if log else ""
     return {
         "title": title + axis,

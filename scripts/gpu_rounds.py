@@ -30,7 +30,7 @@ def run(section: Section, setting: Setting) -> None:
     names = trained_in(setting.device)
     batch = setting.batch
     for index, precision in enumerate(section.within_cap(names)):
-        seconds = min(SECONDS, section.left / (len(names) - index))
+        seconds = section.left / (len(names) - index)
 
         def attempt(size: int, precision: str = precision, seconds: float = seconds) -> None:
             _measure(section, setting, precision, [clips[:size] for clips in music], seconds)
@@ -39,7 +39,7 @@ def run(section: Section, setting: Setting) -> None:
 
 
 def _measure(section: Section, setting: Setting, precision: str, music: list[torch.Tensor], seconds: float) -> None:
-    """One row and the curves of one precision; building the networks counts in ``seconds``."""
+    """One row and the curves of one precision; ``seconds`` are what it may take with the building of the networks."""
     began = now(setting.device)
     free(setting.device)
     wrapper = create(setting.config(), setting.device)
@@ -49,7 +49,7 @@ def _measure(section: Section, setting: Setting, precision: str, music: list[tor
     def after(trainer: Any) -> bool:
         stamps.append(now(setting.device))
         logs.append(dict(wrapper.last_log))
-        return stamps[-1] - began > seconds
+        return not setting.mini and (stamps[-1] - stamps[0] > SECONDS or stamps[-1] - began > seconds)
 
     train(wrapper, music, MINI_ROUNDS if setting.mini else 10**6, setting, precision, after=after)
     intervals = [end - start for start, end in pairwise(stamps)][WARM_UP - 1 :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib
 import json
 import shutil
@@ -289,3 +290,9 @@ def test_the_host_is_measured_by_bench_where_it_is_installed(module, monkeypatch
         ("host", 1, None),
         ("host", 3, 7),
     ]
+
+
+def test_examples(module):
+    for name in ("gpu_page", "gpu_resume", "gpu_setting"):
+        result = doctest.testmod(module(name))
+        assert result.attempted and not result.failed
