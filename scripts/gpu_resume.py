@@ -54,8 +54,8 @@ def run(section: Section, setting: Setting) -> None:
 def bound_of_resume(between: float) -> tuple[float, str]:
     """The largest difference that a resumed run may have, for the difference of two undisturbed runs; and why.
 
-    >>> bound_of_resume(0.0)[0], bound_of_resume(1e-6)[0]
-    (0.0, 1e-05)
+    >>> bound_of_resume(0.0)[0], bound_of_resume(0.5)[0]
+    (0.0, 5.0)
     """
     if between == 0:
         return 0.0, "two undisturbed runs are equal bit for bit on this device, so a resumed one must be"
