@@ -19,9 +19,9 @@ WINDOW = 512
 NEAR_SILENT = "near-silent bins own this term, and the audio's rounding fills them"
 WEAK = "rounding turns the phases of weak bins"
 FRESH = "features of a fresh discriminator hardly differ, and their own rounding counts as difference"
-#: Part of a term → (error, cosine) with 10 or 11 bits, with 8 bits, and why if not for the precision's own reason. About
-#: twice what white noise did at the level of the full config's rounding, 52 and 34 dB below the reconstruction; tensor
-#: cores emulated by gpu_arithmetic.py did a tenth of that with 64 channels, whose error is smaller and follows the music.
+#: Part of a term → (error, cosine) with 10 or 11 bits, with 8 bits, and why if not for the precision's own reason.
+#: About twice what white noise did at the level of the full config's rounding, 52 and 34 dB below the reconstruction.
+#: Tensor cores emulated by gpu_arithmetic.py did a tenth of that with 64 channels: less, and it follows the music.
 LOW: dict[str, tuple[tuple[float, float], tuple[float, float], str | None]] = {
     "log": ((1.0, 0.3), (30.0, -0.1), NEAR_SILENT),
     "convergence": ((0.005, 0.98), (0.3, 0.6), None),
