@@ -1,0 +1,116 @@
+"""The section ``memory`` of gpu_check.py: the peak memory of a round against the plan that decides on checkpointing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from bench_machine import MIB
+from gpu_section import Section
+from gpu_setting import Setting
+from gpu_training import create, fitting_batch, free, require_training, train
+from torch import Tensor
+
+TABLE = "Peak memory of a round"
+REASON = "the plan fills 85 % of the free memory; the rest is for workspaces and gradients on their way"
+#: Rounds before the one that is measured: the optimizers' states exist after the first.
+WARM_UP = 2
+
+
+def run(section: Section, setting: Setting) -> None:
+    require_training()
+    precision = "bf16-mixed" if setting.device == "cuda" else "32"
+    (music,) = setting.music()
+    batch = setting.batch
+    for checkpointing in section.within_cap([True, False], lambda on: f"checkpointing {'on' if on else 'off'}"):
+
+        def attempt(size: int, checkpointing: bool = checkpointing) -> None:
+            _measure(section, setting, precision, music[:size], checkpointing)
+
+        batch = fitting_batch(section, batch, attempt)
+
+
+def _measure(section: Section, setting: Setting, precision: str, music: Tensor, checkpointing: bool) -> None:
+    from ear_sat.host.memory_plan import USABLE
+
+    free(setting.device)
+    config = setting.config()
+    for side in ("encoder", "decoder"):
+        config["model"][side]["config"]["gradient_checkpointing"] = checkpointing
+    wrapper = create(config, setting.device)
+    planned: list[float] = []
+    peak = PeakMemory(setting.device)
+
+    def before(trainer: Any) -> None:
+        if wrapper.rounds == WARM_UP:
+            with trainer.precision_plugin.forward_context():  # the plan is made under training's autocast
+                planned.append(plan(wrapper, music, checkpointing) / MIB)
+            peak.start()
+
+    def after(trainer: Any) -> None:
+        if wrapper.rounds == WARM_UP + 1:
+            peak.stop()
+
+    train(wrapper, [music], WARM_UP + 1, setting, precision, before=before, after=after)
+    what = f"checkpointing {'on' if checkpointing else 'off'}, {precision}, batch {len(music)}"
+    section.row(
+        "The plan", what=what, planned_MiB=planned[0], measured_MiB=peak.mib, measured_of_planned=peak.mib / planned[0]
+    )
+    section.check(TABLE, what, peak.mib / planned[0], 1 / USABLE, REASON, "of the plan", least=False)
+
+
+def plan(wrapper: Any, music: Tensor, checkpointing: bool) -> float:
+    """Bytes that the plan expects a round to need beyond weights and moments: its graph, and all gradients.
+
+    Both networks are recomputed, or neither.
+    """
+    from ear_sat.host.graph_memory import graph_memory
+    from ear_sat.models import Decoder, Encoder
+
+    modules = wrapper.autoencoder.named_modules()
+    parts = {name: module for name, module in modules if isinstance(module, Encoder | Decoder)}
+    for part in parts.values():  # it is measured without recomputing
+        part.gradient_checkpointing = False
+    graph = graph_memory(wrapper, wrapper.schedule.phases[0], parts, *music.shape)
+    for part in parts.values():
+        part.gradient_checkpointing = checkpointing
+    gradients = sum(
+        p.nbytes
+        for optimizer in wrapper.trainer.optimizers
+        for group in optimizer.param_groups
+        for p in group["params"]
+    )
+    return graph.peak(parts if checkpointing else ()) + gradients
+
+
+class PeakMemory:
+    """The most memory between :meth:`start` and :meth:`stop` above what was held at the start: ``mib``.
+
+    By CUDA's allocator, or on a CPU by the profiler's record of what was allocated and freed.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.device, self.mib = device, float("nan")
+        self._held = 0
+        self._profiler: Any = None
+
+    def start(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            self._held = torch.cuda.memory_allocated()
+        else:
+            activities = [torch.profiler.ProfilerActivity.CPU]
+            self._profiler = torch.profiler.profile(activities=activities, profile_memory=True)
+            self._profiler.start()
+
+    def stop(self) -> None:
+        if self.device == "cuda":
+            self.mib = (torch.cuda.max_memory_allocated() - self._held) / MIB
+            return
+        self._profiler.stop()
+        events = self._profiler.profiler.kineto_results.events()
+        held = peak = 0
+        for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
+            held += event.nbytes()
+            peak = max(peak, held)
+        self.mib = peak / MIB
