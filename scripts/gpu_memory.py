@@ -31,7 +31,7 @@ def run(section: Section, setting: Setting) -> None:
 
 
 def _measure(section: Section, setting: Setting, precision: str, music: Tensor, checkpointing: bool) -> None:
-    from ear_sat.host.memory_plan import USABLE
+    from ear_sat.training.memory_plan import USABLE
 
     free(setting.device)
     config = setting.config()
@@ -64,8 +64,8 @@ def plan(wrapper: Any, music: Tensor, checkpointing: bool) -> float:
 
     Both networks are recomputed, or neither.
     """
-    from ear_sat.host.graph_memory import graph_memory
     from ear_sat.models import Decoder, Encoder
+    from ear_sat.training.graph_memory import graph_memory
 
     modules = wrapper.autoencoder.named_modules()
     parts = {name: module for name, module in modules if isinstance(module, Encoder | Decoder)}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 WARM_UP, OPERATIONS = 2, 15
 #: The modules that name the parts of a round.
-NAMING = ("ear_sat.host.wrapper", "ear_sat.host.batch", "ear_sat.host.adversary")
+NAMING = ("ear_sat.training.wrapper", "ear_sat.training.round", "ear_sat.training.adversary")
 MARK = "ear_sat: "
 
 

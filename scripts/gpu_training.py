@@ -26,8 +26,8 @@ def require_training() -> None:
 
 def create(config: dict[str, Any], device: str, seed: int = SEED) -> Any:
     """The training wrapper, on ``device``; its weights and every round's randomness come from the one seed."""
-    from ear_sat.host.wrapper_factory import create_wrapper
     from ear_sat.models import Autoencoder
+    from ear_sat.training.factory import create_wrapper
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -38,8 +38,8 @@ def create(config: dict[str, Any], device: str, seed: int = SEED) -> Any:
 
 
 def settings(device: str, precision: str) -> dict[str, Any]:
-    """Arguments of the trainer, as :func:`ear_sat.host.trainer.create_trainer` chooses them on one device."""
-    from ear_sat.host.checkpoint_io import AtomicCheckpointIO
+    """Arguments of the trainer, as :func:`ear_sat.training.run.trainer.create_trainer` chooses them on one device."""
+    from ear_sat.training.run.checkpoint_io import AtomicCheckpointIO
 
     off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     accelerator = "gpu" if device == "cuda" else "cpu"
@@ -82,7 +82,7 @@ def train(
     """
     import pytorch_lightning as pl
 
-    from ear_sat.host.trainer import quiet
+    from ear_sat.training.run.trainer import quiet
 
     def begin(trainer: Any, *_: Any) -> None:
         if before is not None:
