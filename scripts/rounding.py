@@ -13,6 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import soxr
 import torch
 from gpu_arithmetic import GpuArithmetic
 from gradient_noise import cosine, read, terms_of
@@ -20,7 +21,6 @@ from torch import Tensor
 
 from ear_sat.cli import errors
 from ear_sat.config import load_json
-from ear_sat.errors import UserError
 from ear_sat.losses import LossBundle
 from ear_sat.models import Autoencoder
 from ear_sat.report.tables import print_table
@@ -40,7 +40,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--weights", type=Path, required=True, help="export folder of a run: model.safetensors and model_config.json")
-    add("--audio", type=Path, nargs="+", required=True, help="music at the model's rate")
+    add("--audio", type=Path, nargs="+", required=True, help="music")
     add("--start", type=float, default=20.0, help="of the excerpt in seconds (default: %(default)s)")
     add("--seconds", type=float, default=1.5, help="its length (default: %(default)s)")
     return parser
@@ -64,7 +64,7 @@ def main() -> int:
     for path in arguments.audio:
         audio, rate = read(path, arguments)
         if rate != config["sample_rate"]:
-            raise UserError(f"{path} has {rate} Hz, the model {config['sample_rate']}; give music at the model's rate")
+            audio = torch.from_numpy(soxr.resample(audio[0].T.numpy(), rate, config["sample_rate"]).T.copy())[None]
         audio = audio[..., : audio.shape[-1] // hop * hop]
         gradients = terms_of(bundle, audio)
         exact = decoded(model, audio, None)

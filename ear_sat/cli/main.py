@@ -13,8 +13,11 @@ from typing import Any
 
 from . import errors
 
+#: Parses its own flags, some of which come from a file: ``main(argv) -> int``.
+TRAIN = "train"
 #: name → module here with ``add_arguments(parser)`` and ``main(arguments) -> int``; its docstring is the help.
 COMMANDS = {
+    TRAIN: "train",
     "run": "run",
     "balance": "balance",
     "config": "config",
@@ -42,7 +45,7 @@ def get_parser(chosen: str | None = None) -> argparse.ArgumentParser:
     for name in COMMANDS:
         text = _docstring(name)
         command = commands.add_parser(name, help=text.splitlines()[0].split(": ", 1)[-1], description=text)
-        if name == chosen:
+        if name == chosen != TRAIN:
             load(name).add_arguments(command)
     return parser
 
@@ -57,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parses and calls one command; returns the exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
     chosen = argv[0] if argv and argv[0] in COMMANDS else None
+    if chosen == TRAIN:
+        return errors.run(lambda: load(TRAIN).main(argv[1:]))
     arguments = get_parser(chosen).parse_args(argv)
     return errors.run(lambda: load(arguments.command).main(arguments))
 

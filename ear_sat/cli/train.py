@@ -1,4 +1,7 @@
-"""Flags of ``scripts/train.py``: the host's under their names and meanings, and ours."""
+"""ear-sat train: trains εar-VAE, or any model of the host, from a model config and a dataset config.
+
+The flags are the host's under their names and meanings, and ours. ``scripts/train.py`` is the same.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ SWITCHES = ("--allow-partial", "--reuse-discriminator", "--compile")
 def get_parser() -> argparse.ArgumentParser:
     """The parser; defaults are those of :class:`ear_sat.training.run.options.TrainOptions`."""
     parser = argparse.ArgumentParser(
-        prog="train.py",
+        prog="ear-sat train",
         description="Train a model from a host model config and a dataset config.",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
