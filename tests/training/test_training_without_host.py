@@ -15,12 +15,12 @@ import torch
 pytest.importorskip("pytorch_lightning")
 
 ROOT = Path(__file__).parents[2]
-#: Runs train.py as if the host were not there, and fails if anything of it was imported.
+#: Runs ``ear-sat train`` as if the host were not there, and fails if anything of it was imported.
 BLOCKED = """if True:
     import sys
     sys.modules["stable_audio_tools"] = None
-    from ear_sat.cli import errors, train
-    code = errors.run(train.main)
+    from ear_sat.cli.main import main
+    code = main(["train", *sys.argv[1:]])
     assert not [name for name in sys.modules if name.startswith("stable_audio_tools.")]
     sys.exit(code)
 """
@@ -80,6 +80,18 @@ def test_a_host_changes_no_number(folder: Path) -> None:
     alone, together = state(folder, "alone"), state(folder, "with")
     assert alone.keys() == together.keys()
     assert all(torch.equal(alone[key], together[key]) for key in alone)
+
+
+def test_the_package_is_the_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ear_sat"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for arguments, words in ((["--help"], "ear-sat"), (["train", "--help"], "usage: ear-sat train")):
+        done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and words in done.stdout
+    done = subprocess.run(
+        [*command, "train", "--seed", "x"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "--seed: must be a whole number of at least 0" in done.stderr
 
 
 @pytest.mark.parametrize(
