@@ -40,7 +40,8 @@ class Reference:
 
 def create_reference(setting: Setting) -> Reference:
     torch.manual_seed(SEED)
-    model = Autoencoder.from_config(setting.config()).eval()  # the posterior's mean is decoded
+    model = Autoencoder.from_config(setting.config())
+    model.bottleneck.sample = "never"  # the posterior's mean is decoded
     roughen(model)
     music = setting.music()[0][:1, :, : min(setting.samples, 32768)]
     return Reference(model, music, pass_through(model, music))
@@ -77,7 +78,7 @@ def compare_inference(section: Section, setting: Setting, reference: Reference, 
     """The network as the commands use it; the decoder gets the reference's latents."""
     suffix = ", compiled" if compiled else ""
     for name in section.within_cap(INFERENCE_DB, lambda n: f"inference in {n}{suffix}"):
-        model = optimize_for_inference(copy.deepcopy(reference.model).to(setting.device), name, compiled)
+        model = optimize_for_inference(copy.deepcopy(reference.model).eval().to(setting.device), name, compiled)
         with torch.inference_mode(), true_float32():
             latents = model.encode(reference.music.to(setting.device))
             audio = model.decode(reference.passed.latents.to(setting.device))

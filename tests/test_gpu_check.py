@@ -90,7 +90,7 @@ def test_every_section_runs_in_miniature(tmp_path):
     parts = {row["part"]: row["per_cent"] for row in sections["profile"]["tables"]["Parts, by the clock"]}
     assert "generator backward" in parts and 50 < sum(parts.values()) <= 100
     sites = sections["synchronisations"]["tables"]["Where a round waits"]
-    assert any(row["site"].startswith("ear_sat/host/faults.py:") for row in sites)
+    assert any(row["site"].startswith("ear_sat/training/faults.py:") for row in sites)
 
     page = (tmp_path / "gpu_check.html").read_text(encoding="utf-8")
     assert all(f'id="{name}"' in page for name in SECTIONS)

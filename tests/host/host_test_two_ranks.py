@@ -75,7 +75,7 @@ def scaler_plugin() -> Any:
 
 def main(out: Path, half: bool) -> None:
     import ear_sat
-    from ear_sat.host import memory_plan
+    from ear_sat.training import memory_plan
 
     torch.set_num_threads(1)
     ear_sat.register()

@@ -11,9 +11,9 @@ import torch
 from host_test_configs import SIZE, Recorder, audio, batches, changed, fit, make_wrapper, model_config, same
 from torch import nn
 
-from ear_sat.host import wrapper as host_wrapper
 from ear_sat.models.layers import WNConv2d
 from ear_sat.training import memory_plan
+from ear_sat.training import wrapper as host_wrapper
 from ear_sat.training.graph_memory import Ledger, graph_memory
 
 PARTS = ("encoder", "decoder")

@@ -181,7 +181,7 @@ def test_the_exported_model_loads_strictly_in_the_host(trained):
 def test_checkpoints_hold_plain_values_and_say_what_they_are(trained):
     checkpoint = load(trained / "checkpoints" / "last.ckpt")
     assert plain_only(checkpoint)
-    assert checkpoint["ear_sat"] == {"rounds": 4, "bad_batches": 0}
+    assert checkpoint["ear_sat"] == {"rounds": 4, "bad_batches": 0, "seed": 42}
     assert checkpoint["model_config"] == run_config()
     assert (trained / "checkpoints" / "last.ckpt").samefile(trained / "checkpoints" / "step-4.ckpt")
 
