@@ -1,7 +1,7 @@
 """εar-VAE for stable-audio-tools.
 
 Importing this package is cheap and changes nothing. :func:`register` makes the host's factories know our types;
-``ear_sat.models``, ``ear_sat.losses`` and ``ear_sat.metrics`` work without the host.
+everything but latent diffusion works without the host.
 """
 
 from __future__ import annotations

@@ -135,6 +135,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments.get("compile"):
         # The host prepares torch.compile on import, which starts idle compiler processes of 0.6 GB each.
         os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    for package in ("pytorch_lightning", "ema_pytorch"):
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f'training needs {package}, which is not installed; run: pip install "ear-sat[train]"')
     from ..training.run.options import TrainOptions
     from ..training.run.train import train
 

@@ -1,1 +1,1 @@
-"""Everything that touches stable-audio-tools: registration, the training wrapper, fixes for the host."""
+"""Everything that touches stable-audio-tools: registration, its types for the engine, mends, and runs of its models."""

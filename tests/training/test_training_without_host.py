@@ -94,6 +94,16 @@ def test_the_package_is_the_command(tmp_path: Path) -> None:
     assert done.returncode == 2 and "--seed: must be a whole number of at least 0" in done.stderr
 
 
+@pytest.mark.parametrize("package", ["pytorch_lightning", "ema_pytorch"])
+def test_without_its_engine_training_says_what_to_install(folder: Path, package: str) -> None:
+    program = BLOCKED.replace("import sys", f"import sys; sys.modules['{package}'] = None", 1)
+    command = [sys.executable, "-c", program, "--model-config", "model.json", "--dataset-config", "data.json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f'training needs {package}, which is not installed; run: pip install "ear-sat[train]"' in done.stderr
+
+
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
