@@ -6,16 +6,27 @@ everything but latent diffusion works without the host.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError
 
 if TYPE_CHECKING:
+    from . import losses, metrics, models
     from .weights import load_autoencoder
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "__version__", "load_autoencoder", "register", "register_loss"]
+__all__ = [
+    "UserError",
+    "__version__",
+    "load_autoencoder",
+    "losses",
+    "metrics",
+    "models",
+    "register",
+    "register_loss",
+]
 
 
 def register() -> None:
@@ -37,7 +48,10 @@ def register_loss(name: str, cls: Callable[..., Any]) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load_autoencoder":  # imported, and torch with it, when it is asked for
+    # Imported, and torch with them, when they are asked for.
+    if name in ("losses", "metrics", "models"):
+        return importlib.import_module(f".{name}", __name__)
+    if name == "load_autoencoder":
         from .weights import load_autoencoder
 
         return load_autoencoder
