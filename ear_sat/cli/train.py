@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import configparser
+import importlib
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +51,13 @@ def get_parser() -> argparse.ArgumentParser:
         "--reuse-discriminator", action="store_true", help="take the discriminator of that training checkpoint as well"
     )
     inputs.add_argument("--pretransform-ckpt-path", type=Path, help="weights of the pretransform of a diffusion model")
+    inputs.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        metavar="MODULE",
+        help="import a module of yours first, which may register losses; may be repeated",
+    )
     inputs.add_argument("--remove-pretransform-weight-norm", choices=("", "pre_load", "post_load"))
     inputs.add_argument(
         "--config-file", type=Path, help="INI file whose [DEFAULTS] hold any of these flags, as the host's"
@@ -135,6 +144,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments.get("compile"):
         # The host prepares torch.compile on import, which starts idle compiler processes of 0.6 GB each.
         os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    modules = arguments.pop("imports", [])
+    _import(modules, arguments.get("model_config"))
     for package in ("pytorch_lightning", "ema_pytorch"):
         if importlib.util.find_spec(package) is None:
             raise UserError(f'training needs {package}, which is not installed; run: pip install "ear-sat[train]"')
@@ -143,6 +154,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     train(TrainOptions(**arguments), _builders())
     return 0
+
+
+def _import(modules: Sequence[str], model_config: Path | None) -> None:
+    """Imports ``modules``; theirs and the config's come from the working folder and the config's too."""
+    folders = [Path.cwd(), *([model_config.resolve().parent] if model_config else [])]
+    sys.path += [str(folder) for folder in folders if str(folder) not in sys.path]
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise UserError(
+                f"--import {name} failed ({error}); name one of the working folder, the config's, or an installed one"
+            ) from error
 
 
 def _builders() -> Builders:

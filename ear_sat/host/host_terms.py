@@ -15,7 +15,7 @@ from torch import nn
 
 from ..config import choice_error
 from ..errors import UserError
-from ..losses import LOSS_TYPES, LossBundle
+from ..losses import LossBundle, is_loss_type
 from ..models import VAEBottleneck
 from ..models.discriminator import DISCRIMINATORS
 from ..training.discriminators import create_discriminator
@@ -58,7 +58,7 @@ def split_losses(loss_configs: Any) -> SplitLosses | None:
             if kind in DISCRIMINATORS:
                 discriminator = entry
                 host[name] = {**entry, **PLACEHOLDER}
-        elif str(kind).startswith("ear_") or (kind in LOSS_TYPES and kind not in SHARED):
+        elif is_loss_type(kind) and kind not in SHARED:
             terms[name] = host.pop(name)
     if not terms and discriminator is None:
         return None

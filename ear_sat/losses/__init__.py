@@ -7,7 +7,7 @@ from .bundle import Entry, LossBundle, LossOutput, check_weights
 from .magnitude import MagnitudeTerm
 from .phase import CorrelationTerm, PhaseDerivativeTerm, correlation_loss, derivative_loss, phase_error
 from .power import log_magnitude_distance
-from .registry import LOSS_TYPES, register_loss
+from .registry import LOSS_TYPES, is_loss_type, register_loss
 from .spectra import Spectra, SpectraPair
 from .stft import FLOOR, STFT, Resolution
 from .term import SpectralTerm
@@ -39,6 +39,7 @@ __all__ = [
     "filtered",
     "generator_loss",
     "gradient_norms",
+    "is_loss_type",
     "k_gain",
     "k_weighting_biquads",
     "log_magnitude_distance",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..compute import outside_autocast
 from ..config import build, check_keys, choice_error
 from ..errors import UserError
-from .registry import LOSS_TYPES
+from .registry import find_loss
 from .spectra import Spectra, SpectraPair
 from .stft import STFT
 from .term import SpectralTerm
@@ -93,15 +93,13 @@ class LossBundle(nn.Module):
                 raise UserError(f"loss_configs.{name} must be an object with type, config and weights")
             check_keys(f"loss_configs.{name}", config, ("type", "config", "weights", "start_step"))
             kind = config.get("type")
-            if kind not in LOSS_TYPES:
-                raise choice_error(f"loss type in loss_configs.{name}", kind, LOSS_TYPES)
-            factory: Callable[..., nn.Module] = LOSS_TYPES[kind]
+            factory = find_loss(kind, f"loss type in loss_configs.{name}")
             module = build(f"loss_configs.{name}.config", factory, config.get("config"), sample_rate=sample_rate)
             weights = check_weights(name, config.get("weights"), getattr(module, "PARTS", None))
             start = config.get("start_step", 0)
             if isinstance(start, bool) or not isinstance(start, int) or start < 0:
                 raise UserError(f"loss_configs.{name}.start_step is a number of rounds, 0 or more, not {start!r}")
-            entries[name] = Entry(kind, {k: w for k, w in weights.items() if w != 0}, start, module)
+            entries[name] = Entry(str(kind), {k: w for k, w in weights.items() if w != 0}, start, module)
         return cls(entries)
 
     def forward(

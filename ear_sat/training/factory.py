@@ -10,7 +10,7 @@ from torch import nn
 
 from ..config import check_keys, choice_error
 from ..errors import UserError
-from ..losses import LOSS_TYPES, LossBundle, check_weights
+from ..losses import LossBundle, check_weights, is_loss_type
 from ..models import VAEBottleneck
 from .discriminators import create_discriminator
 from .optimizers import Optimizers
@@ -50,9 +50,7 @@ def is_ear_loss_config(loss_configs: Any) -> bool:
     if not isinstance(loss_configs, Mapping):
         return False
     types = [entry.get("type") for entry in loss_configs.values() if isinstance(entry, Mapping)]
-    return "spectral" not in loss_configs or any(
-        str(t).startswith("ear_") or t in LOSS_TYPES for t in types if t not in ("l1", "l2")
-    )
+    return "spectral" not in loss_configs or any(is_loss_type(t) for t in types if t not in ("l1", "l2"))
 
 
 def create_wrapper(
