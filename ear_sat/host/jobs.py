@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from ..compiling import can_compile, keep_compiled_graphs
 from ..config import choice_error
 from ..data import DATASET_TYPES
 from ..errors import UserError
 from ..training.run.autoencoder_job import AutoencoderJob
-from ..training.run.job import Job, required
+from ..training.run.job import Job, compiles, required
 from ..training.run.options import TrainOptions
 from ..training.run.pretrained import load_strictly, load_weights
 from ..training.wrapper import EarTrainingWrapper
@@ -45,8 +44,7 @@ class HostBuilders:
         if isinstance(wrapper, EarTrainingWrapper):
             return AutoencoderJob(wrapper, model_config, options)
         _log_every_step(wrapper, model_config)
-        if options.compile and can_compile("cuda" if options.on_gpu else "cpu"):
-            keep_compiled_graphs()
+        if compiles(options):
             wrapper.compile()
         return HostJob(wrapper, model_config, options)
 

@@ -53,8 +53,12 @@ class _Blocks(nn.Module):
 
         Such results are heard, measured and encoded for good.
         """
-        learns = self.training and True in [p.requires_grad for p in self.parameters()]
-        return compute(x) if learns else self._outside_autocast(compute, x)
+        # Asked first, because without autocast there is nothing to look through the parameters for.
+        if autocast_rounds(x.device.type) and not (
+            self.training and True in [p.requires_grad for p in self.parameters()]
+        ):
+            return self._outside_autocast(compute, x)
+        return compute(x)
 
     def run(self, x: Tensor) -> Tensor:
         """All layers; :attr:`unrounded_layers` at the end outside of autocast, and so is the result."""

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..config import check_keys, choice_error
 from ..errors import UserError
-from ..losses import LossBundle, check_weights, is_loss_type
+from ..losses import LossBundle, check_weights
 from ..models import VAEBottleneck
 from .discriminators import create_discriminator
 from .optimizers import Optimizers
@@ -39,18 +39,6 @@ TRAINING_KEYS = (
 )
 #: Those that are arguments of the wrapper under the same name.
 _PASSED_ON = ("update", "force_input_mono", "latent_mask_ratio", "max_bad_batches", "log_every", "gradient_log_every")
-
-
-def is_ear_loss_config(loss_configs: Any) -> bool:
-    """Whether ``loss_configs`` is ours: the host's wrapper cannot do without its ``spectral`` entry of type mrstft.
-
-    >>> is_ear_loss_config({"a": {"type": "ear_magnitude"}}), is_ear_loss_config({"spectral": {"type": "mrstft"}})
-    (True, False)
-    """
-    if not isinstance(loss_configs, Mapping):
-        return False
-    types = [entry.get("type") for entry in loss_configs.values() if isinstance(entry, Mapping)]
-    return "spectral" not in loss_configs or any(is_loss_type(t) for t in types if t not in ("l1", "l2"))
 
 
 def create_wrapper(

@@ -11,14 +11,14 @@ import torch._functorch.config as functorch_config
 from host_test_configs import batches, changed, fit, make_wrapper, model_config, same, sgd
 
 from ear_sat.host.jobs import HostBuilders
-from ear_sat.training.run import autoencoder_job
+from ear_sat.training.run import job
 from ear_sat.training.run.options import TrainOptions
 
 
 @pytest.fixture
 def compiled(monkeypatch):
     """Builds a wrapper as ``--compile`` does; its graphs are captured and differentiated, not made machine code."""
-    monkeypatch.setattr(autoencoder_job, "can_compile", lambda _: True)
+    monkeypatch.setattr(job, "can_compile", lambda _: True)
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
 
     def build(config, accumulate):

@@ -8,10 +8,9 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from ...errors import UserError
 from ...training.run.finish import finish_export
 from ...training.run.folder import RunFolder
-from ...training.run.job import Demo
+from ...training.run.job import Demo, no_discriminator
 from ...training.run.options import TrainOptions
 from .data import check_loader
 from .demo import create_demo
@@ -37,7 +36,7 @@ class HostJob:
 
     def __init__(self, wrapper: Any, model_config: Mapping[str, Any], options: TrainOptions) -> None:
         if options.reuse_discriminator:
-            raise UserError("this training has no discriminator that could be continued; drop --reuse-discriminator")
+            raise no_discriminator()
         self.wrapper, self.model_config, self._seed = wrapper, model_config, options.seed
         self.by_parts = not wrapper.automatic_optimization  # the host's own autoencoder wrapper
 

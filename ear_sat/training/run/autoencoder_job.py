@@ -8,15 +8,13 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from ...compiling import can_compile, keep_compiled_graphs
 from ...config import build
-from ...errors import UserError
 from ..wrapper import EarTrainingWrapper
 from .demo import EarDemoCallback
 from .finish import finish
 from .folder import RunFolder
 from .held_out import HeldOutTable, held_out_clip
-from .job import Demo, required
+from .job import Demo, compiles, no_discriminator, required
 from .options import TrainOptions
 from .pretrained import start_discriminator
 from .summary import print_summary
@@ -42,14 +40,13 @@ class AutoencoderJob:
         self.total_rounds = wrapper.schedule.total_steps
         self._table: HeldOutTable | None = None
         if options.reuse_discriminator and wrapper.discriminator is None:
-            raise UserError("this training has no discriminator that could be continued; drop --reuse-discriminator")
+            raise no_discriminator()
         start_discriminator(wrapper, options.pretrained_ckpt_path, options.reuse_discriminator)
         wrapper.accumulate, wrapper.seed = options.accum_batches, options.seed
         if options.gradient_clip_val:
             clip_norms = wrapper.optimizer_configs.clip_norms
             wrapper.optimizer_configs.clip_norms = dict.fromkeys(clip_norms, options.gradient_clip_val)
-        if options.compile and can_compile("cuda" if options.on_gpu else "cpu"):
-            keep_compiled_graphs()
+        if compiles(options):
             for module in (wrapper.autoencoder.encoder, wrapper.autoencoder.decoder, wrapper.discriminator):
                 if module is not None:
                     module.compile()

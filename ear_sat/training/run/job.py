@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
+from ...compiling import can_compile, keep_compiled_graphs
 from ...errors import UserError
 from .folder import RunFolder
 from .options import TrainOptions
@@ -70,6 +71,19 @@ class Builders(Protocol):
         shuffle: bool = True,
     ) -> DataLoader[Any]:
         """Crops of the model's size, rate and channels."""
+
+
+def compiles(options: TrainOptions) -> bool:
+    """Whether ``--compile`` was asked for and works here; if so, compiled graphs are kept as training needs them."""
+    if not (options.compile and can_compile("cuda" if options.on_gpu else "cpu")):
+        return False
+    keep_compiled_graphs()
+    return True
+
+
+def no_discriminator() -> UserError:
+    """The error for ``--reuse-discriminator`` where there is none."""
+    return UserError("this training has no discriminator that could be continued; drop --reuse-discriminator")
 
 
 def required(config: Mapping[str, Any], key: str) -> int:
