@@ -6,8 +6,6 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
 from ..config import check_keys, choice_error
 from ..errors import UserError
 from ..losses import LossBundle, check_weights
@@ -15,6 +13,7 @@ from ..models import VAEBottleneck
 from .discriminators import create_discriminator
 from .optimizers import Optimizers
 from .phases import Schedule
+from .players import Autoencoder, Discriminator
 from .validation import Validation
 from .wrapper import EarTrainingWrapper
 
@@ -42,7 +41,7 @@ _PASSED_ON = ("update", "force_input_mono", "latent_mask_ratio", "max_bad_batche
 
 
 def create_wrapper(
-    autoencoder: Any, sample_rate: int, training: Mapping[str, Any], ema_copy: nn.Module | None = None
+    autoencoder: Autoencoder, sample_rate: int, training: Mapping[str, Any], ema_copy: Autoencoder | None = None
 ) -> EarTrainingWrapper:
     """The wrapper for ``training`` of type "ear".
 
@@ -62,7 +61,7 @@ def create_wrapper(
     _check_values(training)
     channels = autoencoder.out_channels
     bundle = LossBundle.from_config(loss_configs, sample_rate)
-    discriminator = None
+    discriminator: Discriminator | None = None
     if "discriminator" in loss_configs:
         discriminator = create_discriminator(loss_configs["discriminator"], sample_rate, channels)
     if training.get("use_ema", False) and ema_copy is None:
@@ -99,7 +98,7 @@ def _check_values(training: Mapping[str, Any]) -> None:
         raise UserError(f"training.latent_mask_ratio must be a number from 0 to 1, not {ratio!r}")
 
 
-def _bottleneck_weights(autoencoder: Any, entry: Any) -> dict[str, float]:
+def _bottleneck_weights(autoencoder: Autoencoder, entry: object) -> dict[str, float]:
     if entry is None:
         return {}
     if not isinstance(entry, Mapping):

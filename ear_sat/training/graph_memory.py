@@ -146,7 +146,7 @@ def _generate(wrapper: Any, phase: Phase, reals: Tensor) -> Tensor:
     """The reconstruction, cut off from its graph as in a round."""
     with torch.set_grad_enabled(phase.generator):
         latents, _ = wrapper.autoencoder.encode(encoder_input(wrapper, reals), return_info=True)
-        decoded = wrapper.autoencoder.decode(latents)
+        decoded: Tensor = wrapper.autoencoder.decode(latents)
     return decoded[..., : reals.shape[-1]].detach().float().requires_grad_(phase.generator)
 
 
