@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import AssumptionWarning, UserError
+from .console import tolerant
 
 
 def _user_error(error: BaseException | None) -> UserError | None:
@@ -31,6 +32,11 @@ def _show_warning(original: Callable[..., None]) -> Callable[..., None]:
 
 def run(main: Callable[[], int | None]) -> int:
     """Calls ``main`` and returns the exit code; only a bug shows a traceback."""
+    with tolerant():
+        return _run(main)
+
+
+def _run(main: Callable[[], int | None]) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning(warnings.showwarning)

@@ -58,12 +58,16 @@ def _docstring(name: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses and calls one command; returns the exit code."""
-    argv = sys.argv[1:] if argv is None else list(argv)
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    return errors.run(lambda: _call(arguments))
+
+
+def _call(argv: list[str]) -> int:
     chosen = argv[0] if argv and argv[0] in COMMANDS else None
     if chosen == TRAIN:
-        return errors.run(lambda: load(TRAIN).main(argv[1:]))
+        return int(load(TRAIN).main(argv[1:]))
     arguments = get_parser(chosen).parse_args(argv)
-    return errors.run(lambda: load(arguments.command).main(arguments))
+    return int(load(arguments.command).main(arguments) or 0)
 
 
 if __name__ == "__main__":

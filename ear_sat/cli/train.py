@@ -70,6 +70,12 @@ def get_parser() -> argparse.ArgumentParser:
     run.add_argument("--ckpt-path", type=Path, help="Lightning checkpoint to continue from in a new run folder")
     run.add_argument("--checkpoint-every", type=_whole(1), metavar="ROUNDS", help="default: 10000")
     run.add_argument(
+        "--checkpoint-minutes",
+        type=_minutes,
+        metavar="MINUTES",
+        help="longest time without a last.ckpt (default: 30; 0: any)",
+    )
+    run.add_argument(
         "--save-top-k", type=int, metavar="K", help="step checkpoints to keep, the newest; -1 (default): all"
     )
     run.add_argument(
@@ -104,6 +110,16 @@ def _whole(least: int, below: float = float("inf")) -> Callable[[str], int]:
         return int(text)
 
     return whole_number
+
+
+def _minutes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number of minutes, 0 or more, not {text!r}")
+    return value
 
 
 def _ini_flags(path: Path) -> list[str]:

@@ -205,8 +205,9 @@ def truncate(path: Path) -> None:
 
 
 def test_damaged_checkpoints_are_passed_over(io, tmp_path):
-    for name in ("step-90", "step-200", "step-1000", "last", "best"):
-        io.save_checkpoint({"w": torch.randn(1000)}, tmp_path / f"{name}.ckpt")
+    steps = {"step-90": 90, "step-200": 200, "step-1000": 1000, "last": 1000, "best": 90}
+    for name, step in steps.items():
+        io.save_checkpoint({"w": torch.randn(1000), "global_step": step}, tmp_path / f"{name}.ckpt")
     assert newest_readable(tmp_path) == (tmp_path / "last.ckpt", [])
     truncate(tmp_path / "last.ckpt")
     assert newest_readable(tmp_path) == (tmp_path / "step-1000.ckpt", ["last.ckpt is truncated: using step-1000.ckpt"])
@@ -223,12 +224,15 @@ def test_damaged_checkpoints_are_passed_over(io, tmp_path):
         newest_readable(tmp_path)
 
 
-def test_last_that_is_still_linked_to_an_older_step(io, tmp_path):
-    io.save_checkpoint({"round": 100}, tmp_path / "step-100.ckpt")
+def test_the_checkpoint_of_most_rounds_is_the_newest(io, tmp_path):
+    io.save_checkpoint({"ear_sat": {"rounds": 100}}, tmp_path / "step-100.ckpt")
     link_or_copy(tmp_path / "step-100.ckpt", tmp_path / "last.ckpt")
     assert newest_readable(tmp_path)[0].name == "last.ckpt"
-    io.save_checkpoint({"round": 200}, tmp_path / "step-200.ckpt")  # … and killed before last.ckpt was linked
+    io.save_checkpoint({"ear_sat": {"rounds": 200}}, tmp_path / "step-200.ckpt")  # … and killed before it was linked
     assert newest_readable(tmp_path)[0].name == "step-200.ckpt"
+    for rounds, newest in ((150, "step-200.ckpt"), (250, "last.ckpt")):  # written between two steps, by the clock
+        io.save_checkpoint({"ear_sat": {"rounds": rounds}}, tmp_path / "last.ckpt")
+        assert newest_readable(tmp_path)[0].name == newest
 
 
 def test_no_checkpoint_at_all(tmp_path):

@@ -14,7 +14,8 @@ import torch
 
 pytest.importorskip("pytorch_lightning")
 
-ROOT = Path(__file__).parents[2]
+from training_test_runs import ENVIRONMENT, NEW_RUN, ROOT
+
 #: Runs ``ear-sat train`` as if the host were not there, and fails if anything of it was imported.
 BLOCKED = """if True:
     import sys
@@ -24,32 +25,12 @@ BLOCKED = """if True:
     assert not [name for name in sys.modules if name.startswith("stable_audio_tools.")]
     sys.exit(code)
 """
-DATA = {"dataset_type": "ear_demo", "tracks": 2, "seconds": 2.0, "crops_per_track": 4}
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """The demo config, narrowed, with both phases within four rounds."""
-    config = json.loads((ROOT / "model_configs" / "ear_vae_demo.json").read_text(encoding="utf-8"))
-    config["sample_size"] = 8192
-    for part in ("encoder", "decoder"):
-        config["model"][part]["config"].update(channels=2)
-    training = config["training"]
-    training["loss_configs"]["discriminator"]["config"].update(filters=2, windows=[256, 128])
-    training["phases"][0].update(steps=2, lr_warmup_steps=1, lr_milestones=[])
-    training["phases"][1].update(steps=2)
-    training.update(demo={"demo_every": 4, "max_demos": 1}, log_every=1)
-    (tmp_path / "model.json").write_text(json.dumps(config), encoding="utf-8")
-    (tmp_path / "data.json").write_text(json.dumps(DATA), encoding="utf-8")
-    return tmp_path
 
 
 def run(folder: Path, name: str, *start: str, blocked: bool = True) -> subprocess.CompletedProcess[str]:
-    flags = ["--model-config", "model.json", "--dataset-config", "data.json", "--name", name, "--seed", "3"]
-    flags += ["--batch-size", "2", "--num-workers", "0", "--accelerator", "cpu", "--checkpoint-every", "2"]
-    command = [sys.executable, *(["-c", BLOCKED] if blocked else [str(ROOT / "scripts" / "train.py")]), *flags, *start]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    flags = [*NEW_RUN, "--name", name, "--num-workers", "0", "--checkpoint-every", "2", *start]
+    command = [sys.executable, *(["-c", BLOCKED] if blocked else [str(ROOT / "scripts" / "train.py")]), *flags]
+    return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
 
 
 def state(folder: Path, name: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...data import collect_left_out
+from ..faults import all_ranks_agree
 from ..round import Batch
 from ..wrapper import EarTrainingWrapper
 from .checkpoint_io import link_or_copy
@@ -69,12 +71,14 @@ class RunCheckpoint(pl.Callback):
         run: the run folder.
         every: rounds between checkpoints.
         keep: how many ``step-N.ckpt`` to keep, the newest ones; −1 for all.
+        minutes: the longest time without a ``last.ckpt``; 0 for any.
     """
 
-    def __init__(self, run: RunFolder, every: int, keep: int = -1) -> None:
-        self.run, self.every, self.keep = run, every, keep
+    def __init__(self, run: RunFolder, every: int, keep: int = -1, minutes: float = 0) -> None:
+        self.run, self.every, self.keep, self.minutes = run, every, keep, minutes
         self.best: float | None = None
         self._saved = -1
+        self._saved_at = 0.0
 
     def state_dict(self) -> dict[str, float]:
         return {} if self.best is None else {"best": float(self.best)}
@@ -83,12 +87,25 @@ class RunCheckpoint(pl.Callback):
         self.best = state_dict.get("best")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._saved = rounds_of(trainer, pl_module)
+        self._saved, self._saved_at = rounds_of(trainer, pl_module), time.monotonic()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         rounds = rounds_of(trainer, pl_module)
-        if rounds != self._saved and rounds % self.every == 0:
+        if rounds == self._saved:
+            return
+        if rounds % self.every == 0:
             self._save(trainer, rounds)
+        elif self.minutes:
+            in_time = time.monotonic() - self._saved_at < 60 * self.minutes
+            if not all_ranks_agree(in_time, pl_module.device):
+                self.save_last(trainer, pl_module)
+
+    def save_last(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes ``last.ckpt`` alone, unless it is of this round already."""
+        rounds = rounds_of(trainer, pl_module)
+        if rounds != self._saved:
+            self._saved, self._saved_at = rounds, time.monotonic()
+            trainer.save_checkpoint(str(self.run.checkpoints / "last.ckpt"))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         value = getattr(pl_module, "last_log", {}).get(f"val/{BEST_METRIC}")
@@ -102,7 +119,7 @@ class RunCheckpoint(pl.Callback):
             self._save(trainer, rounds)
 
     def _save(self, trainer: pl.Trainer, rounds: int) -> None:
-        self._saved = rounds
+        self._saved, self._saved_at = rounds, time.monotonic()
         path = self.run.checkpoints / f"step-{rounds}.ckpt"
         trainer.save_checkpoint(str(path))
         self._after_save(path)

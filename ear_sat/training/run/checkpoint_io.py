@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import pickle
 import re
@@ -182,6 +183,11 @@ def check_fits(wrapper: nn.Module, path: Path) -> int:
             f"the checkpoint {path} is of another model: {mismatch}; use the model config of its run, or start a new "
             "run from its weights with --pretrained-ckpt-path"
         )
+    return finished_rounds(checkpoint)
+
+
+def finished_rounds(checkpoint: Mapping[str, Any]) -> int:
+    """Rounds of our wrapper; Lightning's steps of another."""
     return int(checkpoint.get("ear_sat", {}).get("rounds", checkpoint.get("global_step", 0)))
 
 
@@ -222,8 +228,8 @@ def link_or_copy(src: str | Path, dst: str | Path) -> None:
 def newest_readable(folder: str | Path) -> tuple[Path, list[str]]:
     """The newest of ``last.ckpt`` and ``step-*.ckpt`` in ``folder`` that loads.
 
-    ``last.ckpt`` counts as the newest unless it is a hard link to an older ``step-*.ckpt`` (a run can be killed between
-    writing the one and linking the other). The tensors are mapped, not read, so this is quick for files of any size.
+    The number of rounds in ``last.ckpt`` tells its place among them: a run can be killed between writing a
+    ``step-*.ckpt`` and linking the other. The tensors are mapped, not read, so this is quick for files of any size.
 
     Returns:
         its path, and one sentence per newer file that could not be used.
@@ -252,15 +258,15 @@ def _newest_first(folder: Path) -> list[Path]:
     ranks: dict[Path, float] = {path: step for step, path in by_step.items()}
     last = folder / "last.ckpt"
     if last.exists():
-        linked = [step for step, path in by_step.items() if _same_file(path, last)]
-        ranks[last] = linked[0] + 0.5 if linked else float("inf")
+        ranks[last] = _rounds_in(last) + 0.5
     return sorted(ranks, key=lambda path: ranks[path], reverse=True)
 
 
-def _same_file(one: Path, other: Path) -> bool:
-    with contextlib.suppress(OSError):
-        return one.samefile(other)
-    return False
+def _rounds_in(path: Path) -> float:
+    """The finished rounds of a checkpoint; infinite where it does not tell."""
+    with contextlib.suppress(UserError):  # it is named where it is to be read
+        return finished_rounds(map_checkpoint(path))
+    return math.inf
 
 
 def _damage(path: Path, error: UserError) -> str:

@@ -34,6 +34,7 @@ class TrainOptions:
     accum_batches: int = 1
     gradient_clip_val: float = 0.0
     checkpoint_every: int = 10000
+    checkpoint_minutes: float = 30.0
     save_top_k: int = -1
     val_every: int = -1
     accelerator: str = "auto"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import shlex
 import shutil
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_only
@@ -26,6 +28,7 @@ from .folder import RunFolder
 from .job import Builders, Job, required
 from .metrics_csv import MetricsCsv
 from .options import DEFAULT_SEED, TrainOptions
+from .stopping import StopOnSignal, requeue
 from .summary import dataset_line
 from .trainer import create_trainer, quiet
 
@@ -64,6 +67,8 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
         checkpoint, resumed_at = _resume(run, job)
     max_rounds = job.total_rounds if options.max_steps is None else options.max_steps
     left_out = LeftOutFiles()
+    saving = RunCheckpoint(run, options.checkpoint_every, options.save_top_k, options.checkpoint_minutes)
+    stop = StopOnSignal(saving)
     demo.folder = run.demos
     try:
         trainer = create_trainer(
@@ -72,7 +77,8 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
             [
                 Progress(max_rounds),
                 DataOrder(data.training),
-                RunCheckpoint(run, options.checkpoint_every, options.save_top_k),
+                saving,
+                stop,
                 demo,
                 left_out,
                 *job.callbacks(data.held_out, demo),
@@ -97,12 +103,27 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
         )
     began = time.monotonic()
     path = None if checkpoint is None else str(checkpoint)
-    trainer.fit(job.wrapper, data.training, data.validation, ckpt_path=path)
-    if trainer.is_global_zero:
+    try:
+        trainer.fit(job.wrapper, data.training, data.validation, ckpt_path=path)
+    except (KeyboardInterrupt, SystemExit):
+        if stop.received is None:
+            raise
+    if trainer.is_global_zero and stop.received in (None, signal.SIGINT):
         known = getattr(getattr(data.training, "dataset", None), "left_out", {})
         lines = sorted({*(f"{path}: {reason}" for path, reason in known.items()), *left_out.lines})
         job.finish(run, trainer, time.monotonic() - began, lines)
+    if stop.received is not None:
+        _leave(stop.received, run, trainer)
     return run
+
+
+def _leave(received: signal.Signals, run: RunFolder, trainer: pl.Trainer) -> NoReturn:
+    """Ends the process with the status that shells give a stopped one."""
+    if trainer.is_global_zero:
+        print(f"stopped by {received.name}; go on with: ear-sat train --resume {shlex.quote(str(run.root))}")
+        if received.name == "SIGUSR1":
+            requeue()
+    raise SystemExit(128 + received)
 
 
 def _with_seed(options: TrainOptions) -> TrainOptions:

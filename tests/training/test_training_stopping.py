@@ -1,0 +1,94 @@
+"""A run that is stopped from outside leaves a checkpoint of its last round, the right exit code and the way on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("pytorch_lightning")
+
+from training_test_runs import ENVIRONMENT, NEW_RUN, ROOT
+
+TRAIN = [sys.executable, str(ROOT / "scripts" / "train.py")]
+
+
+def start(folder: Path, name: str, *more: str, **streams: object) -> subprocess.Popen[str]:
+    """A run without end, in a process group of its own."""
+    command = [*TRAIN, *NEW_RUN, "--name", name, "--checkpoint-every", "100000", "--max-steps", "100000", *more]
+    return subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, text=True, start_new_session=True, **streams)  # type: ignore[call-overload]
+
+
+def wait_for_rounds(run: Path, process: subprocess.Popen[str]) -> None:
+    """Until three rounds are logged."""
+    metrics = run / "metrics.csv"
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < 4:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
+def rounds(run: Path) -> int:
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    return int(checkpoint["ear_sat"]["rounds"])
+
+
+@pytest.mark.parametrize(("name", "workers"), [("SIGTERM", 2), ("SIGINT", 2), ("SIGUSR1", 0)])
+def test_a_signal_ends_the_run_with_a_checkpoint(folder: Path, name: str, workers: int) -> None:
+    run = folder / "runs" / "stopped"
+    process = start(folder, "stopped", "--num-workers", str(workers), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_for_rounds(run, process)
+    number = getattr(signal, name)
+    if name == "SIGINT":  # a terminal sends it to every process
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 128 + number, err
+    assert f"stopped by {name}; go on with: ear-sat train --resume runs/stopped" in out and "Traceback" not in err
+    assert rounds(run) >= 3
+    assert (run / "export" / "model.ckpt").exists() == (name == "SIGINT")  # who stops by hand wants what there is
+    if name == "SIGTERM":
+        limit = str(rounds(run) + 1)
+        resumed = subprocess.run(
+            [*TRAIN, "--resume", "runs/stopped", "--batch-size", "2", "--num-workers", "0", "--max-steps", limit],
+            cwd=folder,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+        )
+        assert resumed.returncode == 0, resumed.stderr
+        assert rounds(run) == int(limit)
+
+
+def test_the_clock_writes_checkpoints_too(folder: Path) -> None:
+    process = start(folder, "timed", "--checkpoint-minutes", "1e-6", "--num-workers", "0", stderr=subprocess.PIPE)
+    wait_for_rounds(folder / "runs" / "timed", process)
+    process.kill()
+    process.communicate()
+    checkpoints = folder / "runs" / "timed" / "checkpoints"
+    assert [path.name for path in checkpoints.glob("*.ckpt")] == ["last.ckpt"]
+    assert rounds(folder / "runs" / "timed") >= 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_an_output_that_takes_nothing_does_not_end_the_run(folder: Path) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        process = start(folder, "full", "--max-steps", "4", "--num-workers", "0", stdout=full, stderr=full)
+        assert process.wait(timeout=120) == 0
+    assert rounds(folder / "runs" / "full") == 4 and (folder / "runs" / "full" / "export" / "model.ckpt").exists()
+
+
+def test_a_reader_that_leaves_does_not_end_the_run(folder: Path) -> None:
+    process = start(
+        folder, "head", "--max-steps", "4", "--num-workers", "0", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(timeout=120) == 0
+    assert rounds(folder / "runs" / "head") == 4
