@@ -34,6 +34,7 @@ class Installation:
         venv.create(folder / "venv", with_pip=True)
         self.programs = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
         self.packages = Path(self.run("python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+        self.run("python", "-m", "pip", "uninstall", "-q", "-y", "setuptools")  # 3.11 and before bring an old one
         # A folder named here is searched, but its own .pth files, such as another editable ear_sat's, are not read.
         paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
         (self.packages / "heavy.pth").write_text("\n".join(sorted(paths)), encoding="utf-8")
