@@ -100,7 +100,9 @@ def load_json(path: str | Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"no such file: {path}; give the path of a JSON config") from None
+        raise UserError(
+            f"no such file: {path}; give the path of a JSON config, or a name that `ear-sat config --list` shows"
+        ) from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 
 from ear_sat.cli import errors
-from ear_sat.config import load_json
 from ear_sat.data import synthesise_track
 from ear_sat.errors import UserError
 from ear_sat.losses import STFT, LossBundle, Spectra, log_distance
 from ear_sat.losses.magnitude import MagnitudeTerm
 from ear_sat.losses.weighting import filtered
+from ear_sat.named_configs import MODEL, load_config
 from ear_sat.report.tables import print_table
 
 #: SNR in dB of decoded audio against float32: bf16, bf16 with the decoder's last block in float32, TF32; and far less.
@@ -53,9 +53,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=3.0, help="its length (default: %(default)s)")
     parser.add_argument(
         "--model-config",
-        type=Path,
-        default=Path(__file__).parents[1] / "model_configs" / "ear_vae.json",
-        help="JSON with training.loss_configs (default: ear_vae.json)",
+        default="ear_vae",
+        help="name or JSON file, with training.loss_configs (default: %(default)s)",
     )
     return parser
 
@@ -157,7 +156,7 @@ def bundles(config: Mapping[str, Any], rate: int) -> dict[str, LossBundle]:
 def main() -> int:
     arguments = get_parser().parse_args()
     target, estimates, rate = pair(arguments)
-    config = load_json(arguments.model_config)
+    config = load_config(arguments.model_config, MODEL)
     for name, estimate in estimates.items():
         rows = []
         for floor, bundle in bundles(config, rate).items():

@@ -12,8 +12,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from ..config import choice_error, load_json
+from ..config import choice_error
 from ..errors import UserError
+from ..named_configs import MODEL, load_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +29,13 @@ COLUMNS = ("term", "value", "weighted", "gradient of the weighted term", "share"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--model-config", type=Path, required=True, help="JSON with training.loss_configs")
+    parser.add_argument(
+        "--model-config",
+        type=Path,
+        required=True,
+        metavar="CONFIG",
+        help="name or JSON file, with training.loss_configs",
+    )
     parser.add_argument("--reference", type=Path, required=True, help="audio file, or folder of them")
     parser.add_argument(
         "--estimate", type=Path, required=True, help="its reconstruction, or folder with the same names"
@@ -46,7 +53,7 @@ def main(arguments: argparse.Namespace) -> int:
     from ..losses import LossBundle
     from ..report.tables import print_table
 
-    config = load_json(arguments.model_config)
+    config = load_config(arguments.model_config, MODEL)
     losses = config.get("training", {}).get("loss_configs")
     if not losses:
         raise UserError(f"{arguments.model_config} has no training.loss_configs")

@@ -1,15 +1,15 @@
-"""ear-sat config: makes a variant of a model config, or shows where two differ.
+"""ear-sat config: makes a config to edit or a variant of one, shows where two differ, or lists those there are.
 
-Variants are plain JSON, so that the host's scripts read them as well. ``ear-sat config model_configs/ear_vae.json --set
-training.loss_configs.magnitude.config.weighting='"a"' --out mine.json`` writes one; ``--unset training.loss_configs.
+``--list`` prints the names of the configs that come with ear_sat, and ``ear-sat config ear_vae --out mine.json`` writes
+a copy of one. Variants are plain JSON, so that the host's scripts read them as well: ``ear-sat config ear_vae --set
+training.loss_configs.magnitude.config.weighting=a --out mine.json`` writes one; ``--unset training.loss_configs.
 correlation`` removes an entry; ``--model-from ear_vae_44k.pyt`` takes the autoencoder (of a diffusion model: its
-pretransform) from a file of weights, and ``--diff`` lists the differences of two files.
+pretransform) from a file of weights, and ``--diff`` lists the differences of two configs.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import sys
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ from typing import Any
 
 from ..config import choice_error, load_json
 from ..errors import UserError
+from ..named_configs import DATASET, DESCRIPTIONS, MODEL, find_config, load_config, named_configs
 from ..report.atomic import write_text
 
 _ABSENT = object()
@@ -25,7 +26,11 @@ _ABSENT = object()
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("base", type=Path, help="JSON config to start from")
+    start = parser.add_mutually_exclusive_group(required=True)
+    start.add_argument(
+        "base", nargs="?", type=Path, help="config to start from: a name such as ear_vae, or a JSON file"
+    )
+    start.add_argument("--list", action="store_true", help="print the names there are, with what they are for")
     parser.add_argument("--model-from", type=Path, metavar="FILE", help="describe the model of this file of weights")
     parser.add_argument("--set", action="append", default=[], metavar="PATH=JSON", help="set a value; lists by index")
     parser.add_argument("--unset", action="append", default=[], metavar="PATH", help="remove a key")
@@ -34,10 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Writes, prints or compares."""
+    """Writes, prints, compares or lists."""
+    if arguments.list:
+        return _list()
     if arguments.diff and arguments.out:
         raise UserError("--diff prints the differences and writes no config; drop --out or --diff")
-    config = copy.deepcopy(load_json(arguments.base))
+    base = find_config(arguments.base)
+    config = load_json(base)
     if arguments.model_from:
         _take_model(config, arguments.model_from)
     for assignment in arguments.set:
@@ -56,16 +64,27 @@ def main(arguments: argparse.Namespace) -> int:
         parent = _walk(config, parents)
         del parent[_key(parent, last)]
     if arguments.diff:
-        for path, ours, theirs in differences(config, load_json(arguments.diff)):
+        for path, ours, theirs in differences(config, load_config(arguments.diff)):
             print(f"{path}: {_show(ours)} → {_show(theirs)}")
         return 0
-    text = json.dumps(config, indent=2) + "\n"
+    changed = arguments.model_from or arguments.set or arguments.unset
+    # A copy keeps the layout that its author gave it.
+    text = json.dumps(config, indent=2) + "\n" if changed else base.read_text(encoding="utf-8")
     if arguments.out is None:
         print(text, end="")
     elif arguments.out.exists():
         raise UserError(f"{arguments.out} exists already; choose another name or remove it")
     else:
         _write(arguments.out, text)
+    return 0
+
+
+def _list() -> int:
+    for folder in (MODEL, DATASET):
+        names = named_configs(folder)
+        print(folder.replace("_", " "))
+        for name in names:
+            print(f"  {name:<{max(map(len, names))}}  {DESCRIPTIONS.get(name, '')}".rstrip())
     return 0
 
 

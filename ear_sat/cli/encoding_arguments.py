@@ -14,7 +14,10 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     data = parser.add_mutually_exclusive_group(required=True)
     data.add_argument("--data", type=Path, metavar="DIR", help="folder of audio files, with its subfolders")
     data.add_argument(
-        "--dataset-config", type=Path, metavar="JSON", help="dataset config of type ear_audio, ear_demo or audio_dir"
+        "--dataset-config",
+        type=Path,
+        metavar="CONFIG",
+        help="name or JSON file, of type ear_audio, ear_demo or audio_dir",
     )
     parser.add_argument(
         "--sample-size",

@@ -34,10 +34,17 @@ def get_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     inputs = parser.add_argument_group("inputs")
-    inputs.add_argument("--model-config", type=Path, help="JSON of the model and its training")
-    inputs.add_argument("--dataset-config", type=Path, help="JSON of the training data")
     inputs.add_argument(
-        "--val-dataset-config", type=Path, help="JSON of the validation data (default: what is held out)"
+        "--model-config", type=Path, metavar="CONFIG", help="model and training: a name such as ear_vae, or a JSON file"
+    )
+    inputs.add_argument(
+        "--dataset-config", type=Path, metavar="CONFIG", help="training data: a name such as demo, or a JSON file"
+    )
+    inputs.add_argument(
+        "--val-dataset-config",
+        type=Path,
+        metavar="CONFIG",
+        help="validation data, likewise (default: what is held out)",
     )
     inputs.add_argument(
         "--pretrained-ckpt-path",

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..config import build, check_keys, choice_error, load_json, parameter_names
+from ..config import build, check_keys, choice_error, parameter_names
 from ..errors import UserError
+from ..named_configs import DATASET, load_config
 from .base import CropDataset, Sample
 from .demo import DemoDataset
 from .folder import FolderDataset
@@ -166,7 +167,7 @@ def _read_track(dataset: DemoDataset, number: int, start: int, size: int) -> np.
 
 
 def data_config(data: Path | None = None, dataset_config: Path | None = None) -> dict[str, Any]:
-    """The dataset config of a folder, or the one in a JSON file; paths of data sets are made absolute.
+    """The dataset config of a folder, or a named one or a JSON file's; paths of data sets are made absolute.
 
     Raises:
         UserError: not exactly one is given, or the file is not a JSON object.
@@ -176,7 +177,7 @@ def data_config(data: Path | None = None, dataset_config: Path | None = None) ->
     if data is not None:
         config: dict[str, Any] = {"dataset_type": "ear_audio", "datasets": [{"id": FOLDER_ID, "path": str(data)}]}
     else:
-        config = load_json(str(dataset_config))
+        config = load_config(str(dataset_config), DATASET)
     entries = config.get("datasets")
     if isinstance(entries, list):
         config = {**config, "datasets": [_absolute(entry) for entry in entries]}

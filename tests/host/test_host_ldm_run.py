@@ -251,3 +251,11 @@ def test_a_demo_section_without_what_the_host_needs_is_one_line(folder, capsys):
     assert begin(folder, config) == 1
     assert 'training.demo of the model config lacks the key "num_demos"' in capsys.readouterr().err
     assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize("scale", ["SCALE", True, 0, -1.0, float("nan")])
+def test_a_scale_that_nothing_can_be_divided_by_is_one_line(folder, capsys, scale):
+    config = changed(ldm_config(), "model.pretransform.scale", scale)
+    assert begin(folder, config, "--max-steps", "1") == 1
+    assert f"model.pretransform.scale must be a number above 0, not {scale!r}" in capsys.readouterr().err
+    assert not (folder / "runs").exists()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from readme import blocks
 
 from ear_sat.errors import UserError
 from ear_sat.losses import LossBundle, is_loss_type
@@ -17,9 +17,7 @@ from ear_sat.losses import LossBundle, is_loss_type
 pytest.importorskip("pytorch_lightning")
 
 ROOT = Path(__file__).parents[2]
-SECTION = (ROOT / "README.md").read_text(encoding="utf-8").split("## Your own loss term")[1].split("\n## ")[0]
-(CODE,) = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
-(ENTRY,) = re.findall(r"```json\n(.*?)```", SECTION, re.DOTALL)
+CODE, ENTRY = (block.text for block in blocks() if block.section == "Your own loss term")
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
-from ...config import load_json
 from ...data import EpochSampler, held_out_config
 from ...errors import UserError
+from ...named_configs import DATASET, MODEL, load_config
 from .callbacks import LeftOutFiles, Progress, RunCheckpoint
 from .checkpoint_io import check_fits, newest_readable
 from .data_order import DataOrder
@@ -138,14 +138,12 @@ def _with_seed(options: TrainOptions) -> TrainOptions:
 def _configs(options: TrainOptions) -> tuple[dict[str, Any], dict[str, Any]]:
     """Model config and dataset config, given or of the run that goes on."""
     resumed = RunFolder(options.resume) if options.resume else None
-    model_config = _config(options.model_config, resumed.model_config if resumed else None, "--model-config")
+    model_config = _config(options.model_config, resumed.model_config if resumed else None, MODEL)
     if resumed and options.model_config is None:
         model_config, notices = as_meant(model_config, resumed.read_versions())
         for notice in notices:
             logger.warning(notice)
-    return model_config, _config(
-        options.dataset_config, resumed.dataset_config if resumed else None, "--dataset-config"
-    )
+    return model_config, _config(options.dataset_config, resumed.dataset_config if resumed else None, DATASET)
 
 
 class _Data(NamedTuple):
@@ -158,7 +156,8 @@ def _load_data(
     builders: Builders, model_config: dict[str, Any], dataset_config: dict[str, Any], options: TrainOptions
 ) -> _Data:
     training = builders.loader(dataset_config, model_config, options.batch_size, num_workers=options.num_workers)
-    held_out = load_json(options.val_dataset_config) if options.val_dataset_config else held_out_config(dataset_config)
+    given = options.val_dataset_config
+    held_out = load_config(given, DATASET) if given else held_out_config(dataset_config)
     validation = None
     if held_out is not None and options.val_every > 0:
         validation = builders.loader(held_out, model_config, options.batch_size, num_workers=0, shuffle=False)
@@ -175,11 +174,12 @@ def _resume(run: RunFolder, job: Job) -> tuple[Path, int]:
     return checkpoint, resumed_at
 
 
-def _config(given: Path | None, resumed: Path | None, flag: str) -> dict[str, Any]:
+def _config(given: Path | None, resumed: Path | None, kind: str) -> dict[str, Any]:
     path = given or resumed
     if path is None:
-        raise UserError(f"{flag} is missing; give a JSON file, or --resume with a run folder")
-    return load_json(path)
+        flag = "--model-config" if kind == MODEL else "--dataset-config"
+        raise UserError(f"{flag} is missing; give a JSON file or a name, or --resume with a run folder")
+    return load_config(path, kind)
 
 
 def _without_replaced_weights(options: TrainOptions) -> TrainOptions:

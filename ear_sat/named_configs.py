@@ -1,0 +1,65 @@
+"""The configs that come with the package, by name: ``ear_vae`` wherever the path of a JSON file would do.
+
+They are the files of the repository's folders ``model_configs`` and ``dataset_configs``. A wheel has them as
+``ear_sat/model_configs`` and ``ear_sat/dataset_configs``; a checkout, editable install or not, has them beside the
+package. Relative paths in them start, as in every config, from the working folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .config import choice_error, load_json
+from .errors import UserError
+
+MODEL, DATASET = "model_configs", "dataset_configs"
+#: What the configs are for, in one line each.
+DESCRIPTIONS = {
+    "ear_vae": "εar-VAE at 44.1 kHz, the recommended recipe",
+    "ear_vae_48k": "the release's 48 kHz network (×960, no transformer), trained by the same recipe",
+    "ear_vae_demo": "a small εar-VAE that a CPU trains in a quarter of an hour",
+    "ear_vae_finetune": "goes on from the released weights, with a fresh discriminator",
+    "ear_vae_finetune_decoder": "the same with a frozen encoder: the latents stay as they are",
+    "ear_vae_paper": "the paper's forms: log magnitude only, unweighted phase terms, alternating updates",
+    "ear_ldm": "text-conditioned latent diffusion over εar-VAE, 1.06 B parameters (needs stable-audio-tools)",
+    "ear_ldm_demo": "tiny latent diffusion over ear_vae_demo, conditioned on time (needs stable-audio-tools)",
+    "ear_ldm_demo_inpaint": "the same, inpainting (needs stable-audio-tools)",
+    "ear_ldm_demo_uncond": "the same, unconditional (needs stable-audio-tools)",
+    "demo": "synthesised music, no files needed",
+    "demo_held_out": "what demo holds out, for validation",
+    "local": "your audio files, below data/music until you edit it",
+    "wds": "WebDataset shards, below data/shards until you edit it (needs stable-audio-tools)",
+}
+
+
+def named_configs(folder: str) -> dict[str, Path]:
+    """Name → file of the configs in :data:`MODEL` or :data:`DATASET`."""
+    package = Path(__file__).parent
+    installed = package / folder
+    files = (installed if installed.is_dir() else package.parent / folder).glob("*.json")
+    return {path.stem: path for path in sorted(files)}
+
+
+def find_config(given: str | Path, *folders: str) -> Path:
+    """The file that ``given`` means: a path, or else the name of a config in one of ``folders`` (both by default).
+
+    >>> find_config("ear_vae").name
+    'ear_vae.json'
+
+    Raises:
+        UserError: a single word that is neither a file nor a name; the sentence has the close match and all names.
+    """
+    path = Path(given)
+    if len(path.parts) > 1 or path.suffix or path.is_file():
+        return path
+    names = {name: file for folder in folders or (MODEL, DATASET) for name, file in named_configs(folder).items()}
+    if path.name not in names:
+        what = folders[0].removesuffix("s").replace("_", " ") if len(folders) == 1 else "config"
+        raise UserError(f"{choice_error(what, given, names)}; or give the path of a JSON file")
+    return names[path.name]
+
+
+def load_config(given: str | Path, *folders: str) -> dict[str, Any]:
+    """Reads the config that ``given`` means, see :func:`find_config`."""
+    return load_json(find_config(given, *folders))

@@ -1,0 +1,11 @@
+"""Beside pyproject.toml because only here packages can be both found and mapped to folders."""
+
+from setuptools import find_namespace_packages, setup
+
+#: Folders that people edit, and that a wheel carries inside the package.
+CONFIGS = ("model_configs", "dataset_configs")
+
+setup(
+    packages=[*find_namespace_packages(include=["ear_sat", "ear_sat.*"]), *(f"ear_sat.{folder}" for folder in CONFIGS)],
+    package_dir={f"ear_sat.{folder}": folder for folder in CONFIGS},
+)
