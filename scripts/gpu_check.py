@@ -34,7 +34,7 @@ from ear_sat.cli import errors
 from ear_sat.compute import choose_device
 from ear_sat.config import check_choice
 from ear_sat.errors import UserError
-from ear_sat.report.atomic import make_folder, write_text
+from ear_sat.files import make_folder, write_text
 
 #: Section, which is the module gpu_<name>.py → its cap in seconds, and in miniature.
 SECTIONS = {

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..config import choice_error, load_json
 from ..errors import UserError
-from ..report.atomic import write_text
+from ..files import write_text
 
 _ABSENT = object()
 

@@ -16,9 +16,9 @@ from ..evaluate import Evaluation, evaluate
 from ..evaluate.engine import check_processes
 from ..evaluate.run import DEFAULT_CLIPS
 from ..evaluate.tables import print_published, print_summary
+from ..files import make_folder
 from ..metrics import METRICS
 from ..models.reconstruction import DEFAULT_CHUNK_SECONDS
-from ..report.atomic import make_folder
 from ..report.tables import print_table
 
 MAX_LINES = 20

@@ -17,8 +17,8 @@ from ..config import check_choice
 from ..data.base import require_whole
 from ..data.windows import Window, WindowSet, open_windows
 from ..errors import UserError
+from ..files import make_folder
 from ..models import Autoencoder
-from ..report.atomic import make_folder
 from ..versions import versions
 from .details import PACKAGES, agree
 from .latent_files import finished_windows, remove_remnants, write_file

@@ -11,9 +11,9 @@ from tqdm import tqdm
 from ..config import check_choice
 from ..data.reading import UnusableFileError
 from ..errors import UserError
+from ..files import write_text
 from ..metrics import METRICS
 from ..processes import Runner, workers
-from ..report.atomic import write_text
 from .cache import ResultCache
 from .clips import Clip, ClipChoice, choose_clips, render_clip
 from .engine import Evaluation, check_processes, measure_missing, summarise_results

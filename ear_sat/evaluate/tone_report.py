@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..report.atomic import write_text
+from ..files import write_text
 from ..report.tables import markdown_table
 from .tone_plots import save_tone_plots
 from .tone_results import ToneResults

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from ..data import UnusableFileError
 from ..data.reading import reason_of
+from ..files import stale_files
 from ..models import Autoencoder
-from ..report.atomic import stale_files
 from ..report.tables import print_table
 from .files import Job
 from .settings import Settings

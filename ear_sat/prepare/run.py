@@ -17,8 +17,8 @@ from ..config import check_choice
 from ..data.manifest import split_path
 from ..data.reading import SUFFIXES
 from ..errors import UserError
+from ..files import make_folder, stale_files
 from ..processes import Runner, cores, workers
-from ..report.atomic import make_folder, stale_files
 from .configs import manifest_config, shard_config, write_config
 from .database import Database
 from .manifest import require_pyarrow, write_manifest

@@ -22,7 +22,7 @@ import soxr
 
 from ..data.reading import UnusableFileError, mix_channels, reason_of
 from ..errors import UserError
-from ..report.atomic import atomic_path
+from ..files import atomic_path
 from .decoding import Track, quiet_decoders
 from .measurement import Row, sidecar_digest
 from .rules import KEEP, STAGE1
