@@ -12,6 +12,7 @@ LAYERS = [
     {"errors", "files", "config", "versions", "compute", "compiling", "processes", "weighting", "resampling"},
     {"models", "losses", "metrics"},
     {"report", "weights", "data"},
+    {"tones"},
     {"inference", "prepare", "encoding", "evaluate"},
     {"training"},
     {"host"},

@@ -147,9 +147,8 @@ def _test_tones(arguments: argparse.Namespace, weights: Path) -> None:
     from tqdm import tqdm
 
     from ..compute import true_float32
-    from ..evaluate.tone_measurement import measure_tones
-    from ..evaluate.tone_report import save_tone_report, tone_tables
     from ..inference import Settings, open_model
+    from ..tones import measure_tones, save_tone_report, tone_tables
 
     model = open_model(weights, arguments.device, Settings(precision=arguments.precision))
     make_folder(arguments.out / "test_tones")
