@@ -21,6 +21,7 @@ import soundfile
 import torch
 from torch import Tensor
 
+from ear_sat.checks import number
 from ear_sat.cli import errors
 from ear_sat.config import load_json
 from ear_sat.data import synthesise_track
@@ -50,8 +51,10 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--reference", type=Path, help="audio file")
     parser.add_argument("--estimate", type=Path, help="its reconstruction")
     parser.add_argument("--synthesised", action="store_true", help="a synthesised track instead, full band")
-    parser.add_argument("--start", type=float, default=8.0, help="of the excerpt in seconds (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="its length (default: %(default)s)")
+    parser.add_argument(
+        "--start", type=number(at_least=0), default=8.0, help="of the excerpt, s (default: %(default)s)"
+    )
+    parser.add_argument("--seconds", type=number(above=0), default=3.0, help="its length (default: %(default)s)")
     parser.add_argument(
         "--model-config",
         type=Path,

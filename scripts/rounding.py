@@ -19,6 +19,7 @@ from gpu_arithmetic import GpuArithmetic
 from gradient_noise import cosine, read, terms_of
 from torch import Tensor
 
+from ear_sat.checks import number
 from ear_sat.cli import errors
 from ear_sat.config import load_json
 from ear_sat.losses import LossBundle
@@ -41,8 +42,8 @@ def get_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--weights", type=Path, required=True, help="export folder of a run: model.safetensors and model_config.json")
     add("--audio", type=Path, nargs="+", required=True, help="music")
-    add("--start", type=float, default=20.0, help="of the excerpt in seconds (default: %(default)s)")
-    add("--seconds", type=float, default=1.5, help="its length (default: %(default)s)")
+    add("--start", type=number(at_least=0), default=20.0, help="of the excerpt in seconds (default: %(default)s)")
+    add("--seconds", type=number(above=0), default=1.5, help="its length (default: %(default)s)")
     return parser
 
 

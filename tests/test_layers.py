@@ -9,7 +9,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "ear_sat"
 #: From the ground up; packages of one row may import each other.
 LAYERS = [
-    {"errors", "files", "config", "versions", "compute", "compiling", "processes", "weighting", "resampling"},
+    {"errors", "checks", "files", "config", "versions", "compute", "compiling", "processes", "weighting", "resampling"},
     {"models", "losses", "metrics"},
     {"report", "weights", "data"},
     {"tones"},

@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..checks import number
 from ..config import choice_error, load_json
 from ..errors import UserError
 
@@ -35,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", type=Path, help="checkpoint of a training with this config, for its trained discriminator"
     )
-    parser.add_argument("--seconds", type=float, default=6.0, help="length of the excerpt from the middle (default: 6)")
+    parser.add_argument(
+        "--seconds", type=number(above=0), default=6.0, help="length of the excerpt from the middle (default: 6)"
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..checks import whole
 from ..compute import PRECISIONS
 from ..errors import UserError
 from ..evaluate import Evaluation, evaluate
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="METRIC",
         help="metric by which the worst and best clips are chosen (default: stft_distance)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    parser.add_argument("--seed", type=whole(0), default=0, help="of the bootstrap (default: 0)")
     parser.add_argument(
         "--paper-table", action="store_true", help="show the paper's figures as well, measured elsewhere on other music"
     )

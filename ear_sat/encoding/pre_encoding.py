@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ..checks import require_whole
 from ..compute import PRECISIONS, choose_device
 from ..config import check_choice
-from ..data.base import require_whole
 from ..data.windows import Window, WindowSet, open_windows
 from ..errors import UserError
 from ..files import make_folder
@@ -105,11 +105,11 @@ def pre_encode(
             disk, too little memory.
     """
     out = Path(out).expanduser()
-    for name, value in (("--batch-size", batch_size), ("--processes", processes), ("--limit", limit or 1)):
-        require_whole(name, value, at_least=1)
+    require_whole("--batch-size", batch_size, at_least=1)
+    require_whole("--processes", processes, at_least=1)
     require_whole("--seed", seed, at_least=0)
-    if limit == 0:
-        raise UserError("--limit must be a whole number of at least 1, not 0")
+    if limit is not None:
+        require_whole("--limit", limit, at_least=1)
     check_choice("precision", precision, PRECISIONS)
     choose_device(device)
     place = find_place()

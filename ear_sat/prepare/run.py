@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..checks import require_whole
 from ..config import check_choice
 from ..data.manifest import split_path
 from ..data.reading import SUFFIXES
@@ -83,8 +84,8 @@ def prepare_data(
         UserError: no track found, ``out`` is a source, a missing package, a full disk, an argument out of range.
     """
     check_choice("engine", engine, ENGINES)
-    if processes is not None and processes < 1:
-        raise UserError(f"--processes must be at least 1, not {processes}")
+    if processes is not None:
+        require_whole("--processes", processes, at_least=1)
     if os.path.realpath(out) in map(os.path.realpath, sources):  # as a folder of ours it would be left out
         raise UserError(f"--out {out} is one of the sources; choose a folder of its own, which may lie inside it")
     require_pyarrow()

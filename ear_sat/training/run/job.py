@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
+from ...checks import require_whole
 from ...compiling import can_compile, keep_compiled_graphs
 from ...errors import UserError
 from .folder import RunFolder
@@ -88,7 +89,4 @@ def no_discriminator() -> UserError:
 
 def required(config: Mapping[str, Any], key: str) -> int:
     """``config[key]``, which must be a whole number of at least 1."""
-    value = config.get(key)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UserError(f'the model config needs "{key}", a whole number of at least 1; got {value!r}')
-    return value
+    return require_whole(f'"{key}" of the model config', config.get(key), at_least=1)
