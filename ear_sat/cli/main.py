@@ -23,7 +23,6 @@ COMMANDS = {
     "config": "config",
     "download": "download",
     "inspect": "inspect",
-    "convert": "convert",
     "export": "export",
     "latent-stats": "latent_stats",
     "pre-encode": "pre_encode",
@@ -31,6 +30,8 @@ COMMANDS = {
     "evaluate": "evaluate",
     "prepare-data": "prepare_data",
 }
+#: Earlier name → today's.
+RENAMED = {"convert": "export"}
 
 
 def load(name: str) -> Any:
@@ -59,6 +60,9 @@ def _docstring(name: str) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses and calls one command; returns the exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    if argv and argv[0] in RENAMED:
+        print(f"note: ear-sat {argv[0]} is ear-sat {RENAMED[argv[0]]} now, with the same arguments", file=sys.stderr)
+        argv[0] = RENAMED[argv[0]]
     chosen = argv[0] if argv and argv[0] in COMMANDS else None
     if chosen == TRAIN:
         return errors.run(lambda: load(TRAIN).main(argv[1:]))
