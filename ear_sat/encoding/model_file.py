@@ -52,7 +52,7 @@ class ModelFile:
         return {"file": self.path.name, "sha256": self.sha256}
 
 
-def open_model(path: str | Path, sample_rate: int | None = None) -> tuple[ModelFile, Autoencoder]:
+def read_model(path: str | Path, sample_rate: int | None = None) -> tuple[ModelFile, Autoencoder]:
     """Reads a file of weights; the model is on the CPU, in eval mode and without gradients.
 
     Args:
