@@ -8,7 +8,7 @@ import torch
 from bench_machine import MIB
 from gpu_section import Section
 from gpu_setting import Setting
-from gpu_training import create, fitting_batch, free, require_training, train
+from gpu_training import create, fitting_batch, free, require_training, train, usual_precision
 from torch import Tensor
 
 TABLE = "Peak memory of a round"
@@ -19,7 +19,7 @@ WARM_UP = 2
 
 def run(section: Section, setting: Setting) -> None:
     require_training()
-    precision = "bf16-mixed" if setting.device == "cuda" else "32"
+    precision = usual_precision(setting.device)
     (music,) = setting.music()
     batch = setting.batch
     for checkpointing in section.within_cap([True, False], lambda on: f"checkpointing {'on' if on else 'off'}"):

@@ -23,7 +23,7 @@ from .checkpoint_io import check_fits, newest_readable
 from .data_order import DataOrder
 from .earlier_runs import as_meant
 from .folder import RunFolder
-from .job import Builders, Job, required
+from .job import Builders, Crops, Job
 from .metrics_csv import MetricsCsv
 from .options import DEFAULT_SEED, TrainOptions
 from .summary import dataset_line
@@ -50,7 +50,8 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
     model_config, dataset_config = _configs(options)
     pl.seed_everything(DEFAULT_SEED if options.seed is None else options.seed, workers=True)
     job = builders.job(model_config, options)
-    data = _load_data(builders, model_config, dataset_config, options)
+    crops = Crops.of(model_config)
+    data = _load_data(builders, crops, dataset_config, options)
     for loader in (data.training, data.validation):
         if loader is not None:
             job.check_data(loader)
@@ -88,9 +89,8 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
     if trainer.is_global_zero:
         if options.resume:
             run.keep_configs(resumed_at, model_config, dataset_config, options.seed)
-        sizes = (required(model_config, "sample_size"), required(model_config, "sample_rate"))
         job.print_summary(
-            dataset_line(data.training, dataset_config, *sizes),
+            dataset_line(data.training, dataset_config, crops.sample_size, crops.sample_rate),
             f"{options.batch_size} × {options.accum_batches} × {trainer.world_size} process(es)",
             max_rounds,
             _start(options, checkpoint, job.steps_itself),
@@ -133,14 +133,12 @@ class _Data(NamedTuple):
     held_out: Mapping[str, Any] | None
 
 
-def _load_data(
-    builders: Builders, model_config: dict[str, Any], dataset_config: dict[str, Any], options: TrainOptions
-) -> _Data:
-    training = builders.loader(dataset_config, model_config, options.batch_size, num_workers=options.num_workers)
+def _load_data(builders: Builders, crops: Crops, dataset_config: dict[str, Any], options: TrainOptions) -> _Data:
+    training = builders.loader(dataset_config, crops, options.batch_size, num_workers=options.num_workers)
     held_out = load_json(options.val_dataset_config) if options.val_dataset_config else held_out_config(dataset_config)
     validation = None
     if held_out is not None and options.val_every > 0:
-        validation = builders.loader(held_out, model_config, options.batch_size, num_workers=0, shuffle=False)
+        validation = builders.loader(held_out, crops, options.batch_size, num_workers=0, shuffle=False)
     return _Data(training, validation, held_out)
 
 
