@@ -26,9 +26,8 @@ from ear_sat.cli import errors
 from ear_sat.config import load_json
 from ear_sat.data import read_excerpt, synthesise_track
 from ear_sat.errors import UserError
-from ear_sat.losses import STFT, LossBundle, Spectra
+from ear_sat.losses import STFT, LossBundle, Spectra, log_distance
 from ear_sat.losses.magnitude import MagnitudeTerm
-from ear_sat.losses.power import log_distance, summed_distance
 from ear_sat.losses.weighting import filtered
 from ear_sat.report.tables import print_table
 
@@ -91,10 +90,10 @@ def levels_of(term: MagnitudeTerm, target: Tensor) -> Gradient:
         x, y = (s if term.prefilter is None else filtered(s, term.prefilter) for s in (preds, target))
         for resolution in term.resolutions:
             stft = STFT(resolution)
-            p, q = (Spectra(stft(s)).power(term.components) for s in (x, y))
+            p, q = (Spectra(stft(s)).magnitude(term.components) for s in (x, y))
             for name, (low, high) in zip(sums, LEVELS, strict=True):
-                here = ((q >= 10 ** (low / 10)) & (q < 10 ** (high / 10))).float()
-                sums[name] = sums[name] + summed_distance(p, q.detach(), log_distance(), here).mean() / q[0, 0].numel()
+                here = ((q >= 10 ** (low / 20)) & (q < 10 ** (high / 20))).float()
+                sums[name] = sums[name] + (log_distance(p, q.detach()) * here).mean()
         return {name: torch.autograd.grad(value, preds, retain_graph=True)[0] for name, value in sums.items()}
 
     return gradients

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ..checks import number
 from ..config import choice_error, load_json
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from ..losses import LossBundle
+    from ..training.players import Discriminator
 
 COLUMNS = ("term", "value", "weighted", "gradient of the weighted term", "share")
 
@@ -87,7 +88,7 @@ class _Row(NamedTuple):
 
 def _adversaries(
     entry: Mapping[str, Any] | None, sample_rate: int, channels: int, checkpoint: Path | None
-) -> dict[str, nn.Module]:
+) -> dict[str, Discriminator]:
     """Their states, "fresh" and "trained" → discriminators; none where the config has none."""
     import torch
 
@@ -109,13 +110,13 @@ def _adversaries(
         if not stored:
             raise UserError(f"{checkpoint} holds no discriminator; give a checkpoint of a training that has one")
         adversaries["trained"] = create_discriminator(entry, sample_rate, channels)
-        fit_strictly(adversaries["trained"], stored, str(checkpoint), "the discriminator")
+        fit_strictly(cast("nn.Module", adversaries["trained"]), stored, str(checkpoint), "the discriminator")
     return adversaries
 
 
 def _rows(
     bundle: LossBundle,
-    adversaries: Mapping[str, nn.Module],
+    adversaries: Mapping[str, Discriminator],
     weights: Mapping[str, float],
     preds: Tensor,
     target: Tensor,

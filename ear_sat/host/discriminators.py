@@ -8,17 +8,16 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import nn
-
 from ..errors import UserError
 from ..training.discriminators import WEIGHT_KEYS
+from ..training.players import Discriminator
 from .host_types import branch_types
 
 #: What 0.0.19's wrapper cannot do without, as small as it gets; it is built and thrown away.
 _SPECTRAL = {"config": {"fft_sizes": [64], "hop_sizes": [16], "win_lengths": [64]}, "weights": {"mrstft": 1.0}}
 
 
-def host_discriminators() -> dict[str, Callable[[Mapping[str, Any], int, int], nn.Module]]:
+def host_discriminators() -> dict[str, Callable[[Mapping[str, Any], int, int], Discriminator]]:
     """Type → maker; the only place that knows the types of the installed host is its wrapper's constructor."""
     kinds = branch_types(_wrapper_class().__init__, "['discriminator']['type']")
     return {kind: functools.partial(_create, kind) for kind in kinds}
@@ -30,7 +29,7 @@ def _wrapper_class() -> Any:
     return getattr(AutoencoderTrainingWrapper, "_ear_sat_original", AutoencoderTrainingWrapper)
 
 
-def _create(kind: str, config: Mapping[str, Any], sample_rate: int, channels: int) -> nn.Module:
+def _create(kind: str, config: Mapping[str, Any], sample_rate: int, channels: int) -> Discriminator:
     """What the host's wrapper builds around an autoencoder that is nothing but a channel count.
 
     Raises:
@@ -55,5 +54,5 @@ def _create(kind: str, config: Mapping[str, Any], sample_rate: int, channels: in
         raise UserError(
             f"the installed stable-audio-tools cannot build its own type '{kind}' ({error}); use another"
         ) from error
-    discriminator: nn.Module = wrapper.discriminator
+    discriminator: Discriminator = wrapper.discriminator
     return discriminator

@@ -4,9 +4,8 @@ from ..weighting import a_gain, k_gain, k_weighting_biquads
 from .adversarial import discriminator_loss, fake_loss, feature_matching, generator_loss, real_loss
 from .balance import gradient_norms
 from .bundle import Entry, LossBundle, LossOutput, check_weights
-from .magnitude import MagnitudeTerm
+from .magnitude import MagnitudeTerm, log_distance
 from .phase import CorrelationTerm, PhaseDerivativeTerm, correlation_loss, derivative_loss, phase_error
-from .power import log_magnitude_distance
 from .registry import LOSS_TYPES, is_loss_type, register_loss
 from .spectra import Spectra, SpectraPair
 from .stft import FLOOR, STFT, Resolution
@@ -42,7 +41,7 @@ __all__ = [
     "is_loss_type",
     "k_gain",
     "k_weighting_biquads",
-    "log_magnitude_distance",
+    "log_distance",
     "phase_error",
     "real_loss",
     "register_loss",

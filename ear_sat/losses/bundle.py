@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -12,10 +12,7 @@ from ..compute import outside_autocast
 from ..config import build, check_keys, choice_error
 from ..errors import UserError
 from .registry import find_loss
-from .spectra import Spectra, SpectraPair
-from .stft import STFT
-from .term import SpectralTerm
-from .weighting import filtered
+from .term import SpectralTerm, Wanted, as_pair, evaluate_spectral
 
 #: Entries of ``loss_configs`` that are not reconstruction terms.
 OTHER_ENTRIES = ("discriminator", "bottleneck")
@@ -68,9 +65,6 @@ class LossBundle(nn.Module):
         self.entries = dict(entries)
         # A list: the names are the user's, and a ModuleDict refuses "train", "type" and those with a dot.
         self.terms = nn.ModuleList(entry.module for entry in self.entries.values())
-        spectral = [e.module for e in self.entries.values() if isinstance(e.module, SpectralTerm)]
-        used = sorted({resolution for term in spectral for resolution in term.resolutions}, reverse=True)
-        self.stfts = nn.ModuleList(STFT(resolution) for resolution in used)
 
     @classmethod
     def from_config(cls, loss_configs: Mapping[str, Any], sample_rate: int) -> LossBundle:
@@ -116,64 +110,40 @@ class LossBundle(nn.Module):
         Raises:
             ValueError: shapes that differ or are not (batch, 1 or 2, time).
         """
-        if preds.shape != target.shape or preds.ndim != 3 or preds.shape[1] not in (1, 2):
-            raise ValueError(
-                "preds and target must both be (batch, 1 or 2, time), "
-                f"got {tuple(preds.shape)} and {tuple(target.shape)}"
-            )
+        preds, target = as_pair(preds, target)
         active = {
             name: entry
             for name, entry in self.entries.items()
             if (entries is None or name in entries) and (step is None or step >= entry.start_step) and entry.weights
         }
         with outside_autocast(preds.device.type):
-            raw = self._raw(preds.float(), target.detach().float(), active)
+            raw = _evaluate(active, preds, target)
         weighted = {
             key: active[key.split("/", 1)[0]].weights[key.split("/", 1)[1]] * value for key, value in raw.items()
         }
         total = torch.stack(list(weighted.values())).sum() if weighted else preds.new_zeros((), dtype=torch.float32)
         return LossOutput(total, weighted, raw)
 
-    def _raw(self, preds: Tensor, target: Tensor, active: Mapping[str, Entry]) -> dict[str, Tensor]:
-        collected: dict[str, list[Tensor]] = {f"{name}/{part}": [] for name, e in active.items() for part in e.weights}
-        for name, entry in active.items():
-            if not isinstance(entry.module, SpectralTerm):
-                value = entry.module(preds, target)
-                for part, scalar in _as_parts(name, value, entry.weights).items():
-                    collected[f"{name}/{part}"].append(scalar)
-        spectral = {name: e.module for name, e in active.items() if isinstance(e.module, SpectralTerm)}
-        # Left and right are filtered once for all resolutions; mid and side are their mixtures, filtered or not.
-        for prefilter in dict.fromkeys(term.prefilter for term in spectral.values()):
-            users = {name: term for name, term in spectral.items() if term.prefilter == prefilter}
-            x, y = (s if prefilter is None else filtered(s, prefilter) for s in (preds, target))
-            for name, part, scalar in self._spectral(x, y, users, active):
-                collected[f"{name}/{part}"].append(scalar)
-        return {key: torch.stack(values).mean() for key, values in collected.items()}
 
-    def _spectral(
-        self, preds: Tensor, target: Tensor, terms: Mapping[str, SpectralTerm], active: Mapping[str, Entry]
-    ) -> Iterator[tuple[str, str, Tensor]]:
-        """Entry, part and value of each term at each of its resolutions."""
-        for stft in self.stfts:
-            assert isinstance(stft, STFT)
-            resolution = stft.resolution
-            users = {name: term for name, term in terms.items() if resolution in term.resolutions}
-            if not users:
-                continue
-            with torch.no_grad():
-                reference = Spectra(stft(target))
-            pair = SpectraPair(Spectra(stft(preds)), reference)
-            for name, term in users.items():
-                for part, scalar in term.evaluate(pair, resolution, active[name].weights.keys()).items():
-                    yield name, part, scalar
+def _evaluate(entries: Mapping[str, Entry], preds: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """``entry/part`` → value."""
+    values: dict[str, Mapping[str, Tensor]] = {}
+    spectral: dict[str, Wanted] = {}
+    for name, entry in entries.items():
+        if isinstance(entry.module, SpectralTerm):
+            spectral[name] = Wanted(entry.module, entry.weights)
+        else:
+            values[name] = _as_parts(name, entry.module(preds, target), entry.weights)
+    values |= evaluate_spectral(spectral, preds, target)
+    return {f"{name}/{part}": values[name][part] for name, entry in entries.items() for part in entry.weights}
 
 
 def _as_parts(name: str, value: Any, weights: Mapping[str, float]) -> dict[str, Tensor]:
     if isinstance(value, Tensor):
         if len(weights) != 1:
             raise UserError(f"loss_configs.{name} returns one value but has weights for {', '.join(weights)}; keep one")
-        return dict.fromkeys(weights, value)
+        return dict.fromkeys(weights, value.mean())
     missing = [part for part in weights if part not in value]
     if missing:
         raise choice_error(f"part in loss_configs.{name}.weights", missing[0], value)
-    return {part: value[part] for part in weights}
+    return {part: value[part].mean() for part in weights}

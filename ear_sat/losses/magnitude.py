@@ -9,9 +9,8 @@ from torch import Tensor
 
 from ..config import check_choice
 from ..errors import UserError
-from .power import LINEAR, SQUARED, TINY_POWER, log_distance, summed_distance
-from .spectra import SpectraPair, parse_components
-from .stft import Resolution
+from .spectra import Spectra, SpectraPair, parse_components
+from .stft import FLOOR, Resolution
 from .term import DEFAULT_HOP_FACTOR, DEFAULT_WINDOWS, SpectralTerm
 from .weighting import WEIGHTING_MODES, bin_gain, check_weighting
 
@@ -23,6 +22,26 @@ CONVERGENCE_GUARD = 0.1
 CONVERGENCE_FLOOR = 1e-3
 #: What ``log_floor_db`` counts from.
 LOG_FLOOR_REFERENCES = ("full_scale", "clip")
+
+
+def log_distance(preds: Tensor, target: Tensor, floor: float | Tensor = FLOOR) -> Tensor:
+    """|ln max(|Ŷ|, floor) − ln max(|Y|, floor)| per bin, from magnitudes.
+
+    >>> log_distance(torch.tensor([0.5]), torch.tensor([1.0])).exp().item()
+    2.0
+    """
+    return (preds.clamp_min(floor).log() - target.clamp_min(floor).log()).abs()
+
+
+def linear_distance(preds: Tensor, target: Tensor) -> Tensor:
+    """||Ŷ| − |Y|| per bin, from magnitudes."""
+    return (preds - target).abs()
+
+
+def root_mean_square(values: Tensor, weight: Tensor | None = None) -> Tensor:
+    """√(mean w·v²) over bins and frames, its gradient 0 where all is 0. ``weight``: (bins, 1), of mean 1."""
+    weighted = values if weight is None else values * weight.sqrt()
+    return torch.linalg.vector_norm(weighted, dim=(-2, -1)) / (values.shape[-2] * values.shape[-1]) ** 0.5
 
 
 class MagnitudeTerm(SpectralTerm):
@@ -83,50 +102,45 @@ class MagnitudeTerm(SpectralTerm):
                 if weighting_mode == "prefilter"
                 else bin_gain(weighting, resolution.window, sample_rate, weighting_floor_db)
             )
-            power = None if gain is None else gain.square().unsqueeze(-1)
-            self.register_buffer(f"power_gain_{resolution.window}", power, persistent=False)
+            self.register_buffer(
+                f"gain_{resolution.window}", None if gain is None else gain.unsqueeze(-1), persistent=False
+            )
 
     def evaluate(self, pair: SpectraPair, resolution: Resolution, parts: Collection[str]) -> dict[str, Tensor]:
-        gain: Tensor | None = getattr(self, f"power_gain_{resolution.window}")
-        preds, target = pair.preds.power(self.components), pair.target.power(self.components)
+        gain: Tensor | None = getattr(self, f"gain_{resolution.window}")
         weight: Tensor | None = None
-        if gain is not None and self.weighting_mode == "gain":
-            preds, target = preds * gain, target * gain
-        elif gain is not None:
-            weight = gain / gain.mean()
+        if gain is not None and self.weighting_mode == "bins":
+            weight, gain = gain.square() / gain.square().mean(), None
+
+        def heard(spectra: Spectra, names: Sequence[str]) -> Tensor:
+            return spectra.magnitude(names) if gain is None else spectra.magnitude(names) * gain
+
+        def mean(distance: Tensor) -> Tensor:
+            return (distance if weight is None else distance * weight).mean()
+
+        preds, target = heard(pair.preds, self.components), heard(pair.target, self.components)
         values: dict[str, Tensor] = {}
-        bins_and_frames = preds.shape[-2] * preds.shape[-1]
-        level: Tensor | None = None
+        floor: float | Tensor = self.log_floor
         if "convergence" in parts or self.log_floor_reference == "clip":
-            loudest = target
-            if not {"left", "right"} <= set(self.components) and pair.target.channels.shape[1] == 2:
-                # Mid and side are never louder than the louder of left and right.
-                loudest = pair.target.power(("left", "right"))
-                if gain is not None and weight is None:
-                    loudest = loudest * gain
-            level = _guarded_level(target, loudest, weight)
-        if "log" in parts:
-            floor: float | Tensor = self.log_floor
+            # Mid and side are never louder than the louder of left and right.
+            every = {"left", "right"} <= set(self.components) or pair.target.channels.shape[1] == 1
+            loudest = target if every else heard(pair.target, ("left", "right"))
+            level = _guarded(root_mean_square(target, weight), root_mean_square(loudest, weight))
+            if "convergence" in parts:
+                values["convergence"] = (root_mean_square(preds - target, weight) / level).mean()
             if self.log_floor_reference == "clip":
-                assert level is not None
                 floor = floor * level[..., None, None]
-            values["log"] = summed_distance(preds, target, log_distance(floor), weight).mean() / bins_and_frames
+        if "log" in parts:
+            values["log"] = mean(log_distance(preds, target, floor))
         if "linear" in parts:
-            values["linear"] = summed_distance(preds, target, LINEAR, weight).mean() / bins_and_frames
-        if "convergence" in parts:
-            assert level is not None
-            # The square root's gradient is infinite at 0; the shift keeps the distance of equal signals at exactly 0.
-            distance = summed_distance(preds, target, SQUARED, weight).clamp_min(TINY_POWER).sqrt() - TINY_POWER**0.5
-            values["convergence"] = (distance / (level * bins_and_frames**0.5)).mean()
+            values["linear"] = mean(linear_distance(preds, target))
         return values
 
 
-def _guarded_level(target: Tensor, loudest: Tensor, weight: Tensor | None) -> Tensor:
-    """Root mean square of the target's bins, (batch, components), or the guard where it is below that.
+def _guarded(level: Tensor, channels: Tensor) -> Tensor:
+    """Levels of the target's components, (batch, components), or the guard where they are below that.
 
-    ``loudest``: powers of the target's components among which the loudest is the guard's reference.
+    ``channels``: the levels among which the loudest is the guard's reference.
     """
-    power, loudest_power = ((p if weight is None else p * weight).mean(dim=(-2, -1)) for p in (target, loudest))
-    # The loudest component of the clip guards the quiet ones; the floor guards silence.
-    guard = CONVERGENCE_GUARD * loudest_power.amax(dim=1, keepdim=True).sqrt()
-    return torch.maximum(power.sqrt(), guard.clamp_min(CONVERGENCE_FLOOR))
+    guard = CONVERGENCE_GUARD * channels.amax(dim=1, keepdim=True)
+    return torch.maximum(level, guard.clamp_min(CONVERGENCE_FLOOR))

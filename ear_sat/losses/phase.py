@@ -10,13 +10,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..config import check_choice
-from .angle import phase_difference, summed_step
-from .power import power_of
 from .spectra import SpectraPair, parse_components
-from .stft import FLOOR, Resolution, split
+from .stft import FLOOR, Resolution
 from .term import DEFAULT_HOP_FACTOR, DEFAULT_WINDOWS, SpectralTerm
 
 BIN_WEIGHTINGS = ("none", "magnitude")
@@ -37,35 +34,27 @@ class PhaseError(NamedTuple):
 
 
 def phase_error(preds: Tensor, target: Tensor, bin_weighting: str = "magnitude") -> PhaseError:
-    """Phase error of complex spectra (batch, channels, bins, frames).
+    """Phase error of complex spectra (batch, channels, bins, frames); gradients flow to the estimate's phase only.
 
     ``bin_weighting``: ``"none"``, 1 in every active bin; ``"magnitude"``, |Y| scaled to mean 1 over the active bins of
     each clip and channel.
     """
-    return _error_of_planes(split(preds), split(target), bin_weighting)
-
-
-def _error_of_planes(preds: Tensor, target: Tensor, bin_weighting: str) -> PhaseError:
-    angle = phase_difference(preds, target)
     with torch.no_grad():
-        power, reference = power_of(preds), power_of(target)
-        # 1 above the floor, else 0; several times faster in floats than in booleans.
-        weight = F.threshold(torch.minimum(power, reference), FLOOR**2, 0).sign_()
+        reference = target.abs()
+        active = (preds.abs() > FLOOR) & (reference > FLOOR)
+        weight = active.to(reference.dtype)
         if bin_weighting == "magnitude":
-            active = weight.sum(dim=(-2, -1), keepdim=True).clamp_min_(1)
-            weight *= reference.sqrt_()
-            weight /= (weight.sum(dim=(-2, -1), keepdim=True) / active).clamp_min_(FLOOR)
+            weight *= reference
+            mean = weight.sum(dim=(-2, -1), keepdim=True) / active.sum(dim=(-2, -1), keepdim=True).clamp_min(1)
+            weight /= mean.clamp_min(FLOOR)
+    # Constants in place of inactive bins, before the angle is taken: its gradient at 0 is not finite.
+    angle = torch.where(active, preds * target.conj(), 1).angle()
     return PhaseError(angle, weight)
-
-
-def _total(weight: Tensor) -> Tensor:
-    """Σw per clip and channel, above 0."""
-    return weight.sum(dim=(-2, -1)).clamp_min(WEIGHT_GUARD)
 
 
 def _weighted(values: Tensor, weight: Tensor) -> Tensor:
     """Σwv/Σw per clip and channel, 0 where nothing is active; then the mean."""
-    return ((values * weight).sum(dim=(-2, -1)) / _total(weight)).mean()
+    return ((values * weight).sum(dim=(-2, -1)) / weight.sum(dim=(-2, -1)).clamp_min(WEIGHT_GUARD)).mean()
 
 
 def correlation_loss(error: PhaseError) -> Tensor:
@@ -87,8 +76,14 @@ def derivative_loss(error: PhaseError, dim: int) -> Tensor:
     n = error.angle.shape[dim]
     if n < 2:
         return error.angle.sum() * 0.0
-    weight = (error.weight.narrow(dim, 1, n - 1) * error.weight.narrow(dim, 0, n - 1)).sqrt_()
-    return (summed_step(error.angle, weight, dim) / _total(weight)).mean()
+    step = error.angle.diff(dim=dim)
+    step = step - 2 * torch.pi * (step / (2 * torch.pi)).round()
+    return _weighted(step.abs(), _pair_weight(error.weight, dim))
+
+
+def _pair_weight(weight: Tensor, dim: int) -> Tensor:
+    n = weight.shape[dim]
+    return (weight.narrow(dim, 1, n - 1) * weight.narrow(dim, 0, n - 1)).sqrt()
 
 
 def unwrapped_derivative_loss(preds: Tensor, target: Tensor, weight: Tensor, dim: int) -> Tensor:
@@ -103,8 +98,7 @@ def unwrapped_derivative_loss(preds: Tensor, target: Tensor, weight: Tensor, dim
     one = torch.ones((), dtype=preds.dtype, device=preds.device)
     phase, reference = (torch.angle(torch.where(active, s, one)) for s in (preds, target))
     distance = (phase.diff(dim=dim) - reference.diff(dim=dim)).abs()
-    pair = (weight.narrow(dim, 1, n - 1) * weight.narrow(dim, 0, n - 1)).sqrt()
-    return _weighted(distance, pair)
+    return _weighted(distance, _pair_weight(weight, dim))
 
 
 class _PhaseTerm(SpectralTerm):
@@ -121,12 +115,12 @@ class _PhaseTerm(SpectralTerm):
 
     def _error(self, pair: SpectraPair) -> PhaseError:
         """Both phase terms of a bundle share the error where they are configured alike."""
-        key = ("phase_error", self.components, self.bin_weighting)
-        shared = pair.preds.shared
-        if key not in shared:
-            preds, target = pair.preds.planes(self.components), pair.target.planes(self.components)
-            shared[key] = _error_of_planes(preds, target, self.bin_weighting)
-        return shared[key]
+
+        def compute() -> PhaseError:
+            preds, target = pair.preds.components(self.components), pair.target.components(self.components)
+            return phase_error(preds, target, self.bin_weighting)
+
+        return pair.preds.once(("phase error", self.components, self.bin_weighting), compute)
 
 
 class CorrelationTerm(_PhaseTerm):

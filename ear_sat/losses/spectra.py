@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from ..config import choice_error
 from ..errors import UserError
-from .power import mixed_power
-from .stft import split
 
 #: Names of the four stereo components, and the letters that stand for them in JSON ("mslr").
 COMPONENTS = {"m": "mid", "s": "side", "l": "left", "r": "right"}
-#: What each takes of left and right.
-MIX = {"mid": (0.5, 0.5), "side": (0.5, -0.5), "left": (1.0, 0.0), "right": (0.0, 1.0)}
+
+Shared = TypeVar("Shared")
 
 
 def parse_components(channels: str | Sequence[str]) -> tuple[str, ...]:
@@ -55,8 +53,7 @@ class Spectra:
 
     def __init__(self, channels: Tensor) -> None:
         self.channels = channels
-        #: Results that several terms use, by key.
-        self.shared: dict[tuple[object, ...], Any] = {}
+        self._kept: dict[Hashable, object] = {}
 
     @cached_property
     def mid_side(self) -> Tensor:
@@ -66,30 +63,22 @@ class Spectra:
 
     def components(self, names: Sequence[str]) -> Tensor:
         """Complex (batch, len(names), bins, frames); of a mono signal, its one channel whatever the names."""
-        if self.channels.shape[1] == 1:
+        if self.channels.shape[1] == 1 or tuple(names) == ("left", "right"):
             return self.channels
-        places = {"left": (0, 0), "right": (0, 1), "mid": (1, 0), "side": (1, 1)}
-        sources = [places[name] for name in names]
-        if sources == [(0, 0), (0, 1)]:
-            return self.channels
-        if sources == [(1, 0), (1, 1)]:
-            return self.mid_side
-        return torch.stack([(self.mid_side if s else self.channels)[:, i] for s, i in sources], dim=1)
+        of = {"left": (self.channels, 0), "right": (self.channels, 1)}
+        if not {"mid", "side"}.isdisjoint(names):
+            of |= {"mid": (self.mid_side, 0), "side": (self.mid_side, 1)}
+        return torch.stack([signals[:, i] for signals, i in map(of.__getitem__, names)], dim=1)
 
-    def planes(self, names: Sequence[str]) -> Tensor:
-        """:meth:`components` split, real (2, batch, len(names), bins, frames), once per set of names."""
-        key = ("planes", *names)
-        if key not in self.shared:
-            self.shared[key] = split(self.components(names))
-        return self.shared[key]
+    def magnitude(self, names: Sequence[str]) -> Tensor:
+        """|X| of :meth:`components`, real (batch, len(names), bins, frames)."""
+        return self.once(("magnitude", *names), lambda: self.components(names).abs())
 
-    def power(self, names: Sequence[str]) -> Tensor:
-        """|X|² of :meth:`components`, real (batch, len(names), bins, frames), computed once per set of names."""
-        key = ("power", *names)
-        if key not in self.shared:
-            mix = [(1.0,)] if self.channels.shape[1] == 1 else [MIX[name] for name in names]
-            self.shared[key] = mixed_power(self.planes(("left", "right")), mix)
-        return self.shared[key]
+    def once(self, key: Hashable, compute: Callable[[], Shared]) -> Shared:
+        """The result of ``compute()``, kept for the next term that asks for ``key``."""
+        if key not in self._kept:
+            self._kept[key] = compute()
+        return cast("Shared", self._kept[key])
 
 
 class SpectraPair(NamedTuple):

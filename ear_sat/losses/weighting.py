@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ..config import check_choice
 from ..errors import UserError
@@ -77,28 +76,10 @@ def filtered(signals: Tensor, weighting: Weighting) -> Tensor:
     >>> round(20 * ratio.log10().item(), 2)  # K at 100 Hz
     -1.13
     """
-    return _Filtered.apply(signals, _gains(weighting, 2 * signals.shape[-1], signals.device))
-
-
-class _Filtered(torch.autograd.Function):
-    """Linear and symmetric (gains on a discrete cosine transform of type II): the gradient is filtered likewise."""
-
-    @staticmethod
-    def forward(ctx: Any, signals: Tensor, gain: Tensor) -> Tensor:
-        ctx.save_for_backward(gain)
-        return _filter(signals, gain)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (gain,) = ctx.saved_tensors
-        return _filter(grads[0], gain), None
-
-
-def _filter(signals: Tensor, gain: Tensor) -> Tensor:
     time = signals.shape[-1]
     mirrored = torch.cat((signals, signals.flip(-1)), dim=-1)
-    return torch.fft.irfft(torch.fft.rfft(mirrored).mul_(gain), 2 * time)[..., :time]
+    spectrum = torch.fft.rfft(mirrored) * _gains(weighting, 2 * time, signals.device)
+    return torch.fft.irfft(spectrum, 2 * time)[..., :time]
 
 
 @functools.lru_cache(maxsize=16)

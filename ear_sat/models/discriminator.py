@@ -194,4 +194,6 @@ class MultiResolutionSTFTDiscriminator(nn.Module):
 
 
 #: JSON type → class, for ``loss_configs.discriminator``.
-DISCRIMINATORS: dict[str, Callable[..., nn.Module]] = {"ear_mrstft": MultiResolutionSTFTDiscriminator}
+DISCRIMINATORS: dict[str, Callable[..., MultiResolutionSTFTDiscriminator]] = {
+    "ear_mrstft": MultiResolutionSTFTDiscriminator
+}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +10,14 @@ from torch.profiler import record_function
 
 from ..losses.adversarial import fake_loss, feature_matching, generator_loss, real_loss
 from ..models.discriminator import AdversarialLosses, MultiResolutionSTFTDiscriminator
+from .players import Discriminator
 
 #: Back-propagates a loss, ``backward(loss, inputs=…, retain_graph=…)``: Lightning's ``manual_backward``.
 Backward = Callable[..., None]
 
 
 def adversarial_pass(
-    discriminator: Any, reals: Tensor, fakes: Tensor, *, train: bool, backward: Backward
+    discriminator: Discriminator, reals: Tensor, fakes: Tensor, *, train: bool, backward: Backward
 ) -> AdversarialLosses:
     """Evaluates the three adversarial losses and, if ``train``, adds the discriminator's gradients.
 

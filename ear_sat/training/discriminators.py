@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
 from ..config import build, check_keys, choice_error
 from ..errors import UserError
 from ..losses import check_weights
 from ..models.discriminator import DISCRIMINATORS
 from . import registry
+from .players import Discriminator
 
 WEIGHT_KEYS = ("adversarial", "feature_matching")
 
 
-def create_discriminator(config: Mapping[str, Any], sample_rate: int, channels: int) -> nn.Module:
+def create_discriminator(config: Mapping[str, Any], sample_rate: int, channels: int) -> Discriminator:
     """The discriminator of ``{"type", "config", "weights"}`` for audio with ``channels`` channels.
 
     Raises:

@@ -6,8 +6,6 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
 from ..checks import require_flag, require_number, require_whole
 from ..config import check_keys, choice_error, parameter_names
 from ..errors import UserError
@@ -16,6 +14,7 @@ from ..models import VAEBottleneck
 from .discriminators import create_discriminator
 from .optimizers import Optimizers
 from .phases import Schedule
+from .players import Autoencoder, Discriminator
 from .validation import Validation
 from .wrapper import EarTrainingWrapper
 
@@ -48,7 +47,7 @@ _BUILT = (
 
 
 def create_wrapper(
-    autoencoder: Any, sample_rate: int, training: Mapping[str, Any], ema_copy: nn.Module | None = None
+    autoencoder: Autoencoder, sample_rate: int, training: Mapping[str, Any], ema_copy: Autoencoder | None = None
 ) -> EarTrainingWrapper:
     """The wrapper for ``training`` of type "ear".
 
@@ -69,7 +68,7 @@ def create_wrapper(
     _check_values(training)
     channels = autoencoder.out_channels
     bundle = LossBundle.from_config(loss_configs, sample_rate)
-    discriminator = None
+    discriminator: Discriminator | None = None
     if "discriminator" in loss_configs:
         discriminator = create_discriminator(loss_configs["discriminator"], sample_rate, channels)
     if training.get("use_ema", False) and ema_copy is None:
@@ -101,7 +100,7 @@ def _check_values(training: Mapping[str, Any]) -> None:
     require_number("training.latent_mask_ratio", training.get("latent_mask_ratio", 0), at_least=0, at_most=1)
 
 
-def _bottleneck_weights(autoencoder: Any, entry: Any) -> dict[str, float]:
+def _bottleneck_weights(autoencoder: Autoencoder, entry: object) -> dict[str, float]:
     if entry is None:
         return {}
     if not isinstance(entry, Mapping):

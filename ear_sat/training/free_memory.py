@@ -35,7 +35,8 @@ def free_memory(device: torch.device, sharing: int = 1) -> float:
     if device.type == "mps":
         return float(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
     if device.type == "cpu":
-        return min(psutil.virtual_memory().available, *(_of_container(*files) for files in _CONTAINERS)) / sharing
+        machine = float(psutil.virtual_memory().available)
+        return min(machine, *(_of_container(*files) for files in _CONTAINERS)) / sharing
     return math.inf
 
 

@@ -45,7 +45,7 @@ def plan_checkpointing(wrapper: EarTrainingWrapper, reals: Tensor) -> bool:
         wrapper: the training wrapper, its trainer attached.
         reals: the first batch, (batch, channels, time).
     """
-    modules = (module for module in wrapper.autoencoder.modules() if isinstance(module, Encoder | Decoder))
+    modules = (module for _, module in wrapper.autoencoder.named_modules() if isinstance(module, Encoder | Decoder))
     parts = [module for module in modules if module.gradient_checkpointing == "auto"]
     if not parts:
         return True
@@ -79,9 +79,9 @@ def describe(need: float, free: float, on: bool) -> str:
 def graph_bytes(wrapper: EarTrainingWrapper, phase: Phase, batch: int, channels: int, length: int) -> float:
     """Bytes that the graphs of a round of ``phase`` on audio (batch, channels, length) keep without checkpointing.
 
-    Those of the generator, the losses and the discriminator together, which exist at once. A clip costs in proportion
-    to its length; what is kept once, such as weights in half precision, is what two clips do not double. Call it where
-    training does (autocast and all). It leaves random states, gradients and buffers as they were.
+    Those of the generator, and of the losses or the discriminator, which do not exist together. A clip costs in
+    proportion to its length; what is kept once, such as weights in half precision, is what two clips do not double.
+    Call it where training does (autocast and all). It leaves random states, gradients and buffers as they were.
     """
     hop = wrapper.autoencoder.downsampling_ratio
     short = -(-min(length, PROBE) // hop) * hop
@@ -127,14 +127,16 @@ def _kept(wrapper: EarTrainingWrapper, phase: Phase, reals: Tensor) -> int:
         with torch.set_grad_enabled(phase.generator):
             latents, _ = wrapper.autoencoder.encode(encoder_input(wrapper, reals), return_info=True)
             decoded = wrapper.autoencoder.decode(latents)[..., : reals.shape[-1]]
+            generator = ledger.bytes
         output = decoded.detach().float().requires_grad_(phase.generator)  # cut off from its graph, as in a round
         reals = reals[..., : output.shape[-1]]
         if phase.generator:
             wrapper.bundle(output, reals, entries=phase.losses)
+        losses = ledger.bytes - generator
         if phase.adversarial and wrapper.discriminator is not None:
             # A round frees the graph over the real audio, but the features in it stay, also where it has no graph.
             adversarial_pass(wrapper.discriminator, reals, output, train=True, backward=lambda *_, **__: None)
-    return ledger.bytes
+    return generator + max(losses, ledger.bytes - generator - losses)
 
 
 @contextlib.contextmanager

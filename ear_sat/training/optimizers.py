@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
-from torch import Tensor, nn
-from torch.optim import lr_scheduler
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from torch import Tensor
+from torch.optim import Optimizer, lr_scheduler
 
 from ..checks import require_number
 from ..config import check_keys, choice_error, parameter_names
 from ..errors import UserError
 from . import registry
 from .phases import Phase, Schedule
+from .players import Trainable
 from .registry import Registered
 
 PLAYERS = ("generator", "discriminator")
@@ -28,8 +30,14 @@ DEFAULT_RATE = 3e-4
 class OptimizerPair(NamedTuple):
     """The generator's and the discriminator's optimizer; the latter None without a discriminator."""
 
-    generator: Any
-    discriminator: Any | None
+    generator: LightningOptimizer | Optimizer
+    discriminator: LightningOptimizer | Optimizer | None
+
+
+#: What ``configure_optimizers`` may return: optimizers, with their schedulers where there are any.
+LightningOptimizers: TypeAlias = list[Optimizer] | tuple[list[Optimizer], list[lr_scheduler.LRScheduler]]
+#: What ``LightningModule.optimizers()`` returns: one, or a list of them.
+Wrapped: TypeAlias = LightningOptimizer | Optimizer | Sequence[LightningOptimizer | Optimizer]
 
 
 class Optimizers:
@@ -67,9 +75,9 @@ class Optimizers:
         self._phase_rates = False
         self._base: dict[str, list[float]] = {}
 
-    def build(self, autoencoder: nn.Module, discriminator: nn.Module | None, schedule: Schedule) -> Any:
+    def build(self, autoencoder: Trainable, discriminator: Trainable | None, schedule: Schedule) -> LightningOptimizers:
         """Optimizers, and schedulers where the config has them, as Lightning expects them."""
-        modules = {"generator": autoencoder, "discriminator": discriminator}
+        modules: dict[str, Trainable | None] = {"generator": autoencoder, "discriminator": discriminator}
         self._phase_rates = schedule.sets_rate
         optimizers, schedulers = [], []
         for player, module in modules.items():
@@ -95,13 +103,13 @@ class Optimizers:
         return (optimizers, schedulers) if schedulers else optimizers
 
     @staticmethod
-    def pair(optimizers: Any) -> OptimizerPair:
+    def pair(optimizers: Wrapped) -> OptimizerPair:
         """What ``LightningModule.optimizers()`` returned, as a pair."""
-        if isinstance(optimizers, list | tuple):
-            return OptimizerPair(*optimizers) if len(optimizers) == 2 else OptimizerPair(optimizers[0], None)
-        return OptimizerPair(optimizers, None)
+        if isinstance(optimizers, Optimizer | LightningOptimizer):
+            return OptimizerPair(optimizers, None)
+        return OptimizerPair(*optimizers) if len(optimizers) == 2 else OptimizerPair(optimizers[0], None)
 
-    def set_rates(self, optimizers: Any, phase: Phase, position: int) -> None:
+    def set_rates(self, optimizers: Wrapped, phase: Phase, position: int) -> None:
         """Sets all rates for a round of ``phase``; each keeps its ratio to that of the generator's first group."""
         if not self._phase_rates:
             return
@@ -112,7 +120,7 @@ class Optimizers:
                 for group, base in zip(optimizer.param_groups, self._base[player], strict=True):
                     group["lr"] = rate * base / first
 
-    def rates(self, optimizers: Any) -> dict[str, float]:
+    def rates(self, optimizers: Wrapped) -> dict[str, float]:
         """Current learning rate of each player."""
         pair = self.pair(optimizers)
         return {p: o.param_groups[0]["lr"] for p, o in zip(PLAYERS, pair, strict=True) if o is not None}
@@ -126,20 +134,20 @@ class Optimizers:
             if active:
                 scheduler.step()
 
-    def clip(self, module: Any, generator: bool, discriminator: bool, scale: float) -> dict[str, Tensor]:
+    def clip(self, players: Mapping[str, Trainable | None], scale: float) -> dict[str, Tensor]:
         """Clips the gradients in place and returns ``grad_norm/…`` before clipping.
 
-        ``scale`` is the loss scale that fp16 gradients carry; the norms are returned without it.
+        Args:
+            players: by name, those that are updated; None for one that is not.
+            scale: the loss scale that fp16 gradients carry; the norms are returned without it.
         """
         norms: dict[str, Tensor] = {}
-        modules = {"generator": (module.autoencoder, generator), "discriminator": (module.discriminator, discriminator)}
-        for player, (part, active) in modules.items():
-            if part is None or not active:
+        for player, module in players.items():
+            if module is None:
                 continue
-            gradients = [p for p in part.parameters() if p.grad is not None]
+            gradients = [p for p in module.parameters() if p.grad is not None]
             limit = self.clip_norms[player] or float("inf")
-            norm = torch.nn.utils.clip_grad_norm_(gradients, limit * scale)
-            norms[f"grad_norm/{player}"] = norm / scale
+            norms[f"grad_norm/{player}"] = torch.nn.utils.clip_grad_norm_(gradients, limit * scale) / scale
         return norms
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from .players import Discriminator
 
 
 class Registered(NamedTuple):
@@ -22,6 +24,6 @@ class Registered(NamedTuple):
 OPTIMIZERS: dict[str, Registered] = {}
 SCHEDULERS: dict[str, Registered] = {}
 #: Discriminator type → its maker, called with the entry's ``config``, the sample rate and the channel count.
-DISCRIMINATORS: dict[str, Callable[[Mapping[str, Any], int, int], nn.Module]] = {}
+DISCRIMINATORS: dict[str, Callable[[Mapping[str, Any], int, int], Discriminator]] = {}
 #: Key of ``eval_loss_configs`` → maker of the metric, called with its config and the sample rate.
 METRICS: dict[str, Callable[[Mapping[str, Any], int], Callable[[Tensor, Tensor], Any]]] = {}

@@ -1,13 +1,15 @@
 """One batch of a round: its audio, its reconstruction, and the gradients it adds to both players.
 
-The losses' gradient is taken with respect to the decoded audio, cut off from the generator; the discriminator's come
-from the same passes (see :mod:`.adversary`); one backward through the generator follows with that gradient.
+The losses' gradient is taken with respect to the decoded audio, cut off from the generator: first that of the
+reconstruction terms, then that of the adversary, whose passes also give the discriminator its own (see
+:mod:`.adversary`). One backward through the generator follows with the sum. So no two of the three graphs, losses,
+discriminator and generator's backward, need memory together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,139 +18,184 @@ from torch.profiler import record_function
 from ..compute import outside_autocast
 from ..config import choice_error
 from ..errors import UserError
-from ..losses import gradient_norms
+from ..losses import LossBundle, gradient_norms
 from .adversary import adversarial_pass
 from .phases import Phase
+from .players import Autoencoder, Discriminator
 from .round_log import latent_statistics
 
+#: What a loader yields: the audio, then what is known of each clip.
+Batch = Sequence[Tensor]
 
-def audio_of(batch: Any) -> Tensor:
+
+class Players(Protocol):
+    """What a round reads of the training wrapper; :class:`.wrapper.EarTrainingWrapper` tells the meanings."""
+
+    autoencoder: Autoencoder
+    discriminator: Discriminator | None
+    bundle: LossBundle
+    adversarial_weights: dict[str, float]
+    bottleneck_weights: dict[str, float]
+    force_input_mono: bool
+    latent_mask_ratio: float
+    accumulate: int
+    rounds: int
+
+    @property
+    def exported_autoencoder(self) -> Autoencoder: ...
+
+    @property
+    def loss_scale(self) -> float: ...
+
+    def manual_backward(self, loss: Tensor, **options: object) -> None: ...
+
+
+class Turn(NamedTuple):
+    """Who is updated in a round, and how.
+
+    phase: of the schedule.
+    generator, discriminator: which players are updated.
+    measure: whether each weighted term's gradient at the decoded audio is measured.
+    """
+
+    phase: Phase
+    generator: bool
+    discriminator: bool
+    measure: bool = False
+
+
+def audio_of(batch: Batch) -> Tensor:
     """The audio of a loader's ``(audio, infos)``: (batch, channels, time)."""
-    reals: Tensor = batch[0]
+    reals = batch[0]
     if reals.ndim == 4 and reals.shape[0] == 1:  # WebDataset adds an axis.
         reals = reals[0]
     return reals.unsqueeze(1) if reals.ndim == 2 else reals
 
 
-def encoder_input(wrapper: Any, reals: Tensor) -> Tensor:
+def encoder_input(players: Players, reals: Tensor) -> Tensor:
     """What the encoder gets: ``reals``, or the mean of their channels with ``force_input_mono``."""
-    return reals.mean(dim=1, keepdim=True) if wrapper.force_input_mono and reals.shape[1] > 1 else reals
+    return reals.mean(dim=1, keepdim=True) if players.force_input_mono and reals.shape[1] > 1 else reals
 
 
 @torch.no_grad()
-def reconstruct(wrapper: Any, reals: Tensor) -> Tensor:
+def reconstruct(players: Players, reals: Tensor) -> Tensor:
     """Reconstruction by the exported model in eval mode, outside of autocast, cut to the length of ``reals``."""
-    model = wrapper.exported_autoencoder
+    model = players.exported_autoencoder
     training = model.training
-    model.eval()
+    model.train(False)
     try:
         with outside_autocast(reals.device.type):
-            decoded: Tensor = model.decode(model.encode(encoder_input(wrapper, reals)))
+            decoded = model.decode(model.encode(encoder_input(players, reals)))
     finally:
         model.train(training)
     return nn.functional.pad(decoded, (0, max(0, reals.shape[-1] - decoded.shape[-1])))[..., : reals.shape[-1]]
 
 
-def add_gradients(
-    wrapper: Any, reals: Tensor, phase: Phase, generator: bool, discriminator: bool, measure: bool = False
-) -> tuple[dict[str, Tensor], dict[str, float]]:
+def add_gradients(players: Players, reals: Tensor, turn: Turn) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Adds one batch's gradients to the parameters of the players that are updated.
 
     Args:
-        wrapper: the training wrapper, its trainer attached.
+        players: the training wrapper, its trainer attached.
         reals: (batch, channels, time).
-        phase: of the schedule.
-        generator: whether the generator is updated this round.
-        discriminator: whether the discriminator is.
-        measure: whether each weighted term's gradient at the decoded audio is measured.
+        turn: who is updated.
 
     Returns:
         numbers to log, detached, and :func:`ear_sat.losses.gradient_norms` of the terms, if they were to be measured.
     """
-    with torch.set_grad_enabled(generator), record_function("ear_sat: generator forward"):
-        latents, info = wrapper.autoencoder.encode(encoder_input(wrapper, reals), return_info=True)
-        if wrapper.latent_mask_ratio > 0:
-            latents = latents.masked_fill(torch.rand_like(latents) < wrapper.latent_mask_ratio, 0)
-        decoded = wrapper.autoencoder.decode(latents)
+    with torch.set_grad_enabled(turn.generator), record_function("ear_sat: generator forward"):
+        latents, info = players.autoencoder.encode(encoder_input(players, reals), return_info=True)
+        if players.latent_mask_ratio > 0:
+            latents = latents.masked_fill(torch.rand_like(latents) < players.latent_mask_ratio, 0)
+        decoded = players.autoencoder.decode(latents)
         length = min(decoded.shape[-1], reals.shape[-1])
         decoded, reals = decoded[..., :length], reals[..., :length].float()
-    if generator and not decoded.requires_grad:  # the host decodes without a graph through a pretransform by default
+    if turn.generator and not decoded.requires_grad:  # the host decodes without a graph through a pretransform
         raise UserError(
             "the losses cannot reach the autoencoder, because its output carries no gradient; "
             'set "enable_grad": true in model.pretransform'
         )
-    output = decoded.detach().float().requires_grad_(generator)
     values = {"input/peak": reals.abs().max(), **latent_statistics(latents, info)}
-    weighted: dict[str, Tensor] = {}
-    raw: dict[str, Tensor] = {}
-    if generator:
+    output = decoded.detach().float().requires_grad_(turn.generator)
+    pull = OutputGradient(output, players.loss_scale, turn.measure)
+    if turn.generator:
         with record_function("ear_sat: reconstruction losses"):
-            losses = wrapper.bundle(output, reals, step=wrapper.rounds, entries=phase.losses)
-        weighted, raw = dict(losses.weighted), dict(losses.raw)
-    if wrapper.discriminator is not None and phase.adversarial:
-
-        def backward(loss: Tensor, **kwargs: Any) -> None:
-            wrapper.manual_backward(loss / wrapper.accumulate, **kwargs)
-
-        adversary = adversarial_pass(wrapper.discriminator, reals, output, train=discriminator, backward=backward)
-        values["loss/discriminator"] = adversary.discriminator.detach()
-        if generator:
-            for key, weight in wrapper.adversarial_weights.items():
-                raw[f"discriminator/{key}"] = getattr(adversary, key)
-                weighted[f"discriminator/{key}"] = weight * raw[f"discriminator/{key}"]
-    terms, norms = dict(weighted), {}
-    if generator:
-        for key, weight in _bottleneck_weights(wrapper, info, phase).items():
-            raw[f"bottleneck/{key}"] = info[key]
-            weighted[f"bottleneck/{key}"] = weight * info[key]
-        others = [value for key, value in weighted.items() if key not in terms]
-        if measure:
-            scale = loss_scale(wrapper)
-            scaled = gradient_norms({key: value * scale for key, value in terms.items()}, output)
-            norms = {key: norm / scale for key, norm in scaled.items()}
-        _generator_backward(wrapper, decoded, output, terms, others)
-        values["loss/total"] = torch.stack([v.detach().float() for v in weighted.values()]).sum()
-    values |= {f"raw/{key}": value.detach().float() for key, value in raw.items()}
-    values |= {f"weighted/{key}": value.detach().float() for key, value in weighted.items()}
-    return values, norms
+            losses = players.bundle(output, reals, step=players.rounds, entries=turn.phase.losses)
+        pull.add(losses.raw, losses.weighted)
+        del losses  # and their graphs
+    if players.discriminator is not None and turn.phase.adversarial:
+        values["loss/discriminator"] = _add_adversary(players, players.discriminator, reals, turn, pull)
+    if turn.generator:
+        raw = {f"bottleneck/{key}": info[key] for key in _wanted_of_bottleneck(players, info, turn.phase)}
+        weighted = {f"bottleneck/{key}": w * info[key] for key, w in players.bottleneck_weights.items() if raw}
+        pull.log(raw, weighted)
+        surrogate = torch.stack([(decoded.float() * pull.total).sum(), *(v.float() for v in weighted.values())]).sum()
+        if surrogate.requires_grad:
+            with record_function("ear_sat: generator backward"):
+                players.manual_backward(surrogate / players.accumulate)
+        values["loss/total"] = sum(pull.weighted.values(), reals.new_zeros(()))
+    values |= {f"raw/{key}": value for key, value in pull.raw.items()}
+    values |= {f"weighted/{key}": value for key, value in pull.weighted.items()}
+    return values, pull.norms
 
 
-def loss_scale(wrapper: Any) -> float:
-    """What fp16 training multiplies its losses with; 1 in other precisions."""
-    scaler = wrapper.scaler
-    return 1.0 if scaler is None else float(scaler.get_scale())
+class OutputGradient:
+    """The gradient of loss terms with respect to the decoded audio, added up group by group.
+
+    Args:
+        output: the decoded audio, a leaf.
+        scale: what fp16 multiplies losses with, without which the discriminator's gradients underflow; else 1.
+        measure: whether each term's own gradient is measured.
+
+    ``total`` is the sum so far; ``raw`` and ``weighted`` are the terms' values, detached; ``norms`` their gradients'.
+    """
+
+    def __init__(self, output: Tensor, scale: float = 1.0, measure: bool = False) -> None:
+        self.output, self.scale, self.measure = output, scale, measure
+        self.total = torch.zeros_like(output)
+        self.raw: dict[str, Tensor] = {}
+        self.weighted: dict[str, Tensor] = {}
+        self.norms: dict[str, float] = {}
+
+    def add(self, raw: Mapping[str, Tensor], weighted: Mapping[str, Tensor]) -> None:
+        """Adds the gradient of ``weighted``, scalars, whose graphs are freed."""
+        self.log(raw, weighted)
+        if self.measure:
+            scaled = gradient_norms({key: value * self.scale for key, value in weighted.items()}, self.output)
+            self.norms |= {key: norm / self.scale for key, norm in scaled.items()}
+        live = [value.float() for value in weighted.values() if value.requires_grad]
+        if live:
+            with record_function("ear_sat: losses back to the audio"):
+                (gradient,) = torch.autograd.grad(torch.stack(live).sum() * self.scale, self.output)
+            self.total += gradient / self.scale
+
+    def log(self, raw: Mapping[str, Tensor], weighted: Mapping[str, Tensor]) -> None:
+        """Keeps the terms' values."""
+        self.raw |= {key: value.detach().float() for key, value in raw.items()}
+        self.weighted |= {key: value.detach().float() for key, value in weighted.items()}
 
 
-def _bottleneck_weights(wrapper: Any, info: Mapping[str, Any], phase: Phase) -> Mapping[str, float]:
+def _add_adversary(
+    players: Players, discriminator: Discriminator, reals: Tensor, turn: Turn, pull: OutputGradient
+) -> Tensor:
+    """Adds both players' gradients of the adversarial losses; returns the discriminator's loss."""
+
+    def backward(loss: Tensor, **options: object) -> None:
+        players.manual_backward(loss / players.accumulate, **options)
+
+    losses = adversarial_pass(discriminator, reals, pull.output, train=turn.discriminator, backward=backward)
+    if turn.generator:
+        raw = {f"discriminator/{key}": getattr(losses, key) for key in players.adversarial_weights}
+        weights = players.adversarial_weights.values()
+        pull.add(raw, {key: weight * raw[key] for key, weight in zip(raw, weights, strict=True)})
+    return losses.discriminator.detach()
+
+
+def _wanted_of_bottleneck(players: Players, info: Mapping[str, Tensor], phase: Phase) -> Sequence[str]:
+    """The keys of the bottleneck's ``info`` that are losses in this phase."""
     if phase.losses is not None and "bottleneck" not in phase.losses:
-        return {}
-    for key in wrapper.bottleneck_weights:
+        return []
+    for key in players.bottleneck_weights:
         if key not in info:
             scalars = [k for k, v in info.items() if isinstance(v, Tensor) and v.ndim == 0]
             raise choice_error("key in loss_configs.bottleneck.weights", key, scalars)
-    weights: Mapping[str, float] = wrapper.bottleneck_weights
-    return weights
-
-
-def _generator_backward(
-    wrapper: Any, decoded: Tensor, output: Tensor, terms: Mapping[str, Tensor], others: list[Tensor]
-) -> None:
-    """Back-propagates ``terms`` to ``output``, then that gradient and ``others`` through the generator.
-
-    The graphs of the terms are gone before the generator's backward begins: the two never need memory together.
-    """
-    scale = loss_scale(wrapper)
-    gradient = torch.zeros_like(output)
-    live = [value for value in terms.values() if value.requires_grad]
-    if live:
-        # In fp16 the discriminator's own gradients underflow without the scale.
-        objective = torch.stack([value.float() for value in live]).sum() * scale
-        with record_function("ear_sat: all losses back to the audio"):
-            (gradient,) = torch.autograd.grad(objective, output)
-        gradient = gradient / scale
-    surrogate = (decoded.float() * gradient).sum()
-    for value in others:
-        surrogate = surrogate + value.float()
-    if surrogate.requires_grad:
-        with record_function("ear_sat: generator backward"):
-            wrapper.manual_backward(surrogate / wrapper.accumulate)
+    return list(players.bottleneck_weights)

@@ -1,6 +1,6 @@
 """The training wrapper: rounds of generator and discriminator updates over the phases of a schedule.
 
-A round adds the gradients of its batches (see :mod:`.batch`), then clips them and steps both players. The generator's
+A round adds the gradients of its batches (see :mod:`.round`), then clips them and steps both players. The generator's
 backward begins when the discriminator's graphs are gone, no loss reaches a player it is not meant for, and under DDP
 each player's gradients are reduced in calls of their own.
 """
@@ -8,12 +8,12 @@ each player's gradients are reduced in calls of their own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
 from ema_pytorch import EMA
-from torch import Tensor, nn
+from torch import Tensor
 from torch.profiler import record_function
 
 from ..compute import keep_freed_memory
@@ -22,9 +22,10 @@ from ..losses import LossBundle
 from ..weights import config_metadata, write_weights
 from .faults import FaultCounter, all_ranks_agree, not_finite
 from .memory_plan import plan_checkpointing
-from .optimizers import Optimizers
+from .optimizers import LightningOptimizers, Optimizers
 from .phases import Phase, Schedule
-from .round import add_gradients, audio_of, loss_scale, reconstruct
+from .players import Autoencoder, Discriminator, Trainable
+from .round import Batch, Turn, add_gradients, audio_of, reconstruct
 from .round_log import round_log
 from .round_seed import seed_batch
 from .run.checkpoint_io import fit_counters
@@ -59,22 +60,23 @@ class EarTrainingWrapper(pl.LightningModule):
     randomness comes from; None for that of the checkpoint, or else torch's.
     """
 
-    autoencoder: Any
-    discriminator: Any
+    autoencoder: Autoencoder
+    autoencoder_ema: EMA | None
+    discriminator: Discriminator | None
     device: torch.device
 
     def __init__(
         self,
-        autoencoder: nn.Module,
+        autoencoder: Autoencoder,
         bundle: LossBundle,
         optimizers: Optimizers,
         schedule: Schedule,
-        discriminator: nn.Module | None = None,
+        discriminator: Discriminator | None = None,
         adversarial_weights: Mapping[str, float] | None = None,
         bottleneck_weights: Mapping[str, float] | None = None,
         validation: Validation | None = None,
-        ema_copy: nn.Module | None = None,
-        ema_config: Mapping[str, Any] | None = None,
+        ema_copy: Autoencoder | None = None,
+        ema_config: Mapping[str, object] | None = None,
         update: str = "both",
         force_input_mono: bool = False,
         latent_mask_ratio: float = 0.0,
@@ -97,7 +99,7 @@ class EarTrainingWrapper(pl.LightningModule):
         self.latent_mask_ratio = latent_mask_ratio
         self.log_every, self.gradient_log_every = log_every, gradient_log_every
         self.use_ema = ema_copy is not None
-        self.autoencoder_ema: EMA | None = None
+        self.autoencoder_ema = None
         if ema_copy is not None:
             settings = {"beta": 0.9999, "power": 3 / 4, "update_every": 1, "update_after_step": 1, **(ema_config or {})}
             injected = {"model": autoencoder, "ema_model": ema_copy, "include_online_model": False}
@@ -115,7 +117,7 @@ class EarTrainingWrapper(pl.LightningModule):
 
     # -- Lightning hooks ---------------------------------------------------------------------------------------------
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> LightningOptimizers:
         return self.optimizer_configs.build(self.autoencoder, self.discriminator, self.schedule)
 
     def forward(self, reals: Tensor) -> Tensor:
@@ -130,27 +132,27 @@ class EarTrainingWrapper(pl.LightningModule):
         if self.seed is None:
             self.seed = torch.initial_seed()
 
-    def training_step(self, batch: Any, batch_idx: int) -> None:
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
         assert self.seed is not None
         seed_batch(self.seed, self.global_rank, self.rounds, self._micro)
         if not self._planned:
             self._planned = plan_checkpointing(self, audio_of(batch))
         phase, position = self.schedule.at(self.rounds)
-        generator, discriminator = self._players(phase)
         if self._micro == 0:
             self.optimizer_configs.set_rates(self.optimizers(), phase, position)
         last = self._micro + 1 >= self.accumulate
         measure = last and self.gradient_log_every > 0 and self.rounds % self.gradient_log_every == 0
-        values, gradients = add_gradients(self, audio_of(batch), phase, generator, discriminator, measure)
+        turn = Turn(phase, *self._whose_turn(phase), measure)
+        values, gradients = add_gradients(self, audio_of(batch), turn)
         self.last_output_gradients.update(gradients)
         for key, value in values.items():
             self._window[key] = self._window.get(key, torch.zeros_like(value)) + value / self.accumulate
         self._micro += 1
         if last:
             with record_function("ear_sat: clipping, optimizers, moving average"):
-                self._finish_round(phase, generator, discriminator)
+                self._finish_round(turn)
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         if self.validation is not None:
             reals = audio_of(batch)
             self.validation.add(reconstruct(self, reals), reals)
@@ -186,27 +188,36 @@ class EarTrainingWrapper(pl.LightningModule):
         )
 
     @property
-    def exported_autoencoder(self) -> Any:
+    def exported_autoencoder(self) -> Autoencoder:
         """The moving average where there is one, else the autoencoder itself."""
-        return self.autoencoder if self.autoencoder_ema is None else self.autoencoder_ema.ema_model
+        return self.autoencoder if self.autoencoder_ema is None else cast("Autoencoder", self.autoencoder_ema.ema_model)
 
     # -- one round ---------------------------------------------------------------------------------------------------
 
     @property
-    def scaler(self) -> Any:
+    def scaler(self) -> torch.amp.GradScaler | None:
         """The loss scaler of fp16 training; None in other precisions."""
         return getattr(self.trainer.precision_plugin, "scaler", None)
 
-    def _players(self, phase: Phase) -> tuple[bool, bool]:
+    @property
+    def loss_scale(self) -> float:
+        """What fp16 training multiplies its losses with; 1 in other precisions."""
+        return 1.0 if self.scaler is None else float(self.scaler.get_scale())
+
+    def _whose_turn(self, phase: Phase) -> tuple[bool, bool]:
         """Which of generator and discriminator are updated this round."""
         both = phase.generator and phase.adversarial
         if both and self.update == "alternate":
             return (True, False) if self.rounds % 2 == 0 else (False, True)
         return phase.generator, phase.adversarial
 
-    def _finish_round(self, phase: Phase, generator: bool, discriminator: bool) -> None:
-        scale = loss_scale(self)
-        norms = self.optimizer_configs.clip(self, generator, discriminator, scale)
+    def _finish_round(self, turn: Turn) -> None:
+        scale = self.loss_scale
+        players: dict[str, Trainable | None] = {
+            "generator": self.autoencoder if turn.generator else None,
+            "discriminator": self.discriminator if turn.discriminator else None,
+        }
+        norms = self.optimizer_configs.clip(players, scale)
         bad = not_finite(self._window)
         if self.scaler is None:
             bad += not_finite(norms)
@@ -217,28 +228,21 @@ class EarTrainingWrapper(pl.LightningModule):
             self.faults.bad(bad, self.rounds)
             return
         self.faults.good()
-        if generator:
+        if turn.generator:
             opt_gen.step()
             if self.autoencoder_ema is not None:
                 self.autoencoder_ema.update()
-        if discriminator and opt_disc is not None:
-            self._rescale_discriminator(loss_scale(self) / scale)
+        if turn.discriminator and opt_disc is not None and self.discriminator is not None:
+            _rescale(self.discriminator, self.loss_scale / scale)
             opt_disc.step()
         self._zero_gradients()
-        self.optimizer_configs.step_schedulers(self.lr_schedulers(), generator, discriminator)
+        self.optimizer_configs.step_schedulers(self.lr_schedulers(), turn.generator, turn.discriminator)
         self.rounds += 1
         if self.rounds % self.log_every == 0 or self.rounds == 1:
-            index = self.schedule.phases.index(phase)
+            index = self.schedule.phases.index(turn.phase)
             rates = self.optimizer_configs.rates(self.optimizers())
             log = round_log(window, norms, rates, self.last_output_gradients)
             self._write({**log, "train/phase": float(index), "train/bad_batches": float(self.faults.total)})
-
-    def _rescale_discriminator(self, ratio: float) -> None:
-        """fp16: a step can change the scale by which the next one divides, but both players' gradients had one."""
-        if ratio != 1:
-            for parameter in self.discriminator.parameters():
-                if parameter.grad is not None:
-                    parameter.grad.mul_(ratio)
 
     def _zero_gradients(self) -> None:
         for optimizer in self.optimizer_configs.pair(self.optimizers()):
@@ -249,3 +253,11 @@ class EarTrainingWrapper(pl.LightningModule):
         self.last_log.update(log)
         for logger in self.loggers:
             logger.log_metrics(dict(log), step=self.rounds)
+
+
+def _rescale(player: Trainable, ratio: float) -> None:
+    """fp16: a step can change the scale by which the next one divides, but both players' gradients had one."""
+    if ratio != 1:
+        for parameter in player.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(ratio)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ear_sat.losses import LOSS_TYPES, STFT, LossBundle, Resolution, Spectra, SpectraPair
+from ear_sat.losses import LOSS_TYPES, LossBundle
 
 Noise = Callable[..., Tensor]
 
@@ -63,17 +63,6 @@ def single() -> Callable[..., LossBundle]:
     def make(kind: str, parts: str | list[str], sample_rate: int = 44100, **config: Any) -> LossBundle:
         weights = dict.fromkeys([parts] if isinstance(parts, str) else parts, 1.0)
         return LossBundle.from_config({"term": {"type": kind, "config": config, "weights": weights}}, sample_rate)
-
-    return make
-
-
-@pytest.fixture
-def spectra_of() -> Callable[..., SpectraPair]:
-    """Spectra of a pair of waveforms (batch, channels, time) at one window length, hop a quarter of it."""
-
-    def make(preds: Tensor, target: Tensor, window: int = 256) -> SpectraPair:
-        stft = STFT(Resolution(window, window // 4))
-        return SpectraPair(Spectra(stft(preds)), Spectra(stft(target)))
 
     return make
 

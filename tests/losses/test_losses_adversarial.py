@@ -14,6 +14,7 @@ from ear_sat.losses import (
     gradient_norms,
     real_loss,
 )
+from ear_sat.losses.adversarial import FEATURE_GUARD
 
 # Logits of two resolutions of different size: each counts the same.
 SHAPES = ((2, 1, 4, 5), (2, 1, 9, 3))
@@ -140,3 +141,47 @@ def test_gradient_norms_of_half_types() -> None:
     preds = torch.zeros(1, 2, 4096, dtype=torch.bfloat16, requires_grad=True)
     # 1/8192 squared, 8192 times: summed in float32.
     assert gradient_norms({"l1": (preds.float() - 1).abs().mean()}, preds)["l1"] == pytest.approx(2**-0.5, rel=1e-3)
+
+
+# --- feature matching against autograd through the plain formula --------------------------------------------------
+
+
+def plain_matching(preds: Tensor, target: Tensor, normalize: bool) -> Tensor:
+    distance = (preds - target).abs().mean()
+    return distance / (target.abs().mean() + FEATURE_GUARD) if normalize else distance
+
+
+def feature_maps(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """Estimate and target as the discriminator's convolutions leave them; a sixth of the values are equal."""
+    preds, target = (torch.randn(2, 3, 8, 5).to(dtype).to(memory_format=torch.channels_last) for _ in range(2))
+    preds[0, 0] = target[0, 0]
+    return preds.requires_grad_(), target
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_feature_matching(dtype: torch.dtype, normalize: bool) -> None:
+    preds, target = feature_maps(dtype)
+    ours = feature_matching(preds=[[preds]], target=[[target]], normalize=normalize)
+    theirs = plain_matching(preds.float(), target.float(), normalize)
+    assert ours.dtype == torch.float32 and ours.item() == pytest.approx(theirs.item(), rel=1e-6)
+    gradients = [torch.autograd.grad(x, preds)[0] for x in (ours, theirs)]
+    assert gradients[0].dtype == dtype
+    assert torch.allclose(*gradients, rtol=torch.finfo(dtype).eps + 1e-6) and (gradients[0][0, 0] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_feature_gradients_are_laid_out_as_the_features(dtype: torch.dtype) -> None:
+    preds, target = feature_maps(dtype)
+    for real in (target, target.contiguous()):
+        (gradient,) = torch.autograd.grad(feature_matching(preds=[[preds]], target=[[real]]), preds)
+        assert gradient.stride() == preds.stride()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_feature_matching_keeps_the_features_only(dtype: torch.dtype) -> None:
+    preds, target = feature_maps(dtype)
+    kept: set[int] = set()
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.add(x.data_ptr() if x.ndim else 0) or x, lambda x: x):
+        feature_matching(preds=[[preds]], target=[[target]])
+    assert kept - {0} == {preds.data_ptr(), target.data_ptr()}

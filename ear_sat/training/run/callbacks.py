@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import NoReturn
 
 import pytorch_lightning as pl
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
 from tqdm import tqdm
 
 from ...data import collect_left_out
+from ..round import Batch
+from ..wrapper import EarTrainingWrapper
 from .checkpoint_io import link_or_copy
 from .folder import RunFolder
 from .rounds import rounds_of
@@ -22,15 +26,15 @@ class Progress(pl.Callback):
 
     def __init__(self, max_rounds: int | None, show: bool = True) -> None:
         self.max_rounds, self.show = max_rounds, show
-        self._bar: tqdm[Any] | None = None
+        self._bar: tqdm[NoReturn] | None = None
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.show and trainer.is_global_zero:
             done = rounds_of(trainer, pl_module)
             self._bar = tqdm(total=self.max_rounds, initial=done, unit="round", smoothing=0.05, mininterval=1.0)
         self._stop_if_done(trainer, pl_module)
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         if self._bar is not None:
             finished = rounds_of(trainer, pl_module) - self._bar.n
             self._bar.update(finished)
@@ -38,21 +42,21 @@ class Progress(pl.Callback):
                 self._bar.set_postfix_str(_loss(trainer, pl_module), refresh=False)
         self._stop_if_done(trainer, pl_module)
 
-    def _stop_if_done(self, trainer: Any, pl_module: Any) -> None:
+    def _stop_if_done(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.max_rounds is not None and rounds_of(trainer, pl_module) >= self.max_rounds:
             trainer.should_stop = True
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._bar is not None:
             self._bar.close()
 
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self.on_train_end(trainer, pl_module)
 
 
-def _loss(trainer: Any, pl_module: Any) -> str:
-    if hasattr(pl_module, "last_log"):
-        value = pl_module.last_log.get("train/loss/total")
+def _loss(trainer: pl.Trainer, pl_module: pl.LightningModule) -> str:
+    if isinstance(pl_module, EarTrainingWrapper):
+        value: float | Tensor | None = pl_module.last_log.get("train/loss/total")
     else:
         value = trainer.callback_metrics.get("train/loss")  # the host's wrappers log through Lightning
     return "" if value is None else f"loss {float(value):.4g}"
@@ -72,39 +76,39 @@ class RunCheckpoint(pl.Callback):
         self.best: float | None = None
         self._saved = -1
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, float]:
         return {} if self.best is None else {"best": float(self.best)}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
         self.best = state_dict.get("best")
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved = rounds_of(trainer, pl_module)
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         rounds = rounds_of(trainer, pl_module)
         if rounds != self._saved and rounds % self.every == 0:
             self._save(trainer, rounds)
 
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         value = getattr(pl_module, "last_log", {}).get(f"val/{BEST_METRIC}")
         if value is not None and not trainer.sanity_checking and (self.best is None or value < self.best):
             self.best = value
             trainer.save_checkpoint(str(self.run.checkpoints / "best.ckpt"))
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         rounds = rounds_of(trainer, pl_module)
         if rounds != self._saved:
             self._save(trainer, rounds)
 
-    def _save(self, trainer: Any, rounds: int) -> None:
+    def _save(self, trainer: pl.Trainer, rounds: int) -> None:
         self._saved = rounds
         path = self.run.checkpoints / f"step-{rounds}.ckpt"
         trainer.save_checkpoint(str(path))
         self._after_save(path)
 
     @rank_zero_only
-    def _after_save(self, path: Any) -> None:
+    def _after_save(self, path: Path) -> None:
         link_or_copy(path, self.run.checkpoints / "last.ckpt")
         if self.keep >= 0:
             steps = sorted(self.run.checkpoints.glob("step-*.ckpt"), key=lambda p: int(p.stem.split("-")[1]))
@@ -118,7 +122,9 @@ class LeftOutFiles(pl.Callback):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Batch, batch_idx: int
+    ) -> None:
         infos = batch[1] if isinstance(batch, list | tuple) and len(batch) > 1 else ()
         if any(isinstance(info, dict) and info.get("left_out") for info in infos):
             self.lines += [line for line in collect_left_out(infos) if line not in self.lines]

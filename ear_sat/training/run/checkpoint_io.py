@@ -69,7 +69,8 @@ def plain(value: Any, where: str = "") -> Any:
 def _plain_key(key: Any, where: str) -> str | int:
     if not isinstance(key, (str, int)):
         raise _refused(key, f"the key {key!r} in {where or 'the checkpoint itself'}")
-    return plain(key, f"the key {key!r} in {where or 'the checkpoint itself'}")
+    copied: str | int = plain(key, f"the key {key!r} in {where or 'the checkpoint itself'}")
+    return copied
 
 
 def _refused(value: Any, where: str) -> TypeError:

@@ -7,6 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from ...data import EpochSampler
+from ..round import Batch
 from .rounds import rounds_of
 
 
@@ -26,16 +27,18 @@ class DataOrder(pl.Callback):
         self._rounds = 0
         self._state: dict[str, Any] = {}
 
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.sampler is not None:
             self.sampler.count_used(0)  # before Lightning's first iter(), of which there may be two
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._rounds = rounds_of(trainer, pl_module)
         if self.sampler is not None:
             self._state = self.sampler.state_dict()
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Batch, batch_idx: int
+    ) -> None:
         if self.sampler is None:
             return
         self.sampler.count_used(len(batch[0]))

@@ -10,12 +10,13 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import WandbLogger
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from ...report.audio import save_audio
 from ...report.plots import save_spectrograms
 from ..round import reconstruct
+from ..wrapper import EarTrainingWrapper
 from .rounds import rounds_of
 
 logger = logging.getLogger(__name__)
@@ -45,24 +46,25 @@ class EarDemoCallback(pl.Callback):
         self.clips: Tensor | None = None  # (clips, channels, time)
         self._last = -1
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._last = rounds_of(trainer, pl_module)  # of a resumed run: written before it stopped
 
     @rank_zero_only
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         rounds = rounds_of(trainer, pl_module)
         if rounds != self._last and rounds > 0 and (rounds == 1 or rounds % self.demo_every == 0):
             self.write(trainer, pl_module)
 
     @rank_zero_only
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if rounds_of(trainer, pl_module) not in (0, self._last):
             self.write(trainer, pl_module)
 
-    def write(self, trainer: Any, pl_module: Any) -> None:
+    def write(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes the clips of this round; a full disk costs the demo, not the run."""
         self._last = rounds_of(trainer, pl_module)
         target = self._first_clips().to(pl_module.device)
+        assert isinstance(pl_module, EarTrainingWrapper)
         estimate = reconstruct(pl_module, target).float()
         folder = Path(self.folder or Path(trainer.default_root_dir) / "demos") / f"step-{self._last}"
         try:
@@ -71,7 +73,7 @@ class EarDemoCallback(pl.Callback):
         except OSError as error:
             logger.warning("demo of round %d not written: %s", self._last, error)
 
-    def _write_clip(self, folder: Path, i: int, preds: Tensor, reals: Tensor, trainer: Any) -> None:
+    def _write_clip(self, folder: Path, i: int, preds: Tensor, reals: Tensor, trainer: pl.Trainer) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         save_audio(folder / f"clip-{i}.target.wav", reals, self.sample_rate)
         save_audio(folder / f"clip-{i}.estimate.wav", preds, self.sample_rate)

@@ -14,11 +14,14 @@ from ...data import DATASET_TYPES, create_dataset
 from ...losses import LossBundle
 from ...metrics import evaluate_pair
 from ..round import reconstruct
+from ..wrapper import EarTrainingWrapper
 
 #: Metrics of the table.
 METRICS = ("stft_distance", "mel_distance", "si_sdr_db", "icpc", "ccpc")
 #: Length of the clip in seconds.
 SECONDS = 6.0
+#: A name, then a value per column.
+Row = list[str | float]
 
 
 def spectral_noise(target: Tensor, seed: int = 0) -> Tensor:
@@ -35,7 +38,8 @@ def spectral_noise(target: Tensor, seed: int = 0) -> Tensor:
     spectrum = torch.fft.rfft(target)
     generator = torch.Generator().manual_seed(seed)
     phase = torch.rand(spectrum.shape, generator=generator) * 2 * math.pi
-    return torch.fft.irfft(spectrum.abs() * torch.exp(1j * phase), n=target.shape[-1])
+    noise: Tensor = torch.fft.irfft(spectrum.abs() * torch.exp(1j * phase), n=target.shape[-1])
+    return noise
 
 
 class HeldOutClip:
@@ -58,7 +62,7 @@ class HeldOutClip:
         raw = self.bundle(preds.unsqueeze(0).to(device), self.clip.unsqueeze(0).to(device)).raw
         return [metrics[name] for name in METRICS] + [value.item() for value in raw.values()]
 
-    def reconstruct(self, module: Any) -> Tensor:
+    def reconstruct(self, module: EarTrainingWrapper) -> Tensor:
         """The clip through the exported model of a training wrapper."""
         device = next(module.parameters()).device
         return reconstruct(module, self.clip.unsqueeze(0).to(device))[0].cpu()
@@ -73,17 +77,18 @@ class HeldOutTable(pl.Callback):
 
     def __init__(self, clip: HeldOutClip) -> None:
         self.clip = clip
-        self._start: list[Any] = []
+        self._start: Row = []
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
+            assert isinstance(pl_module, EarTrainingWrapper)
             self._start = self._row(pl_module)
 
-    def rows(self, module: Any) -> list[list[Any]]:
+    def rows(self, module: EarTrainingWrapper) -> list[Row]:
         """The row of the start and the row of now."""
         return [self._start, self._row(module)]
 
-    def _row(self, module: Any) -> list[Any]:
+    def _row(self, module: EarTrainingWrapper) -> Row:
         return [f"round {module.rounds}", *self.clip.measure(self.clip.reconstruct(module))]
 
 

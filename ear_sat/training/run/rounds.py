@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import pytorch_lightning as pl
 
 
-def rounds_of(trainer: Any, module: Any) -> int:
+def rounds_of(trainer: pl.Trainer, module: pl.LightningModule) -> int:
     """Finished rounds; the host's wrappers do not count any, so their optimizer steps stand for them."""
     return int(getattr(module, "rounds", trainer.global_step))

@@ -8,10 +8,11 @@ from typing import Any
 from torch import nn
 
 from ...report.tables import print_table
+from ..players import Trainable
 from ..wrapper import EarTrainingWrapper
 
 
-def parameter_count(module: nn.Module) -> int:
+def parameter_count(module: Trainable) -> int:
     """Parameters, shared ones counted once."""
     return sum(p.numel() for p in module.parameters())
 

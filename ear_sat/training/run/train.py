@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from ...config import load_json
@@ -183,7 +183,7 @@ def _start(options: TrainOptions, checkpoint: Path | None, two_players: bool) ->
 
 def _is_first() -> bool:
     """Whether this is the first of the run's processes."""
-    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
+    return bool(rank_zero_only.rank == 0)  # type: ignore[attr-defined]
 
 
 def _run_folder(options: TrainOptions, model_config: dict[str, Any], dataset_config: dict[str, Any]) -> RunFolder:
