@@ -61,6 +61,11 @@ def parameter_names(factory: Callable[..., Any], *, without: Iterable[str] = ())
     return [name for name, p in _parameters(factory).items() if p.kind in kinds and name not in hidden]
 
 
+def argument(factory: Callable[..., Any], config: Mapping[str, Any], name: str) -> Any:
+    """What ``factory`` would take for ``name``: the value in ``config``, or its own default."""
+    return config[name] if name in config else _parameters(factory)[name].default
+
+
 def build(what: str, factory: Callable[..., T], config: Mapping[str, Any] | None, **injected: Any) -> T:
     """Calls ``factory(**injected, **config)`` after checking the keys of ``config``; the config is never written to.
 

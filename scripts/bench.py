@@ -26,6 +26,7 @@ from typing import Any
 from bench_machine import WARM_UP, machine, run_ceilings
 from bench_step import HOP, report_profile
 
+from ear_sat.checks import require_whole
 from ear_sat.cli import errors
 from ear_sat.config import check_choice
 from ear_sat.errors import UserError
@@ -144,8 +145,8 @@ def check(args: argparse.Namespace) -> list[str]:
     """The benchmarks asked for; raises :class:`UserError` for any argument that cannot be right."""
     only = [check_choice("benchmark in --only", name.strip(), BENCHMARKS) for name in args.only.split(",")]
     for name, value in vars(args).items():
-        if isinstance(value, int) and not isinstance(value, bool) and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} must be 1 or more, not {value}")
+        if isinstance(value, int) and not isinstance(value, bool):
+            require_whole(f"--{name.replace('_', '-')}", value, at_least=1)
     if args.samples % HOP or args.samples < 2 * HOP:
         raise UserError(f"--samples must be a multiple of {HOP}, at least {2 * HOP}, not {args.samples}")
     if args.json is not None and not args.json.resolve().parent.is_dir():

@@ -19,6 +19,7 @@ from pathlib import Path
 import soundfile
 from bench_data import SAMPLE_RATE, synthesise
 
+from ear_sat.checks import whole
 from ear_sat.cli import errors
 from ear_sat.errors import UserError
 from ear_sat.prepare import measure_track
@@ -29,8 +30,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("files", nargs="*", type=Path, metavar="FILE")
-    add("--track-seconds", type=int, default=240, help="length of the synthesised track (default: %(default)s)")
-    add("--repeats", type=int, default=5, help="of each file (default: %(default)s)")
+    add("--track-seconds", type=whole(1), default=240, help="length of the synthesised track (default: %(default)s)")
+    add("--repeats", type=whole(1), default=5, help="of each file (default: %(default)s)")
     add("--json", type=Path, help="write every sample to this file")
     return parser
 

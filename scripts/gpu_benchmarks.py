@@ -19,7 +19,7 @@ from bench_inference import clip, ear_model
 from bench_machine import MIB, WARM_UP, now, timed
 from gpu_section import Section
 from gpu_setting import SEED, Setting
-from gpu_training import NEEDS, create, free, train
+from gpu_training import NEEDS, create, free, train, usual_precision
 
 from ear_sat.compute import true_float32
 from ear_sat.losses import LossBundle
@@ -86,7 +86,7 @@ def arguments(setting: Setting) -> list[str]:
     sizes = {"channels": 128, "filters": 64, "batch": 8, "samples": 65536, "width": 128, "seconds": 60}
     if setting.mini:
         sizes = {"channels": 4, "filters": 4, "batch": 1, "samples": 8192, "width": 4, "seconds": 1}
-    precision = "bf16-mixed" if setting.device == "cuda" else "32"
+    precision = usual_precision(setting.device)
     flags = [word for key, value in sizes.items() for word in (f"--{key}", str(value))]
     return [*flags, "--repeats", "1", "--device", setting.device, "--precision", precision]
 

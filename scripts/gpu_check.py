@@ -30,11 +30,11 @@ from typing import Any
 from gpu_page import page
 from gpu_section import GOOD, CapReachedError, Section, SkippedError, out_of_bound
 
+from ear_sat.checks import require_number
 from ear_sat.cli import errors
 from ear_sat.compute import choose_device
 from ear_sat.config import check_choice
-from ear_sat.errors import UserError
-from ear_sat.report.atomic import make_folder, write_text
+from ear_sat.files import make_folder, write_text
 
 #: Section, which is the module gpu_<name>.py → its cap in seconds, and in miniature.
 SECTIONS = {
@@ -209,8 +209,7 @@ def check(args: argparse.Namespace) -> list[str]:
     only = [check_choice("section in --only", name.strip(), tuple(SECTIONS)) for name in args.only.split(",")]
     if args.seconds is None:
         args.seconds = MINI_SECONDS if args.mini else SECONDS
-    if not 0 < args.seconds < float("inf"):
-        raise UserError(f"--seconds must be a number above 0, not {args.seconds}")
+    require_number("--seconds", args.seconds, above=0)
     device = choose_device(args.device or "auto").type
     args.device = device if device == "cuda" else "cpu"
     return list(dict.fromkeys(only))

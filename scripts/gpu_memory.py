@@ -8,7 +8,7 @@ import torch
 from bench_machine import MIB
 from gpu_section import Section
 from gpu_setting import Setting
-from gpu_training import create, fitting_batch, free, require_training, train
+from gpu_training import create, fitting_batch, free, require_training, train, usual_precision
 from torch import Tensor
 
 TABLE = "Peak memory of a round"
@@ -19,7 +19,7 @@ WARM_UP = 2
 
 def run(section: Section, setting: Setting) -> None:
     require_training()
-    precision = "bf16-mixed" if setting.device == "cuda" else "32"
+    precision = usual_precision(setting.device)
     (music,) = setting.music()
     batch = setting.batch
     for checkpointing in section.within_cap([True, False], lambda on: f"checkpointing {'on' if on else 'off'}"):
@@ -43,8 +43,9 @@ def _measure(section: Section, setting: Setting, precision: str, music: Tensor, 
 
     def before(trainer: Any) -> None:
         if wrapper.rounds == WARM_UP:
-            with trainer.precision_plugin.forward_context():  # the plan is made under training's autocast
-                planned.append(plan(wrapper, music, checkpointing) / MIB)
+            if not checkpointing:
+                with trainer.precision_plugin.forward_context():  # the plan is made under training's autocast
+                    planned.append(plan(wrapper, music) / MIB)
             peak.start()
 
     def after(trainer: Any) -> None:
@@ -53,34 +54,22 @@ def _measure(section: Section, setting: Setting, precision: str, music: Tensor, 
 
     train(wrapper, [music], WARM_UP + 1, setting, precision, before=before, after=after)
     what = f"checkpointing {'on' if checkpointing else 'off'}, {precision}, batch {len(music)}"
-    section.row(
-        "The plan", what=what, planned_MiB=planned[0], measured_MiB=peak.mib, measured_of_planned=peak.mib / planned[0]
-    )
-    section.check(TABLE, what, peak.mib / planned[0], 1 / USABLE, REASON, "of the plan", least=False)
+    section.row("The plan", what=what, planned_MiB=planned[0] if planned else None, measured_MiB=peak.mib)
+    if planned:
+        section.check(TABLE, what, peak.mib / planned[0], 1 / USABLE, REASON, "of the plan", least=False)
 
 
-def plan(wrapper: Any, music: Tensor, checkpointing: bool) -> float:
-    """Bytes that the plan expects a round to need beyond weights and moments: its graph, and all gradients.
+def plan(wrapper: Any, music: Tensor) -> float:
+    """Bytes that the plan expects a round without checkpointing to need beyond weights and moments."""
+    from ear_sat.training.memory_plan import graph_bytes
 
-    Both networks are recomputed, or neither.
-    """
-    from ear_sat.models import Decoder, Encoder
-    from ear_sat.training.graph_memory import graph_memory
-
-    modules = wrapper.autoencoder.named_modules()
-    parts = {name: module for name, module in modules if isinstance(module, Encoder | Decoder)}
-    for part in parts.values():  # it is measured without recomputing
-        part.gradient_checkpointing = False
-    graph = graph_memory(wrapper, wrapper.schedule.phases[0], parts, *music.shape)
-    for part in parts.values():
-        part.gradient_checkpointing = checkpointing
     gradients = sum(
         p.nbytes
         for optimizer in wrapper.trainer.optimizers
         for group in optimizer.param_groups
         for p in group["params"]
     )
-    return graph.peak(parts if checkpointing else ()) + gradients
+    return graph_bytes(wrapper, wrapper.schedule.phases[0], *music.shape) + gradients
 
 
 class PeakMemory:

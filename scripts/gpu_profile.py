@@ -11,7 +11,7 @@ from unittest import mock
 from bench_machine import now
 from gpu_section import Section
 from gpu_setting import Setting
-from gpu_training import create, fitting_batch, free, require_training, train
+from gpu_training import create, measure_rounds, train, usual_precision
 from torch import Tensor
 
 WARM_UP, OPERATIONS = 2, 15
@@ -21,18 +21,15 @@ MARK = "ear_sat: "
 
 
 def run(section: Section, setting: Setting) -> None:
-    require_training()
-    (music,) = setting.music()
-    fitting_batch(section, setting.batch, lambda size: _measure(section, setting, music[:size]))
+    measure_rounds(section, setting, _measure)
 
 
 def _measure(section: Section, setting: Setting, music: Tensor) -> None:
     """Two rounds after the warm-up: the parts of one by the clock, the operations of the next by torch's profiler."""
     from torch.profiler import ProfilerActivity, profile
 
-    free(setting.device)
     cuda = setting.device == "cuda"
-    precision = "bf16-mixed" if cuda else "32"
+    precision = usual_precision(setting.device)
     wrapper = create(setting.config(), setting.device)
     profiler = profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])])
     parts: dict[str, float] = {}

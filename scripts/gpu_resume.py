@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from gpu_section import Section
 from gpu_setting import SEED, Setting
-from gpu_training import create, free, require_training, train
+from gpu_training import create, free, require_training, train, usual_precision
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def run(section: Section, setting: Setting) -> None:
     music = [
         clips[: 1 if setting.mini else 2] for clips in setting.music()
     ]  # one batch: the order of the data is not in question here
-    precision = "bf16-mixed" if setting.device == "cuda" else "32"
+    precision = usual_precision(setting.device)
     states: dict[str, dict[str, Tensor]] = {}
     with tempfile.TemporaryDirectory() as folder, _deterministic() as said:
         path = Path(folder, "half.ckpt")

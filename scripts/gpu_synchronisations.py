@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from gpu_section import Section
 from gpu_setting import Setting
-from gpu_training import create, fitting_batch, free, require_training, train
+from gpu_training import create, measure_rounds, train, usual_precision
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -24,13 +24,10 @@ WAITING = ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__",
 
 
 def run(section: Section, setting: Setting) -> None:
-    require_training()
-    (music,) = setting.music()
-    fitting_batch(section, setting.batch, lambda size: _measure(section, setting, music[:size]))
+    measure_rounds(section, setting, _measure)
 
 
 def _measure(section: Section, setting: Setting, music: Tensor) -> None:
-    free(setting.device)
     config = setting.config()
     config["training"]["log_every"] = 10  # as users have it; a round that logs reads all its losses
     wrapper = create(config, setting.device)
@@ -45,9 +42,8 @@ def _measure(section: Section, setting: Setting, music: Tensor) -> None:
         if wrapper.rounds == WARM_UP + 1:
             counting.close()
 
-    precision = "bf16-mixed" if setting.device == "cuda" else "32"
     with counting:
-        train(wrapper, [music], WARM_UP + 1, setting, precision, before=before, after=after)
+        train(wrapper, [music], WARM_UP + 1, setting, usual_precision(setting.device), before=before, after=after)
     how = "CUDA's own warnings" if setting.device == "cuda" else "calls that would wait for a GPU"
     section.note(f"A round that does not log waits {sites.total()} times, by {how}.")
     for site, times in sites.most_common():

@@ -24,6 +24,23 @@ def require_training() -> None:
         raise SkippedError(f"{' and '.join(missing)} not installed")
 
 
+def usual_precision(device: str) -> str:
+    """The default of training on ``device``, which is "cuda" or "cpu"."""
+    return "bf16-mixed" if device == "cuda" else "32"
+
+
+def measure_rounds(section: Section, setting: Setting, measure: Callable[[Section, Setting, Tensor], None]) -> None:
+    """Calls ``measure`` with one batch of music, as large as fits into the memory."""
+    require_training()
+    (music,) = setting.music()
+
+    def attempt(size: int) -> None:
+        free(setting.device)
+        measure(section, setting, music[:size])
+
+    fitting_batch(section, setting.batch, attempt)
+
+
 def create(config: dict[str, Any], device: str, seed: int = SEED) -> Any:
     """The training wrapper, on ``device``; its weights and every round's randomness come from the one seed."""
     from ear_sat.models import Autoencoder

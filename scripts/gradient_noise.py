@@ -17,12 +17,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import soundfile
 import torch
+from gpu_setting import cosine
 from torch import Tensor
 
+from ear_sat.checks import number
 from ear_sat.cli import errors
-from ear_sat.data import synthesise_track
+from ear_sat.data import read_excerpt, synthesise_track
 from ear_sat.errors import UserError
 from ear_sat.losses import STFT, LossBundle, Spectra, log_distance
 from ear_sat.losses.magnitude import MagnitudeTerm
@@ -49,8 +50,10 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--reference", type=Path, help="audio file")
     parser.add_argument("--estimate", type=Path, help="its reconstruction")
     parser.add_argument("--synthesised", action="store_true", help="a synthesised track instead, full band")
-    parser.add_argument("--start", type=float, default=8.0, help="of the excerpt in seconds (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="its length (default: %(default)s)")
+    parser.add_argument(
+        "--start", type=number(at_least=0), default=8.0, help="of the excerpt, s (default: %(default)s)"
+    )
+    parser.add_argument("--seconds", type=number(above=0), default=3.0, help="its length (default: %(default)s)")
     parser.add_argument(
         "--model-config",
         default="ear_vae",
@@ -63,10 +66,6 @@ def with_noise(x: Tensor, snr_db: float, seed: int) -> Tensor:
     """``x`` and white noise ``snr_db`` below it."""
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
     return x + noise * (x.norm() / noise.norm()) * 10 ** (-snr_db / 20)
-
-
-def cosine(a: Tensor, b: Tensor) -> float:
-    return float((a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-30))
 
 
 def terms_of(bundle: LossBundle, target: Tensor) -> Gradient:
@@ -110,19 +109,6 @@ def rows_of(gradients: Gradient, estimate: Tensor) -> list[list[Any]]:
     ]
 
 
-def read(path: Path, arguments: argparse.Namespace) -> tuple[Tensor, int]:
-    """The excerpt, (1, 2, time), and its rate."""
-    try:
-        rate = soundfile.info(path).samplerate
-        frames = {"start": round(arguments.start * rate), "frames": round(arguments.seconds * rate)}
-        audio, _ = soundfile.read(path, dtype="float32", always_2d=True, **frames)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise UserError(f"cannot read {path}: {error}; give a wav, flac, mp3 or ogg file") from None
-    if len(audio) == 0:
-        raise UserError(f"{path} ends before {arguments.start} s; give an earlier --start")
-    return torch.from_numpy(audio.T[[0, -1]].copy())[None], rate
-
-
 def pair(arguments: argparse.Namespace) -> tuple[Tensor, dict[str, Tensor], int]:
     """Target, estimates by name, and rate."""
     if arguments.synthesised:
@@ -132,7 +118,11 @@ def pair(arguments: argparse.Namespace) -> tuple[Tensor, dict[str, Tensor], int]
         return target, {"noise 40 dB down": with_noise(target, 40, seed=0)}, rate
     if arguments.reference is None or arguments.estimate is None:
         raise UserError("give --reference and --estimate, or --synthesised")
-    (target, rate), (estimate, other) = (read(path, arguments) for path in (arguments.reference, arguments.estimate))
+    (target, rate), (estimate, other) = (
+        read_excerpt(path, 2, None, arguments.start, arguments.seconds)
+        for path in (arguments.reference, arguments.estimate)
+    )
+    target, estimate = target[None], estimate[None]
     if rate != other or target.shape != estimate.shape:
         raise UserError(f"{arguments.reference} and {arguments.estimate} differ in rate or length")
     return target, {arguments.estimate.name: estimate, "noise 40 dB down": with_noise(target, 40, seed=0)}, rate

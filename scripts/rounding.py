@@ -13,14 +13,16 @@ import argparse
 import sys
 from pathlib import Path
 
-import soxr
 import torch
 from gpu_arithmetic import GpuArithmetic
-from gradient_noise import cosine, read, terms_of
+from gpu_setting import cosine
+from gradient_noise import terms_of
 from torch import Tensor
 
+from ear_sat.checks import number
 from ear_sat.cli import errors
 from ear_sat.config import load_json
+from ear_sat.data import read_excerpt
 from ear_sat.losses import LossBundle
 from ear_sat.models import Autoencoder
 from ear_sat.report.tables import print_table
@@ -41,8 +43,8 @@ def get_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--weights", type=Path, required=True, help="export folder of a run: model.safetensors and model_config.json")
     add("--audio", type=Path, nargs="+", required=True, help="music")
-    add("--start", type=float, default=20.0, help="of the excerpt in seconds (default: %(default)s)")
-    add("--seconds", type=float, default=1.5, help="its length (default: %(default)s)")
+    add("--start", type=number(at_least=0), default=20.0, help="of the excerpt in seconds (default: %(default)s)")
+    add("--seconds", type=number(above=0), default=1.5, help="its length (default: %(default)s)")
     return parser
 
 
@@ -62,10 +64,8 @@ def main() -> int:
     spared = model.decoder.unrounded_layers
     bundle, hop = LossBundle.from_config(terms, config["sample_rate"]), model.downsampling_ratio
     for path in arguments.audio:
-        audio, rate = read(path, arguments)
-        if rate != config["sample_rate"]:
-            audio = torch.from_numpy(soxr.resample(audio[0].T.numpy(), rate, config["sample_rate"]).T.copy())[None]
-        audio = audio[..., : audio.shape[-1] // hop * hop]
+        audio, _ = read_excerpt(path, 2, config["sample_rate"], arguments.start, arguments.seconds)
+        audio = audio[None, :, : audio.shape[-1] // hop * hop]
         gradients = terms_of(bundle, audio)
         exact = decoded(model, audio, None)
         expected, rows = gradients(exact), []

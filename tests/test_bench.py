@@ -113,8 +113,8 @@ def test_a_slow_machine_finds_its_ceilings_with_less_work(flop_per_second, size,
     [
         (("--only", "stepp"), "did you mean 'step'"),
         (("--samples", 3000), "multiple of 1024"),
-        (("--repeats", 0), "--repeats must be 1 or more"),
-        (("--ceiling-seconds", 0), "--ceiling-seconds must be 1 or more"),
+        (("--repeats", 0), "--repeats must be a whole number of at least 1"),
+        (("--ceiling-seconds", 0), "--ceiling-seconds must be a whole number of at least 1"),
         (("--json", "/no/such/folder/b.json"), "create it"),
     ],
 )

@@ -84,7 +84,7 @@ def test_every_section_runs_in_miniature(tmp_path):
     (resume,) = sections["resume"]["tables"].values()
     assert [row["value"] for row in resume] == [0, 0]
     on, off = sections["memory"]["tables"]["The plan"]
-    assert 0 < on["measured_MiB"] < off["measured_MiB"] and on["planned_MiB"] < off["planned_MiB"]
+    assert 0 < on["measured_MiB"] < off["measured_MiB"] and on["planned_MiB"] is None and off["planned_MiB"] > 0
     benchmarks = {row["row"] for row in sections["benchmarks"]["tables"]["Medians"]}
     assert {"step", "step, discriminator in bf16", "losses", "encode + decode, float32"} <= benchmarks
     parts = {row["part"]: row["per_cent"] for row in sections["profile"]["tables"]["Parts, by the clock"]}

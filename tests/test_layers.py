@@ -9,9 +9,22 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "ear_sat"
 #: From the ground up; packages of one row may import each other.
 LAYERS = [
-    {"errors", "config", "named_configs", "versions", "compute", "compiling", "processes", "weighting", "resampling"},
+    {
+        "errors",
+        "checks",
+        "files",
+        "config",
+        "named_configs",
+        "versions",
+        "compute",
+        "compiling",
+        "processes",
+        "weighting",
+        "resampling",
+    },
     {"models", "losses", "metrics"},
     {"report", "weights", "data"},
+    {"tones"},
     {"inference", "prepare", "encoding", "evaluate"},
     {"training"},
     {"host"},

@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from ..checks import number
 from ..config import choice_error
 from ..errors import UserError
 from ..named_configs import MODEL, load_config
@@ -43,13 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", type=Path, help="checkpoint of a training with this config, for its trained discriminator"
     )
-    parser.add_argument("--seconds", type=float, default=6.0, help="length of the excerpt from the middle (default: 6)")
+    parser.add_argument(
+        "--seconds", type=number(above=0), default=6.0, help="length of the excerpt from the middle (default: 6)"
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Measures and prints."""
     import numpy as np
 
+    from ..data import read_excerpt
     from ..losses import LossBundle
     from ..report.tables import print_table
 
@@ -64,7 +68,7 @@ def main(arguments: argparse.Namespace) -> int:
     weights = {key: weight for key, weight in (entry or {}).get("weights", {}).items() if weight}
     totals: dict[str, list[list[float]]] = {}
     for reference, estimate in _pairs(arguments.reference, arguments.estimate):
-        target, preds = (_read(path, config["sample_rate"], channels) for path in (reference, estimate))
+        target, preds = (read_excerpt(path, channels, config["sample_rate"])[0] for path in (reference, estimate))
         length = min(target.shape[-1], preds.shape[-1])
         size = min(length, int(arguments.seconds * config["sample_rate"]))
         if size < 1:
@@ -146,24 +150,6 @@ def _rows(
     rows = [_Row(n, raw[n].item(), weighted[n].item(), norms[n], norms[n] / whole * (n in counted)) for n in raw]
     total = sum(pulls.values(), output.total)
     return [*rows, _Row("total", total.item(), total.item(), gradient_norms({"": total}, preds)[""], 1.0)]
-
-
-def _read(path: Path, sample_rate: int, channels: int) -> Tensor:
-    import numpy as np
-    import soundfile
-    import soxr
-    import torch
-
-    from ..data.reading import with_length
-
-    try:
-        audio, rate = soundfile.read(with_length(str(path)), dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise UserError(f"cannot read {path}: {error}; give a wav, flac, mp3 or ogg file") from None
-    if rate != sample_rate:
-        audio = soxr.resample(audio, rate, sample_rate)
-    audio = audio.mean(axis=1, keepdims=True) if channels == 1 else audio[:, [0, min(1, audio.shape[1] - 1)]]
-    return torch.from_numpy(np.ascontiguousarray(audio.T))
 
 
 def _pairs(reference: Path, estimate: Path) -> list[tuple[Path, Path]]:

@@ -18,8 +18,8 @@ from typing import Any
 
 from ..config import choice_error, load_json
 from ..errors import UserError
+from ..files import write_text
 from ..named_configs import DATASET, DESCRIPTIONS, MODEL, find_config, load_config, named_configs
-from ..report.atomic import write_text
 
 _ABSENT = object()
 

@@ -10,15 +10,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..checks import whole
 from ..compute import PRECISIONS
 from ..errors import UserError
 from ..evaluate import Evaluation, evaluate
 from ..evaluate.engine import check_processes
 from ..evaluate.run import DEFAULT_CLIPS
 from ..evaluate.tables import print_published, print_summary
+from ..files import make_folder
 from ..metrics import METRICS
 from ..models.reconstruction import DEFAULT_CHUNK_SECONDS
-from ..report.atomic import make_folder
 from ..report.tables import print_table
 
 MAX_LINES = 20
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="METRIC",
         help="metric by which the worst and best clips are chosen (default: stft_distance)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    parser.add_argument("--seed", type=whole(0), default=0, help="of the bootstrap (default: 0)")
     parser.add_argument(
         "--paper-table", action="store_true", help="show the paper's figures as well, measured elsewhere on other music"
     )
@@ -147,9 +148,8 @@ def _test_tones(arguments: argparse.Namespace, weights: Path) -> None:
     from tqdm import tqdm
 
     from ..compute import true_float32
-    from ..evaluate.tone_measurement import measure_tones
-    from ..evaluate.tone_report import save_tone_report, tone_tables
     from ..inference import Settings, open_model
+    from ..tones import measure_tones, save_tone_report, tone_tables
 
     model = open_model(weights, arguments.device, Settings(precision=arguments.precision))
     make_folder(arguments.out / "test_tones")

@@ -40,7 +40,7 @@ def main(arguments: argparse.Namespace) -> int:
     from ..data.windows import data_config
     from ..encoding import latent_stats
     from ..encoding.latent_files import write_file
-    from ..report.atomic import make_folder
+    from ..files import make_folder
     from ..report.latents import save_latent_plot
     from ..report.tables import print_table
 

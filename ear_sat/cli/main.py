@@ -23,7 +23,6 @@ COMMANDS = {
     "config": "config",
     "download": "download",
     "inspect": "inspect",
-    "convert": "convert",
     "export": "export",
     "latent-stats": "latent_stats",
     "pre-encode": "pre_encode",
@@ -31,6 +30,8 @@ COMMANDS = {
     "evaluate": "evaluate",
     "prepare-data": "prepare_data",
 }
+#: Earlier name → today's.
+RENAMED = {"convert": "export"}
 
 
 def load(name: str) -> Any:
@@ -63,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _call(argv: list[str]) -> int:
+    if argv and argv[0] in RENAMED:
+        print(f"note: ear-sat {argv[0]} is ear-sat {RENAMED[argv[0]]} now, with the same arguments", file=sys.stderr)
+        argv[0] = RENAMED[argv[0]]
     chosen = argv[0] if argv and argv[0] in COMMANDS else None
     if chosen == TRAIN:
         return int(load(TRAIN).main(argv[1:]))

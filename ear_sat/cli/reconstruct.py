@@ -11,9 +11,9 @@ from pathlib import Path
 
 from ..compute import PRECISIONS
 from ..errors import UserError
+from ..files import make_folder
 from ..inference import Settings, open_model, plan_jobs, reconstruct_files, summarize
 from ..inference.settings import CHANNELS, PEAKS, SUBTYPES
-from ..report.atomic import make_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

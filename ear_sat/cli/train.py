@@ -11,17 +11,16 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..checks import number, whole
 from ..errors import UserError
 
 if TYPE_CHECKING:
     from ..training.run.job import Builders
-
-#: Flags without a value.
-SWITCHES = ("--allow-partial", "--reuse-discriminator", "--compile")
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -69,21 +68,20 @@ def get_parser() -> argparse.ArgumentParser:
     inputs.add_argument(
         "--config-file", type=Path, help="INI file whose [DEFAULTS] hold any of these flags, as the host's"
     )
-    inputs.add_argument("--wandb-config", help=argparse.SUPPRESS)
     run = parser.add_argument_group("run folder")
     run.add_argument("--name", help="run folder below --save-dir (default: config name and time)")
     run.add_argument("--save-dir", type=Path, help="folder of all runs (default: runs)")
     run.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
     run.add_argument("--ckpt-path", type=Path, help="Lightning checkpoint to continue from in a new run folder")
-    run.add_argument("--checkpoint-every", type=_whole(1), metavar="ROUNDS", help="default: 10000")
+    run.add_argument("--checkpoint-every", type=whole(1), metavar="ROUNDS", help="default: 10000")
     run.add_argument(
         "--checkpoint-minutes",
-        type=_minutes,
+        type=number(at_least=0),
         metavar="MINUTES",
         help="longest time without a last.ckpt (default: 30; 0: any)",
     )
     run.add_argument(
-        "--save-top-k", type=int, metavar="K", help="step checkpoints to keep, the newest; -1 (default): all"
+        "--save-top-k", type=whole(-1), metavar="K", help="step checkpoints to keep, the newest; -1 (default): all"
     )
     run.add_argument(
         "--logger",
@@ -91,46 +89,34 @@ def get_parser() -> argparse.ArgumentParser:
         help="default: csv; metrics.csv is always written",
     )
     loop = parser.add_argument_group("training")
-    loop.add_argument("--batch-size", type=_whole(1), help="clips per process and batch (default: 8)")
-    loop.add_argument("--max-steps", type=_whole(1), metavar="ROUNDS", help="default: all phases")
-    loop.add_argument("--accum-batches", type=_whole(1), help="batches per round (default: 1)")
-    loop.add_argument("--gradient-clip-val", type=float, help="largest gradient norm per player; overrides the config")
-    loop.add_argument("--val-every", type=int, metavar="ROUNDS", help="rounds between validations; -1 (default): never")
-    loop.add_argument("--seed", type=_whole(0, 2**32), help="default: 42; a resumed run has its own")
-    loop.add_argument("--num-workers", type=int, help="data loading processes (default: 8)")
-    loop.add_argument("--recover", action="store_true", help="accepted for the host's sake; use --resume")
+    loop.add_argument("--batch-size", type=whole(1), help="clips per process and batch (default: 8)")
+    loop.add_argument("--max-steps", type=whole(1), metavar="ROUNDS", help="default: all phases")
+    loop.add_argument("--accum-batches", type=whole(1), help="batches per round (default: 1)")
+    loop.add_argument(
+        "--gradient-clip-val", type=number(at_least=0), help="largest gradient norm per player; overrides the config"
+    )
+    loop.add_argument(
+        "--val-every", type=whole(-1), metavar="ROUNDS", help="rounds between validations; -1 (default): never"
+    )
+    loop.add_argument("--seed", type=whole(0, at_most=2**32 - 1), help="default: 42; a resumed run has its own")
+    loop.add_argument("--num-workers", type=whole(0), help="data loading processes (default: 8)")
     machine = parser.add_argument_group("machine")
     machine.add_argument("--accelerator", choices=("auto", "cpu", "gpu", "cuda", "mps", "tpu"), help="default: auto")
     machine.add_argument("--devices", "--num-gpus", dest="devices", help="number of devices, or auto (default)")
-    machine.add_argument("--num-nodes", type=_whole(1), help="default: 1")
+    machine.add_argument("--num-nodes", type=whole(1), help="default: 1")
     machine.add_argument("--strategy", help="Lightning strategy (default: ddp on several devices)")
     machine.add_argument("--precision", help="default: 32 on the CPU, bf16-mixed (16-mixed on old cards) on a GPU")
     add("--compile", action="store_true", help="compile the networks with torch.compile")
     return parser
 
 
-def _whole(least: int, below: float = float("inf")) -> Callable[[str], int]:
-    def whole_number(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) < below:
-            limit = "" if below == float("inf") else f" and below {below:.0f}"
-            raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}{limit}, not {text!r}")
-        return int(text)
-
-    return whole_number
-
-
-def _minutes(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number of minutes, 0 or more, not {text!r}")
-    return value
-
-
 def _ini_flags(path: Path) -> list[str]:
-    """Flags from the host's kind of INI file; empty values are left out."""
+    """Flags from the host's kind of INI file; empty values are left out, and its ``recover``, which does nothing."""
+    from ..training.run.options import TrainOptions
+
+    switches = [
+        f"--{field.name.replace('_', '-')}" for field in fields(TrainOptions) if isinstance(field.default, bool)
+    ]
     ini = configparser.ConfigParser()
     try:
         with path.open(encoding="utf-8") as file:
@@ -142,7 +128,7 @@ def _ini_flags(path: Path) -> list[str]:
     for key, value in ((f"--{key.replace('_', '-')}", value.strip().strip("\"'")) for key, value in items.items()):
         if not value or key == "--recover":
             continue
-        if key not in SWITCHES:
+        if key not in switches:
             flags.append(f"{key}={value}")
         elif value.lower() not in ini.BOOLEAN_STATES:
             raise UserError(f"{key[2:]} in {path} must be true or false, not {value!r}")
@@ -157,13 +143,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = vars(parser.parse_args(argv))
     if "config_file" in arguments:
         arguments = {**vars(parser.parse_args(_ini_flags(arguments.pop("config_file")))), **arguments}
-    if "wandb_config" in arguments:
-        raise UserError("--wandb-config is not supported; download the run's settings and pass them with --config-file")
     needs = [flag for flag in ("allow_partial", "reuse_discriminator") if arguments.get(flag)]
     if needs and "pretrained_ckpt_path" not in arguments:
         raise UserError(f"--{needs[0].replace('_', '-')} goes with --pretrained-ckpt-path; give that too")
-    if arguments.pop("recover", False):
-        print("--recover does nothing here, as in the host; use --resume RUN")
     if not arguments.get("compile"):
         # The host prepares torch.compile on import, which starts idle compiler processes of 0.6 GB each.
         os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")

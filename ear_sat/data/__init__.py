@@ -2,6 +2,7 @@
 
 from .base import CropDataset, Sample
 from .demo import DemoDataset
+from .excerpt import read_excerpt
 from .folder import FolderDataset, collect_left_out
 from .loader import DATASET_TYPES, collate, create_dataloader, create_dataset, held_out_config
 from .manifest import read_manifest
@@ -29,6 +30,7 @@ __all__ = [
     "mix_channels",
     "open_header",
     "read_crop",
+    "read_excerpt",
     "read_frames",
     "read_manifest",
     "synthesise_track",

@@ -8,11 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..checks import require_flag
 from ..errors import UserError
-from .base import require_flag
-
-#: Keys of the dataset JSON; validation leaves them out.
-AUGMENTATION_KEYS = ("gain_db", "flip_polarity", "swap_channels")
 
 
 @dataclass(frozen=True)

@@ -9,28 +9,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ..checks import require_whole
 from ..errors import UserError
 
 Sample = tuple[torch.Tensor, dict[str, Any]]
 """Audio (channels, samples) float32 in [−1, 1], and the info dictionary of the host's data sets."""
-
-
-def require_whole(name: str, value: object, at_least: int) -> int:
-    """Returns ``value`` if it is a whole number of at least ``at_least``, else raises :class:`UserError`.
-
-    >>> require_whole("batch_size", 4, at_least=1)
-    4
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise UserError(f"{name} must be a whole number of at least {at_least}, not {value!r}")
-    return value
-
-
-def require_flag(name: str, value: object) -> bool:
-    """Returns ``value`` if it is true or false, else raises :class:`UserError`."""
-    if not isinstance(value, bool):
-        raise UserError(f"{name} must be true or false, not {value!r}")
-    return value
 
 
 class CropDataset(Dataset[Sample]):

@@ -6,9 +6,9 @@ import time
 
 import numpy as np
 
+from ..checks import require_number, require_whole
 from ..config import check_choice
-from ..errors import UserError
-from .base import CropDataset, Sample, is_silent, require_whole
+from .base import CropDataset, Sample, is_silent
 from .synth import synthesise_track
 
 # Track numbers of the held-out split start here, so no held-out track is ever a training track.
@@ -50,13 +50,9 @@ class DemoDataset(CropDataset):
         split: str = "train",
     ) -> None:
         super().__init__(seed=seed, sample_size=sample_size, sample_rate=sample_rate, channels=channels)
-        self.tracks = require_whole("tracks", tracks, at_least=1)
+        self.tracks = require_whole("tracks", tracks, at_least=1, at_most=_FIRST_TRACK["held_out"])
         self.crops_per_track = require_whole("crops_per_track", crops_per_track, at_least=1)
-        if tracks > _FIRST_TRACK["held_out"]:
-            raise UserError(f"tracks must be at most {_FIRST_TRACK['held_out']}, not {tracks}")
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
-            raise UserError(f"seconds must be a number above 0, not {seconds!r}")
-        self.seconds = float(seconds)
+        self.seconds = float(require_number("seconds", seconds, above=0))
         self.split = check_choice("split", split, _FIRST_TRACK)
         self._cache: dict[int, np.ndarray] = {}
 

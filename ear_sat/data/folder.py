@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import require_flag, require_number, require_whole
 from ..config import check_choice
 from ..errors import UserError
 from .augment import Augmentation
-from .base import CropDataset, Sample, is_silent, require_flag, require_whole
+from .base import CropDataset, Sample, is_silent
 from .metadata import CustomMetadata
 from .reading import AudioFile, UnusableFileError, mix_channels, read_crop
 from .shares import Shares
@@ -89,9 +90,9 @@ class FolderDataset(CropDataset):
         self.random_crop = require_flag("random_crop", random_crop)
         self.crops_per_file = require_whole("crops_per_file", crops_per_file, at_least=1)
         self.max_redraws = require_whole("max_redraws", max_redraws, at_least=0)
-        if isinstance(silence_threshold_db, bool) or not isinstance(silence_threshold_db, int | float | None):
-            raise UserError(f"silence_threshold_db must be a number or null, not {silence_threshold_db!r}")
-        self.silence_threshold_db = -np.inf if silence_threshold_db is None else float(silence_threshold_db)
+        self.silence_threshold_db = -np.inf
+        if silence_threshold_db is not None:
+            self.silence_threshold_db = float(require_number("silence_threshold_db", silence_threshold_db, unit="dBFS"))
         self.augmentation = Augmentation(gain_db, flip_polarity, swap_channels)
         if isinstance(datasets, str | Mapping) or not isinstance(datasets, Sequence) or not datasets:
             raise UserError('datasets must be a list of at least one {"id": …, "path": folder}')
@@ -112,8 +113,7 @@ class FolderDataset(CropDataset):
         logger.info("%d audio files, %.1f hours", len(self.files), self.files.seconds / 3600)
 
     def _keep_split(self, split: str, share: float) -> None:
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
-            raise UserError(f"held_out_share must be a number between 0 and 1, not {share!r}")
+        require_number("held_out_share", share, above=0, below=1)
         if len(self.files) < 2:
             raise UserError('one usable audio file cannot be split; set split to "all" or add music')
         names = [os.path.relpath(f.path, self._roots[r][0]) for f, r in zip(self.files, self._root_of, strict=True)]

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import DataLoader
 
+from ..checks import require_flag, require_whole
 from ..config import build, check_keys, choice_error, parameter_names
 from ..errors import UserError
-from .augment import AUGMENTATION_KEYS
-from .base import CropDataset, Sample, require_flag, require_whole
+from .augment import Augmentation
+from .base import CropDataset, Sample
 from .demo import DemoDataset
 from .folder import FolderDataset
 from .sampler import EpochSampler
 
 logger = logging.getLogger(__name__)
+D = TypeVar("D", bound=CropDataset)
 
 DATASET_TYPES: dict[str, type[CropDataset]] = {"ear_demo": DemoDataset, "ear_audio": FolderDataset}
 
-_INJECTED = ("sample_size", "sample_rate", "channels")
+_SIZES = ("sample_size", "sample_rate", "channels")
 _LOADER_KEYS = ("dataset_type", "drop_last")
 
 
@@ -41,11 +43,15 @@ def create_dataset(
     dataset_type = dataset_config["dataset_type"]
     if dataset_type not in DATASET_TYPES:
         raise choice_error("dataset_type", dataset_type, DATASET_TYPES)
-    factory = DATASET_TYPES[dataset_type]
-    what = f"dataset config of type {dataset_type}"
-    check_keys(what, dataset_config, [*_LOADER_KEYS, *parameter_names(factory, without=_INJECTED)])
+    return build_dataset(DATASET_TYPES[dataset_type], dataset_config, sample_size, sample_rate, audio_channels)
+
+
+def build_dataset(factory: Callable[..., D], dataset_config: Mapping[str, Any], *sizes: int) -> D:
+    """``factory`` called with a config's arguments and with sample size, sample rate and channels."""
+    what = f"dataset config of type {dataset_config['dataset_type']}"
+    check_keys(what, dataset_config, [*_LOADER_KEYS, *parameter_names(factory, without=_SIZES)])
     arguments = {key: value for key, value in dataset_config.items() if key not in _LOADER_KEYS}
-    return build(what, factory, arguments, sample_size=sample_size, sample_rate=sample_rate, channels=audio_channels)
+    return build(what, factory, arguments, **dict(zip(_SIZES, sizes, strict=True)))
 
 
 def create_dataloader(
@@ -118,7 +124,8 @@ def held_out_config(dataset_config: Mapping[str, Any]) -> dict[str, Any] | None:
     split = dataset_config.get("split", "train" if kind == "ear_demo" else "all")
     if kind not in DATASET_TYPES or split != "train":
         return None
-    plain = {key: value for key, value in dataset_config.items() if key not in AUGMENTATION_KEYS}
+    changes = parameter_names(Augmentation)
+    plain = {key: value for key, value in dataset_config.items() if key not in changes}
     entries = plain.get("datasets")
     if isinstance(entries, list):
         plain["datasets"] = [_unweighted(entry) if isinstance(entry, Mapping) else entry for entry in entries]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config import check_keys
+from ..checks import require_number
+from ..config import build
 from ..errors import UserError
 from .manifest import read_manifest
 from .metadata import CustomMetadata
 from .reading import SUFFIXES, AudioFile, UnusableFileError, find_audio_files, open_header
-
-ENTRY_KEYS = ("id", "path", "manifest", "decisions", "weight", "custom_metadata_module")
 
 
 @dataclass(frozen=True)
@@ -39,25 +37,36 @@ def open_source(what: str, entry: object, leave_out: Callable[[str, str], None])
     """
     if not isinstance(entry, Mapping) or not isinstance(entry.get("path", entry.get("manifest")), str | Path):
         raise UserError(f'{what} must be {{"id": …, "path": folder}} or {{"id": …, "manifest": file}}, not {entry!r}')
-    check_keys(what, entry, ENTRY_KEYS)
-    weight, module = entry.get("weight"), entry.get("custom_metadata_module")
-    number = weight is None or (isinstance(weight, int | float) and not isinstance(weight, bool))
-    if not number or (weight is not None and not 0 < weight < math.inf):
-        raise UserError(f"{what}: weight must be a number above 0, not {weight!r}")
-    folder = Path(entry["path"]).expanduser() if "path" in entry else None
+    return build(what, _open, entry, where=what, leave_out=leave_out)
+
+
+def _open(
+    where: str,
+    leave_out: Callable[[str, str], None],
+    id: str | None = None,  # read by who names the windows
+    path: str | Path | None = None,
+    manifest: str | Path | None = None,
+    decisions: Sequence[str] | None = None,
+    weight: float | None = None,
+    custom_metadata_module: str | Path | None = None,
+) -> MusicSource:
+    if weight is not None:
+        require_number(f"{where}: weight", weight, above=0)
+    folder = None if path is None else Path(path).expanduser()
     if folder is not None and not folder.is_dir():
-        raise UserError(f"{what}: no such folder: {folder}; give the path of a folder with audio files")
-    if entry.get("manifest") is not None:
-        decisions = entry.get("decisions", ["keep"])
+        raise UserError(f"{where}: no such folder: {folder}; give the path of a folder with audio files")
+    if manifest is not None:
+        decisions = ["keep"] if decisions is None else decisions
         if isinstance(decisions, str) or not isinstance(decisions, Sequence) or not decisions:
-            raise UserError(f'{what}: decisions must be a list such as ["keep"], not {decisions!r}')
-        manifest = Path(entry["manifest"]).expanduser()
-        root, files = read_manifest(manifest, leave_out, folder, [str(decision) for decision in decisions])
-    elif folder is not None:
-        if "decisions" in entry:
-            raise UserError(f"{what}: decisions are those of a manifest; give manifest too, or drop decisions")
-        root, files = folder, _folder_files(what, folder, leave_out)
-    return MusicSource(root, files, weight, None if module is None else CustomMetadata(str(module)))
+            raise UserError(f'{where}: decisions must be a list such as ["keep"], not {decisions!r}')
+        root, files = read_manifest(Path(manifest).expanduser(), leave_out, folder, list(map(str, decisions)))
+    elif decisions is not None:
+        raise UserError(f"{where}: decisions are those of a manifest; give manifest too, or drop decisions")
+    else:
+        assert folder is not None  # one of the two is given
+        root, files = folder, _folder_files(where, folder, leave_out)
+    metadata = None if custom_metadata_module is None else CustomMetadata(str(custom_metadata_module))
+    return MusicSource(root, files, weight, metadata)
 
 
 def _folder_files(what: str, folder: Path, leave_out: Callable[[str, str], None]) -> list[AudioFile]:

@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from ..config import build, check_keys, choice_error, parameter_names
+from ..config import choice_error
 from ..errors import UserError
 from ..named_configs import DATASET, load_config
 from .base import CropDataset, Sample
 from .demo import DemoDataset
 from .folder import FolderDataset
+from .loader import build_dataset
 from .metadata import CustomMetadata
 from .reading import UnusableFileError, mix_channels, read_crop
 
 FOLDER_ID = "data"  # data set id of a folder that is given without a config
 _SLACK_SECONDS = 0.1  # an mp3's length is an estimate: it may end this much earlier than its header says
-_INJECTED = ("sample_size", "sample_rate", "channels")
 _INSTEAD = {
     "wds": "it streams shards without fixed places; unpack them (tar -xf) and give the folder",
     "s3": "it streams shards without fixed places; download and unpack them (tar -xf) and give the folder",
@@ -208,7 +208,7 @@ def open_windows(config: Mapping[str, Any], sample_size: int, sample_rate: int, 
     """
     kind = config.get("dataset_type")
     if kind == "ear_demo":
-        dataset = _build(DemoDataset, config, sample_size, sample_rate, channels)
+        dataset = build_dataset(DemoDataset, config, sample_size, sample_rate, channels)
         length = dataset.track(0).shape[-1]
         sources = [
             Source("ear_demo", name, f"ear_demo://{name}", length, partial(_read_track, dataset, number))
@@ -223,18 +223,11 @@ def open_windows(config: Mapping[str, Any], sample_size: int, sample_rate: int, 
         raise UserError(f"dataset_type {kind} cannot be cut into windows: {_INSTEAD[kind]}")
     elif kind != "ear_audio":
         raise choice_error("dataset_type", kind, ("ear_audio", "ear_demo", "audio_dir"))
-    folders = _build(_Folders, {**config, "silence_threshold_db": None}, sample_size, sample_rate, channels)
+    folders = build_dataset(_Folders, {**config, "silence_threshold_db": None}, sample_size, sample_rate, channels)
     ids = [str(entry.get("id", number)) for number, entry in enumerate(config["datasets"])]
     sources = folders.sources(ids)
     _require_unique(sources)
     return WindowSet(_cut(sources, sample_size), sample_size, sample_rate, channels, folders.left_out)
-
-
-def _build(factory: Any, config: Mapping[str, Any], *sizes: int) -> Any:
-    what = f"dataset config of type {config['dataset_type']}"
-    check_keys(what, config, ["dataset_type", "drop_last", *parameter_names(factory, without=_INJECTED)])
-    arguments = {key: value for key, value in config.items() if key not in ("dataset_type", "drop_last")}
-    return build(what, factory, arguments, **dict(zip(_INJECTED, sizes, strict=True)))
 
 
 def _audio_dir(entry: Any) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import UserError
-from ..report.atomic import atomic_path, stale_files
+from ..files import atomic_path, stale_files
 
 
 def write_file(path: Path, content: bytes) -> None:

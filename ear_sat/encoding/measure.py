@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ..checks import require_number, require_whole
 from ..compute import choose_device
-from ..data.base import require_whole
 from ..data.windows import WindowSet, open_windows
 from ..errors import UserError
 from ..models import Autoencoder, optimize_for_inference
 from ..versions import versions
 from .details import PACKAGES
-from .model_file import open_model
+from .model_file import read_model
 from .posterior import check_sample_size
 from .statistics import Moments, kl_per_channel
 from .stream import Encoded, encode_windows
@@ -170,10 +170,9 @@ def latent_stats(
     """
     require_whole("--batch-size", batch_size, at_least=1)
     require_whole("--seed", seed, at_least=0)
-    if not 0 <= dead_below < float("inf"):
-        raise UserError(f"--dead-below must be a number of at least 0, not {dead_below}")
+    require_number("--dead-below", dead_below, at_least=0)
     chosen_device = choose_device(device)
-    file, model = open_model(weights, sample_rate)
+    file, model = read_model(weights, sample_rate)
     sample_size = check_sample_size(sample_size, file.sample_rate, file.hop)
     windows = open_windows(dataset_config, sample_size, file.sample_rate, file.channels)
     if limit is not None and require_whole("--limit", limit, at_least=1) < len(windows):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..checks import require_whole
 from ..models import Autoencoder
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class ModelFile:
         return {"file": self.path.name, "sha256": self.sha256}
 
 
-def open_model(path: str | Path, sample_rate: int | None = None) -> tuple[ModelFile, Autoencoder]:
+def read_model(path: str | Path, sample_rate: int | None = None) -> tuple[ModelFile, Autoencoder]:
     """Reads a file of weights; the model is on the CPU, in eval mode and without gradients.
 
     Args:
@@ -64,8 +64,8 @@ def open_model(path: str | Path, sample_rate: int | None = None) -> tuple[ModelF
     """
     from ..weights import fit_checkpoint, read_checkpoint, sha256
 
-    if sample_rate is not None and sample_rate < 1:
-        raise UserError(f"the sample rate must be at least 1 Hz, not {sample_rate}")
+    if sample_rate is not None:
+        require_whole("--sample-rate", sample_rate, at_least=1, unit="Hz")
     checkpoint = read_checkpoint(path)
     fitted = fit_checkpoint(checkpoint, sample_rate=sample_rate)
     # What else may have been assumed concerns the decoder.

@@ -5,27 +5,27 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import torch
 from tqdm import tqdm
 
+from ..checks import require_whole
 from ..compute import PRECISIONS, choose_device
 from ..config import check_choice
-from ..data.base import require_whole
 from ..data.windows import Window, WindowSet, open_windows
 from ..errors import UserError
+from ..files import make_folder
 from ..models import Autoencoder
-from ..report.atomic import make_folder
+from ..processes import workers
 from ..versions import versions
 from .details import PACKAGES, agree
 from .latent_files import finished_windows, remove_remnants, write_file
-from .model_file import ModelFile, open_model
+from .model_file import ModelFile, read_model
 from .posterior import check_sample_size
-from .ranks import Place, find_place, run_in_processes
-from .worker import Event, Job, encode_job
+from .ranks import Place, find_place
+from .worker import Event, Share, encode_share
 
 CONFIG_NAME = "dataset_config.json"
 
@@ -105,15 +105,15 @@ def pre_encode(
             disk, too little memory.
     """
     out = Path(out).expanduser()
-    for name, value in (("--batch-size", batch_size), ("--processes", processes), ("--limit", limit or 1)):
-        require_whole(name, value, at_least=1)
+    require_whole("--batch-size", batch_size, at_least=1)
+    require_whole("--processes", processes, at_least=1)
     require_whole("--seed", seed, at_least=0)
-    if limit == 0:
-        raise UserError("--limit must be a whole number of at least 1, not 0")
+    if limit is not None:
+        require_whole("--limit", limit, at_least=1)
     check_choice("precision", precision, PRECISIONS)
     choose_device(device)
     place = find_place()
-    file, model = open_model(weights, sample_rate)
+    file, model = read_model(weights, sample_rate)
     sample_size = check_sample_size(sample_size, file.sample_rate, file.hop)
     every = open_windows(dataset_config, sample_size, file.sample_rate, file.channels)
     windows = every.select(every.windows[:limit])
@@ -126,7 +126,7 @@ def pre_encode(
     result = PreEncodeResult(out, sample_size, sample_size // file.hop, len(windows), place)
     result.bad_files.update(windows.left_out)
     done = finished_windows(out)
-    jobs = []
+    shares = []
     for turn, (rank, share) in enumerate(zip(ranks, _shares(windows, ranks, place.size * processes), strict=True)):
         waiting = share.select(window for window in share.windows if window.name not in done)
         result.present += len(share) - len(waiting)
@@ -134,10 +134,10 @@ def pre_encode(
             local = place.local_rank * processes + turn
             chosen = seed if sample else None
             work = (precision, compiled, batch_size, chosen)
-            jobs.append(Job(file.path, sample_rate, waiting, out / str(rank), device, local, *work))
-    only_model = model if len(jobs) == 1 else None
+            shares.append(Share(file.path, sample_rate, waiting, out / str(rank), device, local, *work))
+    only_model = model if len(shares) == 1 else None
     del model  # spawned processes read their own
-    _run(jobs, only_model, result, progress)
+    _run(shares, only_model, result, progress)
     if result.written + result.present == 0 and place.size == 1:
         raise _nothing_encoded(result)
     write_file(out / CONFIG_NAME, (json.dumps(result.dataset_config(), indent=2) + "\n").encode())
@@ -178,20 +178,15 @@ def _shares(windows: WindowSet, ranks: range, size: int) -> list[WindowSet]:
     return [windows.select(shares[rank]) for rank in ranks]
 
 
-def _run(jobs: list[Job], model: Autoencoder | None, result: PreEncodeResult, progress: bool) -> None:
+def _run(shares: list[Share], model: Autoencoder | None, result: PreEncodeResult, progress: bool) -> None:
     """Encodes and counts."""
-    for job in jobs:
-        job.folder.mkdir(exist_ok=True)
+    for share in shares:
+        share.folder.mkdir(exist_ok=True)
     began = time.perf_counter()
-    if len(jobs) == 1:
-        events: Iterator[Event] = encode_job(jobs[0], model)
-    else:
-        threads = max(1, torch.get_num_threads() // max(1, len(jobs)))
-        events = run_in_processes(encode_job, [replace(job, threads=threads) for job in jobs])
-    total = result.present + sum(len(job.windows) for job in jobs)
+    total = result.present + sum(len(share.windows) for share in shares)
     hidden = None if progress else True  # None: hidden where there is no terminal
     with tqdm(total=total, initial=result.present, unit="window", disable=hidden) as bar:
-        for event in events:
+        for event in _events(shares, model):
             bar.update()
             if event.written:
                 result.written += 1
@@ -201,6 +196,15 @@ def _run(jobs: list[Job], model: Autoencoder | None, result: PreEncodeResult, pr
             elif event.rejected:
                 result.rejected += 1
     result.elapsed = time.perf_counter() - began
+
+
+def _events(shares: list[Share], model: Autoencoder | None) -> Iterator[Event]:
+    if len(shares) == 1:
+        yield from encode_share(shares[0], model)
+        return
+    with workers(max(1, len(shares))) as run:
+        for _, event in run(encode_share, [(share,) for share in shares]):
+            yield cast(Event, event)  # one of the generator's values
 
 
 def _nothing_encoded(result: PreEncodeResult) -> UserError:

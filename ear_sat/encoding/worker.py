@@ -1,25 +1,24 @@
-"""One rank's share of pre-encoding: windows to files."""
+"""One process's share of pre-encoding: windows to files."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from ..compute import choose_device
 from ..data.windows import WindowSet
 from ..models import Autoencoder, optimize_for_inference
 from .latent_files import write_window
-from .model_file import open_model
+from .model_file import read_model
 from .posterior import draw
 from .stream import LeftOut, encode_windows
 
 
 @dataclass(frozen=True)
-class Job:
+class Share:
     """What one process encodes, and how.
 
     Attributes:
@@ -31,7 +30,6 @@ class Job:
         precision, compiled: see :func:`ear_sat.models.optimize_for_inference`.
         batch_size: see :func:`encode_windows`.
         seed: of the posterior samples; None for the mean.
-        threads: of the arithmetic on the CPU; None leaves torch's number.
     """
 
     weights: Path
@@ -44,7 +42,6 @@ class Job:
     compiled: bool
     batch_size: int
     seed: int | None
-    threads: int | None = None
 
 
 class Event(NamedTuple):
@@ -56,31 +53,31 @@ class Event(NamedTuple):
     rejected: bool = False
 
 
-def encode_job(job: Job, model: Autoencoder | None = None) -> Iterator[Event]:
+def encode_share(share: Share, model: Autoencoder | None = None) -> Iterator[Event]:
     """Encodes and writes; yields one event per window when its files are on the disk.
 
     Args:
-        job: the share.
-        model: on the CPU, which is made ready for inference in place; read from ``job.weights`` if None.
+        share: what to encode.
+        model: on the CPU, which is made ready for inference in place; read from ``share.weights`` if None.
 
     Raises:
         UserError: see :func:`encode_windows` and :func:`write_window`.
     """
-    if job.threads is not None:
-        torch.set_num_threads(job.threads)
-    device = choose_device(job.device, job.turn)
-    if not job.windows.windows:
+    device = choose_device(share.device, share.turn)
+    if not share.windows.windows:
         return
     if model is None:
-        _, model = open_model(job.weights, job.sample_rate)
-    optimize_for_inference(model.to(device), job.precision, job.compiled)
-    for result in encode_windows(model, job.windows, job.batch_size):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the process that shares the work out has shown them
+            _, model = read_model(share.weights, share.sample_rate)
+    optimize_for_inference(model.to(device), share.precision, share.compiled)
+    for result in encode_windows(model, share.windows, share.batch_size):
         window = result.window
         if isinstance(result, LeftOut):
             yield Event(window.source.path, reason=result.reason, rejected=result.rejected)
             continue
         latents = result.mean
-        if job.seed is not None:
-            latents = draw(result.mean, result.std, job.seed, window.source.key, window.number)
-        write_window(job.folder, window.name, latents, result.mask, result.info)
-        yield Event(window.source.path, written=job.windows.seconds(window))
+        if share.seed is not None:
+            latents = draw(result.mean, result.std, share.seed, window.source.key, window.number)
+        write_window(share.folder, window.name, latents, result.mask, result.info)
+        yield Event(window.source.path, written=share.windows.seconds(window))

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..report.atomic import make_folder, stale_files, write_text
+from ..files import make_folder, stale_files, write_text
 from ..versions import versions
 from .measure import PairResult, measure_pair
 from .pairing import Pair

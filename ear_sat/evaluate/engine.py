@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..errors import UserError
+from ..checks import require_whole
 from ..metrics import METRICS
 from ..processes import Runner, cores
 from .cache import ResultCache, measure_and_keep
@@ -73,8 +73,8 @@ def check_processes(given: int | None, jobs: int) -> int:
     Raises:
         UserError: ``given`` is below 1.
     """
-    if given is not None and given < 1:
-        raise UserError(f"--processes must be at least 1, not {given}")
+    if given is not None:
+        require_whole("--processes", given, at_least=1)
     return max(1, min(given or cores(), jobs))
 
 

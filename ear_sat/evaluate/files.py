@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..files import write_text
 from ..metrics import METRICS
-from ..report.atomic import write_text
 from ..report.tables import markdown_table
 from .cache import measured_with
 from .engine import Evaluation

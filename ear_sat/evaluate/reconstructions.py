@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..data.reading import SUFFIXES
 from ..errors import UserError
+from ..files import make_folder
 from ..inference import Settings, open_model, plan_jobs, reconstruct_files
-from ..report.atomic import make_folder
 
 
 def reconstruct_folder(

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..checks import require_whole
 from ..config import check_choice
 from ..data.reading import UnusableFileError
 from ..errors import UserError
+from ..files import write_text
 from ..metrics import METRICS
 from ..processes import Runner, workers
-from ..report.atomic import write_text
 from .cache import ResultCache
 from .clips import Clip, ClipChoice, choose_clips, render_clip
 from .engine import Evaluation, check_processes, measure_missing, summarise_results
@@ -62,8 +63,8 @@ def evaluate(
             :attr:`Evaluation.failures`.
     """
     check_choice("metric", rank_by, METRICS)
-    if clips is not None and clips < 0:
-        raise UserError(f"the number of clips must be at least 0, not {clips}")
+    if clips is not None:
+        require_whole("the number of clips", clips, at_least=0)
     for name in estimates:
         if not name.strip() or name == "reference":
             raise UserError(f"'{name}' cannot name a system; choose another name")

@@ -13,7 +13,7 @@ from ..config import choice_error
 from ..data import DATASET_TYPES
 from ..errors import UserError
 from ..training.run.autoencoder_job import AutoencoderJob
-from ..training.run.job import Job, compiles, required
+from ..training.run.job import Crops, Job, compiles, no_pretransform, required
 from ..training.run.options import TrainOptions
 from ..training.run.pretrained import load_strictly, load_weights
 from ..training.wrapper import EarTrainingWrapper
@@ -51,17 +51,16 @@ class HostBuilders:
     def loader(
         self,
         dataset_config: dict[str, Any],
-        model_config: Mapping[str, Any],
+        crops: Crops,
         batch_size: int,
         num_workers: int,
         shuffle: bool = True,
     ) -> DataLoader[Any]:
         from stable_audio_tools.data.dataset import create_dataloader_from_config
 
-        sizes = {key: required(model_config, key) for key in ("sample_size", "sample_rate")}
-        settings = {"audio_channels": model_config.get("audio_channels", 2), "num_workers": num_workers}
+        settings = {**crops._asdict(), "num_workers": num_workers, "shuffle": shuffle}
         try:
-            loader = create_dataloader_from_config(dataset_config, batch_size, **sizes, **settings, shuffle=shuffle)
+            loader = create_dataloader_from_config(dataset_config, batch_size, **settings)
         except (AssertionError, KeyError) as error:
             raise UserError(f"the dataset config does not fit the host: {_words(error)}") from error
         except ValueError as error:
@@ -114,7 +113,7 @@ def _prepare_pretransform(model: Any, options: TrainOptions) -> None:
 
     pretransform = getattr(model, "pretransform", None)
     if pretransform is None:
-        raise UserError("this model has no pretransform; drop the --…pretransform… flags")
+        raise no_pretransform()
 
     def fold() -> None:
         fold_weight_norm(pretransform)

@@ -1,9 +1,18 @@
 """Reconstruction of audio files: finds them, streams them through the model, writes the results."""
 
 from .batch import reconstruct_files, summarize
-from .files import Job, plan_jobs
+from .files import FileJob, plan_jobs
 from .model import open_model
 from .settings import Settings
 from .streaming import Result, reconstruct_file
 
-__all__ = ["Job", "Result", "Settings", "open_model", "plan_jobs", "reconstruct_file", "reconstruct_files", "summarize"]
+__all__ = [
+    "FileJob",
+    "Result",
+    "Settings",
+    "open_model",
+    "plan_jobs",
+    "reconstruct_file",
+    "reconstruct_files",
+    "summarize",
+]

@@ -13,17 +13,22 @@ from tqdm import tqdm
 
 from ..data import UnusableFileError
 from ..data.reading import reason_of
+from ..files import stale_files
 from ..models import Autoencoder
-from ..report.atomic import stale_files
 from ..report.tables import print_table
-from .files import Job
+from .files import FileJob
 from .settings import Settings
 from .source import read_header
 from .streaming import Result, reconstruct_file
 
 
 def reconstruct_files(
-    model: Autoencoder, jobs: Sequence[Job], settings: Settings, *, force: bool = False, progress: bool | None = None
+    model: Autoencoder,
+    jobs: Sequence[FileJob],
+    settings: Settings,
+    *,
+    force: bool = False,
+    progress: bool | None = None,
 ) -> list[Result]:
     """Reconstructs each job's file, in order.
 
@@ -88,7 +93,7 @@ class _Meter:
         self._bar.update(int(self.done) - self._bar.n)
 
 
-def _seconds(job: Job) -> float:
+def _seconds(job: FileJob) -> float:
     """The length that the header gives; 0 where it cannot be read, which is looked into when it is the file's turn."""
     try:
         header = read_header(job.source)
@@ -97,14 +102,14 @@ def _seconds(job: Job) -> float:
     return header.frames / header.sample_rate
 
 
-def _remove_remnants(job: Job) -> None:
+def _remove_remnants(job: FileJob) -> None:
     """Removes what a killed run has left of this output; not of others, which another process may be writing now."""
     for file in stale_files(job.output.parent):
         if file.name.startswith(f".{job.output.name}."):
             file.unlink(missing_ok=True)
 
 
-def _attempt(model: Autoencoder, job: Job, settings: Settings, meter: _Meter) -> Result:
+def _attempt(model: Autoencoder, job: FileJob, settings: Settings, meter: _Meter) -> Result:
     try:
         return reconstruct_file(model, job, settings, meter)
     except (UnusableFileError, FloatingPointError) as error:

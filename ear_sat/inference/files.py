@@ -13,7 +13,7 @@ from ..errors import UserError
 
 
 @dataclass(frozen=True)
-class Job:
+class FileJob:
     """One file to reconstruct; ``name`` is its path relative to the folder that was given, to show."""
 
     source: Path
@@ -21,7 +21,7 @@ class Job:
     name: str
 
 
-def plan_jobs(inputs: Sequence[Path], out: Path) -> list[Job]:
+def plan_jobs(inputs: Sequence[Path], out: Path) -> list[FileJob]:
     """One job for each audio file among ``inputs`` and below the folders among them, in order.
 
     The output keeps the path relative to the folder, with the extension .wav; see :func:`output_names`. Files below
@@ -53,7 +53,7 @@ def plan_jobs(inputs: Sequence[Path], out: Path) -> list[Job]:
             raise UserError(f"{output} is an input and would be replaced; give another folder with --out")
         if (other := taken.setdefault(_folded(name), path)) != path:
             raise UserError(f"{other} and {path} would both be written to {output}; reconstruct them into two folders")
-        jobs.append(Job(path, output, relative.as_posix()))
+        jobs.append(FileJob(path, output, relative.as_posix()))
     return jobs
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..checks import require_number, require_whole
 from ..compute import PRECISIONS
 from ..config import check_choice
 from ..errors import UserError
@@ -53,11 +54,10 @@ class Settings:
             check_choice("choice of peaks", self.peaks, PEAKS)
         if self.peaks == "keep" and self.subtype != "float":
             raise UserError("24-bit PCM cannot keep peaks above full scale; use --subtype float, or clip or scale them")
-        if self.batch_size < 1:
-            raise UserError(f"the batch size must be at least 1, not {self.batch_size}")
+        require_whole("--batch-size", self.batch_size, at_least=1)
         for what, seconds in (("chunk", self.chunk_seconds), ("attention", self.attention_seconds)):
-            if seconds is not None and not 0 < seconds < float("inf"):
-                raise UserError(f"--{what}-seconds must be a positive number, not {seconds}")
+            if seconds is not None:
+                require_number(f"--{what}-seconds", seconds, above=0)
 
     @property
     def peak_policy(self) -> str:

@@ -15,7 +15,7 @@ from ..compute import true_float32
 from ..data import AudioFile
 from ..models import Autoencoder, reconstruct_blocks
 from ..models.reconstruction import join_channels, split_channels
-from .files import Job
+from .files import FileJob
 from .settings import Settings
 from .source import choose_channels, chosen_channels, read_blocks, readable
 from .wave_file import Levels, write_wave
@@ -34,7 +34,7 @@ class Result:
         notes: sentences about it; where it failed, why.
     """
 
-    job: Job
+    job: FileJob
     outcome: str = "done"
     seconds: float = 0.0
     elapsed: float = 0.0
@@ -43,7 +43,7 @@ class Result:
 
 
 def reconstruct_file(
-    model: Autoencoder, job: Job, settings: Settings, advance: Callable[[float], None] = lambda _: None
+    model: Autoencoder, job: FileJob, settings: Settings, advance: Callable[[float], None] = lambda _: None
 ) -> Result:
     """Writes the reconstruction of ``job.source`` to ``job.output``: as long, at the same rate, with as many channels.
 

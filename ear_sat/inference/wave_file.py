@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 
 from ..data.reading import reason_of
-from ..report.atomic import atomic_path
+from ..files import atomic_path
 from .settings import SUBTYPES
 
 _BLOCK = 1 << 16

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..checks import require_whole
 from ..compute import outside_autocast, return_freed_memory
 from ..errors import UserError
 from .oobleck import Decoder, Encoder
@@ -127,10 +128,8 @@ def decode_in_chunks(decoder: Decoder, latents: Tensor, chunk_frames: int, itera
 
 
 def _check_sizes(chunk_frames: int, batch_size: int) -> None:
-    if chunk_frames < 1 or batch_size < 1:
-        raise UserError(
-            f"a chunk needs at least one latent frame, a batch at least one chunk; got {chunk_frames} and {batch_size}"
-        )
+    require_whole("the length of a chunk", chunk_frames, at_least=1, unit="latent frames")
+    require_whole("the batch size", batch_size, at_least=1, unit="chunks")
 
 
 def _audio_stretches(layers: list[Reach], blocks: Iterable[Tensor], chunk: int) -> Iterator[_Stretch]:

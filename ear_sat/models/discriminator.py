@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..checks import require_flag
 from ..compute import outside_autocast, warn_of_slow_bf16
 from ..config import check_choice
 from ..errors import UserError
@@ -144,9 +145,7 @@ class MultiResolutionSTFTDiscriminator(nn.Module):
         normalize: bool = True,
     ) -> None:
         super().__init__()
-        if not isinstance(normalize, bool):
-            raise UserError(f"discriminator normalize must be true or false, not {normalize!r}")
-        self.normalize = normalize
+        self.normalize = require_flag("discriminator normalize", normalize)
         self.precision = check_choice("discriminator precision", precision, DISCRIMINATOR_PRECISIONS)
         if precision == "bf16" and not torch.cuda.is_available():
             warn_of_slow_bf16()

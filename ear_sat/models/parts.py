@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from ..config import build, check_keys, choice_error
+from ..config import argument, build, check_keys, choice_error
 from ..errors import UserError
 from .bottleneck import VAEBottleneck
-from .oobleck import DEFAULT_STRIDES, Decoder, Encoder
+from .oobleck import Decoder, Encoder
 
 #: JSON type → class, for each part of the model.
 ENCODERS: dict[str, Callable[..., nn.Module]] = {"ear_encoder": Encoder}
@@ -38,26 +38,27 @@ def check_model_sizes(model: Mapping[str, Any]) -> None:
     ear_decoder = model["decoder"].get("type") in DECODERS
     encoder, decoder = model["encoder"].get("config") or {}, model["decoder"].get("config") or {}
     latent, ratio = model["latent_dim"], model["downsampling_ratio"]
-    for name, config, ours in (("encoder", encoder, ear_encoder), ("decoder", decoder, ear_decoder)):
-        product = math.prod(config.get("strides", DEFAULT_STRIDES))
-        if ours and product != ratio:
+    sides: tuple[tuple[str, type[nn.Module], Mapping[str, Any], str, bool], ...] = (
+        ("encoder", Encoder, encoder, "in_channels", ear_encoder),
+        ("decoder", Decoder, decoder, "out_channels", ear_decoder),
+    )
+    for name, side, config, key, ours in sides:
+        if not ours:
+            continue
+        product = math.prod(argument(side, config, "strides"))
+        if product != ratio:
             raise UserError(f"the {name}'s strides multiply to {product}, downsampling_ratio says {ratio}")
-    # Inside a host pretransform the parts see its latents, not the audio.
-    for name, config, key, ours in (
-        ("encoder", encoder, "in_channels", ear_encoder),
-        ("decoder", decoder, "out_channels", ear_decoder),
-    ):
-        expected_channels = model.get(key, model["io_channels"])
-        if ours and "pretransform" not in model and config.get(key, 2) != expected_channels:
+        channels, expected = argument(side, config, key), model.get(key, model["io_channels"])
+        # Inside a host pretransform the parts see its latents, not the audio.
+        if "pretransform" not in model and channels != expected:
             raise UserError(
-                f"the {name}'s {key} is {config.get(key, 2)}, the model's "
-                f"{key if key in model else 'io_channels'} is {expected_channels}"
+                f"the {name}'s {key} is {channels}, the model's {key if key in model else 'io_channels'} is {expected}"
             )
-    if ear_decoder and decoder.get("latent_dim", 64) != latent:
-        raise UserError(f"the decoder's latent_dim is {decoder.get('latent_dim', 64)}, the model's is {latent}")
-    expected = 2 * latent if model["bottleneck"].get("type") in BOTTLENECKS else None
-    if ear_encoder and expected is not None and encoder.get("latent_dim", 128) != expected:
+    if ear_decoder and (width := argument(Decoder, decoder, "latent_dim")) != latent:
+        raise UserError(f"the decoder's latent_dim is {width}, the model's is {latent}")
+    halved = model["bottleneck"].get("type") in BOTTLENECKS
+    if ear_encoder and halved and (width := argument(Encoder, encoder, "latent_dim")) != 2 * latent:
         raise UserError(
-            f"the encoder's latent_dim counts mean and scale together: it must be {expected} for the model's "
-            f"latent_dim {latent}, not {encoder.get('latent_dim', 128)}"
+            f"the encoder's latent_dim counts mean and scale together: it must be {2 * latent} for the model's "
+            f"latent_dim {latent}, not {width}"
         )

@@ -11,6 +11,7 @@ import soxr
 import torch
 from torch import Tensor
 
+from ..checks import require_number
 from ..errors import UserError
 from .chunking import attend, decode_chunks, encode_chunks
 from .receptive_field import output_length, reaches
@@ -89,8 +90,7 @@ def frames_in(model: Autoencoder, what: str, seconds: float) -> int:
     Raises:
         UserError: ``seconds`` is not a positive number; ``what`` names it.
     """
-    if not 0 < seconds < float("inf"):
-        raise UserError(f"{what} must be a positive number of seconds, not {seconds}")
+    require_number(what, seconds, above=0, unit="seconds")
     return max(1, round(seconds * model.sample_rate / model.downsampling_ratio))
 
 
@@ -144,8 +144,7 @@ def check_waveform(waveform: Tensor, sample_rate: int, channels: int) -> None:
         raise UserError(f"a waveform is (channels, time) or (batch, channels, time), floating point; got {shape}")
     if waveform.shape[-2] not in (1, 2, channels):
         raise UserError(f"a waveform is mono or stereo, not of {waveform.shape[-2]} channels; mix or transpose it")
-    if sample_rate < 1:
-        raise UserError(f"sample_rate must be positive, not {sample_rate}")
+    require_number("sample_rate", sample_rate, at_least=1, unit="Hz")
     if not waveform.isfinite().all():
         raise UserError("the waveform holds NaN or infinite samples; repair it first")
 

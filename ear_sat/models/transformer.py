@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..checks import require_whole
 from ..errors import UserError
 
 #: Smallest number of rotated dimensions per head, and the base of the rotary frequencies; both the release's.
@@ -136,8 +137,7 @@ class Transformer(nn.Module):
 
     def __init__(self, dim: int, depth: int = 2, dim_heads: int = 32) -> None:
         super().__init__()
-        if depth < 1:
-            raise UserError(f"transformer depth must be at least 1, not {depth}; leave the transformer out for none")
+        require_whole("transformer depth (leave the transformer out for none)", depth, at_least=1)
         if dim_heads < MIN_ROTARY_DIMS or dim % dim_heads:
             raise UserError(
                 f"dim_heads must be at least {MIN_ROTARY_DIMS} and divide latent_dim {dim}; got {dim_heads}"

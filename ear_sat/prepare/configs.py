@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..report.atomic import write_text
+from ..files import write_text
 from .rules import STAGES
 
 

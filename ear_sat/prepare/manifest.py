@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from ..report.atomic import atomic_path
+from ..files import atomic_path
 from .measurement import Row
 
 if TYPE_CHECKING:

@@ -10,11 +10,12 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from ..errors import UserError
-from ..processes import DEATH, JOBS_PER_PROCESS, Runner, cores
+from ..processes import DEATH, Runner, cores
 
 T = TypeVar("T")
 
 ANSWER_SECONDS = 10
+JOBS_PER_CORE = 4  # handed out at a time: no core waits for its next call, and few are in memory
 RETRIES = 3  # of a call whose process or machine died, before it counts as the call's fault
 
 
@@ -46,7 +47,7 @@ def ray_cluster(processes: int | None = None) -> Iterator[Runner]:
     if processes is not None and existing:
         limit = processes
     else:
-        limit = JOBS_PER_PROCESS * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        limit = JOBS_PER_CORE * max(1, int(ray.cluster_resources().get("CPU", 1)))
     try:
         yield _runner(limit)
     finally:

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..checks import require_whole
 from ..config import check_choice
 from ..data.manifest import split_path
 from ..data.reading import SUFFIXES
 from ..errors import UserError
+from ..files import make_folder, stale_files
 from ..processes import Runner, cores, workers
-from ..report.atomic import make_folder, stale_files
 from .configs import manifest_config, shard_config, write_config
 from .database import Database
 from .manifest import require_pyarrow, write_manifest
@@ -83,8 +84,8 @@ def prepare_data(
         UserError: no track found, ``out`` is a source, a missing package, a full disk, an argument out of range.
     """
     check_choice("engine", engine, ENGINES)
-    if processes is not None and processes < 1:
-        raise UserError(f"--processes must be at least 1, not {processes}")
+    if processes is not None:
+        require_whole("--processes", processes, at_least=1)
     if os.path.realpath(out) in map(os.path.realpath, sources):  # as a folder of ours it would be left out
         raise UserError(f"--out {out} is one of the sources; choose a folder of its own, which may lie inside it")
     require_pyarrow()

@@ -20,9 +20,10 @@ import numpy as np
 import soundfile
 import soxr
 
+from ..checks import require_whole
 from ..data.reading import UnusableFileError, mix_channels, reason_of
 from ..errors import UserError
-from ..report.atomic import atomic_path
+from ..files import atomic_path
 from .decoding import Track, quiet_decoders
 from .measurement import Row, sidecar_digest
 from .rules import KEEP, STAGE1
@@ -78,8 +79,7 @@ class ShardSettings:
     megabytes: int = 1000
 
     def __post_init__(self) -> None:
-        if self.megabytes < 1:
-            raise UserError(f"a shard must hold at least 1 MB, not {self.megabytes}")
+        require_whole("--shard-size", self.megabytes, at_least=1, unit="MB")
         rate = self.sample_rate
         if rate is not None and (rate < MIN_RATE or flac_rate(rate) != rate):
             raise UserError(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..report.atomic import write_text
+from ..files import write_text
 from ..report.histograms import HistogramPanel, save_histograms
 from ..report.tables import markdown_table
 from .rules import ERROR, KEEP, REASONS, REJECT, STAGE1, Rules

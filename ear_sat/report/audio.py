@@ -7,7 +7,7 @@ from pathlib import Path
 import soundfile
 import torch
 
-from .atomic import atomic_path
+from ..files import atomic_path
 
 
 def save_audio(path: str | Path, waveform: torch.Tensor, sample_rate: int) -> int:

@@ -6,7 +6,8 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import check_keys, choice_error
+from ..checks import require_flag, require_number, require_whole
+from ..config import check_keys, choice_error, parameter_names
 from ..errors import UserError
 from ..losses import LossBundle, check_weights
 from ..models import VAEBottleneck
@@ -17,27 +18,32 @@ from .players import Autoencoder, Discriminator
 from .validation import Validation
 from .wrapper import EarTrainingWrapper
 
-#: Keys of ``training`` when its type is "ear".
-TRAINING_KEYS = (
+#: Keys of ``training`` of type "ear" that are read here; the others are arguments of the wrapper under the same name.
+_READ_HERE = (
     "type",
     "learning_rate",
     "optimizer_configs",
     "clip_grad_norm",
     "loss_configs",
     "phases",
-    "update",
     "use_ema",
     "ema",
     "eval_loss_configs",
     "demo",
-    "force_input_mono",
-    "latent_mask_ratio",
-    "max_bad_batches",
-    "log_every",
-    "gradient_log_every",
 )
-#: Those that are arguments of the wrapper under the same name.
-_PASSED_ON = ("update", "force_input_mono", "latent_mask_ratio", "max_bad_batches", "log_every", "gradient_log_every")
+#: What the wrapper is given built.
+_BUILT = (
+    "autoencoder",
+    "bundle",
+    "optimizers",
+    "schedule",
+    "discriminator",
+    "adversarial_weights",
+    "bottleneck_weights",
+    "validation",
+    "ema_copy",
+    "ema_config",
+)
 
 
 def create_wrapper(
@@ -54,7 +60,8 @@ def create_wrapper(
     Raises:
         UserError: any key, type, name or number in the section that cannot be right.
     """
-    check_keys("training", training, TRAINING_KEYS)
+    settings = parameter_names(EarTrainingWrapper, without=_BUILT)
+    check_keys("training", training, [*_READ_HERE, *settings])
     loss_configs = training.get("loss_configs")
     if not isinstance(loss_configs, Mapping) or not loss_configs:
         raise UserError("training.loss_configs is missing; name at least one loss term")
@@ -79,7 +86,7 @@ def create_wrapper(
         validation=Validation(training.get("eval_loss_configs") or {}, sample_rate),
         ema_copy=ema_copy if training.get("use_ema", False) else None,
         ema_config=training.get("ema"),
-        **{key: training[key] for key in _PASSED_ON if key in training},
+        **{key: training[key] for key in settings if key in training},
     )
     wrapper.configure_optimizers()  # Lightning asks for them later; what is wrong with them is said now.
     return wrapper
@@ -87,15 +94,10 @@ def create_wrapper(
 
 def _check_values(training: Mapping[str, Any]) -> None:
     for key in ("use_ema", "force_input_mono"):
-        if not isinstance(training.get(key, False), bool):
-            raise UserError(f"training.{key} must be true or false, not {training[key]!r}")
+        require_flag(f"training.{key}", training.get(key, False))
     for key, least in (("max_bad_batches", 1), ("log_every", 1), ("gradient_log_every", 0)):
-        value = training.get(key, least)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise UserError(f"training.{key} must be a whole number of at least {least}, not {value!r}")
-    ratio = training.get("latent_mask_ratio", 0)
-    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 <= ratio <= 1:
-        raise UserError(f"training.latent_mask_ratio must be a number from 0 to 1, not {ratio!r}")
+        require_whole(f"training.{key}", training.get(key, least), least)
+    require_number("training.latent_mask_ratio", training.get("latent_mask_ratio", 0), at_least=0, at_most=1)
 
 
 def _bottleneck_weights(autoencoder: Autoencoder, entry: object) -> dict[str, float]:

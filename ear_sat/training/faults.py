@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ..checks import require_whole
 from ..errors import UserError
 
 
@@ -41,9 +42,7 @@ class FaultCounter:
     """
 
     def __init__(self, limit: int) -> None:
-        if limit < 1:
-            raise UserError(f"training.max_bad_batches must be at least 1, not {limit}")
-        self.limit = limit
+        self.limit = require_whole("training.max_bad_batches", limit, at_least=1)
         self.total = 0
         self.in_a_row = 0
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
+import psutil
 import torch
 
-#: A control group's limit, use, and statistics with the part of the use that is cache: version 2, version 1.
-_CGROUPS = (
-    ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
-    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+#: A container's limit, its use, and the statistic that says how much of that is cache: control groups 2 and 1.
+_CONTAINERS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "inactive_file"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        "total_inactive_file",
+    ),
 )
 
 
@@ -31,32 +35,15 @@ def free_memory(device: torch.device, sharing: int = 1) -> float:
     if device.type == "mps":
         return float(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
     if device.type == "cpu":
-        return min(_of_machine(), _of_container()) / sharing
+        machine = float(psutil.virtual_memory().available)
+        return min(machine, *(_of_container(*files) for files in _CONTAINERS)) / sharing
     return math.inf
 
 
-def _of_machine() -> float:
+def _of_container(limit: str, use: str, cache: str) -> float:
+    """psutil knows the machine only: what a container leaves of its limit stands in files."""
     try:
-        return 1024.0 * _table("/proc/meminfo")["MemAvailable"]
-    except (OSError, KeyError, ValueError):
-        pass
-    try:  # not Linux: the memory that is built in
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):
+        statistics = dict(line.split() for line in Path(use).with_name("memory.stat").read_text().splitlines())
+        return float(int(Path(limit).read_text()) - int(Path(use).read_text()) + int(statistics[cache]))
+    except (OSError, KeyError, ValueError):  # another version, or no limit: the word "max"
         return math.inf
-
-
-def _of_container() -> float:
-    for folder, limit, use, cache in _CGROUPS:
-        try:
-            free = int(Path(folder, limit).read_text()) - int(Path(folder, use).read_text())
-            return float(free + _table(f"{folder}/memory.stat")[cache])
-        except (OSError, KeyError, ValueError):  # another version, or no limit: the word "max"
-            continue
-    return math.inf
-
-
-def _table(path: str) -> dict[str, int]:
-    """``name value`` or ``name: value unit`` per line."""
-    lines = (line.split() for line in Path(path).read_text().splitlines())
-    return {words[0].rstrip(":"): int(words[1]) for words in lines if len(words) > 1}

@@ -11,6 +11,7 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Optimizer, lr_scheduler
 
+from ..checks import require_number
 from ..config import check_keys, choice_error, parameter_names
 from ..errors import UserError
 from . import registry
@@ -70,8 +71,7 @@ class Optimizers:
         else:
             self.clip_norms = dict.fromkeys(PLAYERS, clip_grad_norm)
         for norm in self.clip_norms.values():
-            if isinstance(norm, bool) or not isinstance(norm, int | float) or not norm >= 0:
-                raise UserError(f"training.clip_grad_norm must be a number, 0 or more (0: no clipping), not {norm!r}")
+            require_number("training.clip_grad_norm (0: no clipping)", norm, at_least=0)
         self._phase_rates = False
         self._base: dict[str, list[float]] = {}
 

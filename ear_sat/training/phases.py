@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ..checks import require_flag, require_number, require_whole
 from ..config import check_keys, choice_error
 from ..errors import UserError
 
@@ -120,22 +121,19 @@ def _phase(index: int, config: Any, entries: Sequence[str]) -> Phase:
     values: dict[str, Any] = {"name": f"phase {index + 1}", "adversarial": "discriminator" in named, **config}
     values["losses"] = losses
     for key in ("generator", "adversarial"):
-        if not isinstance(values.get(key, True), bool):
-            raise UserError(f"{where}.{key} must be true or false, not {values[key]!r}")
+        require_flag(f"{where}.{key}", values.get(key, True))
     for key, least in (("steps", 1), ("lr_warmup_steps", 0)):
-        value = values.get(key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise UserError(f"{where}.{key} is a number of rounds of at least {least}, not {value!r}")
+        if values.get(key) is not None:
+            require_whole(f"{where}.{key}", values[key], least, unit="rounds")
     milestones = values.get("lr_milestones", ())
-    if not isinstance(milestones, Sequence) or any(
-        isinstance(m, bool) or not isinstance(m, int) or m < 0 for m in milestones
-    ):
+    if isinstance(milestones, str) or not isinstance(milestones, Sequence):
         raise UserError(f"{where}.lr_milestones is a list of rounds from the phase's start, not {milestones!r}")
-    values["lr_milestones"] = tuple(milestones)
+    values["lr_milestones"] = tuple(
+        require_whole(f"{where}.lr_milestones[{i}]", m, 0, unit="rounds") for i, m in enumerate(milestones)
+    )
     for key in ("lr", "lr_gamma"):
-        value = values.get(key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
-            raise UserError(f"{where}.{key} must be a number, 0 or more, not {value!r}")
+        if values.get(key) is not None:
+            require_number(f"{where}.{key}", values[key], at_least=0)
     phase = Phase(**values)
     if not phase.generator and not phase.adversarial:
         raise UserError(f"{where} trains nothing: set generator or adversarial to true")

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ..config import check_choice
 from ..errors import UserError
-from ..report.atomic import atomic_path, sync_folder, write_text
+from ..files import atomic_path, sync_folder, write_text
 
 FORMATS = ("release", "host", "safetensors", "hub")
 _SUFFIXES = {".pyt": "release", ".pt": "release", ".pth": "release", ".ckpt": "host", ".safetensors": "safetensors"}

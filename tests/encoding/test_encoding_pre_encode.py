@@ -107,7 +107,7 @@ def test_a_killed_run_continues_and_encodes_nothing_twice(encode, monkeypatch):
     assert not remnants(result.out) and not orphan.exists()
     found = latents(result.out)
     assert found.keys() == expected.keys() and all(np.array_equal(found[name], expected[name]) for name in found)
-    monkeypatch.setattr(worker_module, "open_model", None)
+    monkeypatch.setattr(worker_module, "read_model", None)
     assert (encode().written, encode().present) == (0, 5)
 
 

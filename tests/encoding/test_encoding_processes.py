@@ -10,11 +10,10 @@ import time
 import numpy as np
 import pytest
 from encoding_test_model import SIZE, noise
-from encoding_test_work import work
 
 from ear_sat.data.windows import data_config
 from ear_sat.encoding import pre_encode
-from ear_sat.encoding.ranks import Place, _child, find_place, run_in_processes
+from ear_sat.encoding.ranks import Place, find_place
 from ear_sat.errors import UserError
 
 
@@ -61,45 +60,6 @@ def test_places(monkeypatch):
     for rank, size in (("2", "2"), ("-1", "2"), ("x", "2"), ("0", "0")):
         with pytest.raises(UserError, match=f"RANK={rank} and WORLD_SIZE={size} do not go together"):
             find_place({"RANK": rank, "WORLD_SIZE": size})
-
-
-class Pipe:
-    """Stands for the connection to the parent."""
-
-    def __init__(self, broken=False):
-        self.sent, self.broken = [], broken
-
-    def send(self, message):
-        if self.broken:
-            raise BrokenPipeError
-        self.sent.append(message)
-
-
-@pytest.mark.parametrize(
-    ("job", "last"),
-    [
-        ("well", ("done", None)),
-        ("user", ("failed", "the disk is full; free some space")),
-        ("bug", ("failed", "a process stopped with ZeroDivisionError: a number")),
-    ],
-)
-def test_a_process_says_how_it_ends(monkeypatch, job, last):
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    pipe = Pipe()
-    _child(pipe, work, job)
-    assert pipe.sent == [("result", os.getpid()), last]
-    _child(Pipe(broken=True), work, job)  # its parent was killed: it just ends
-
-
-def test_one_failure_stops_all():
-    found = []
-    with pytest.raises(UserError, match=r"was killed by signal 9.*the same command continues"):
-        for pid in run_in_processes(work, ["slow", "killed"]):
-            found.append(pid)
-    assert list(run_in_processes(work, [])) == [] and found
-    for pid in found:
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
 
 
 @pytest.mark.parametrize(("how", "processes"), [(signal.SIGKILL, 2), (signal.SIGINT, 1)])

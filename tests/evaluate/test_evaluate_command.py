@@ -246,7 +246,10 @@ def test_all_pairs_failed(tmp_path, write, noise, evaluate_command):
         (["--reference", "REF", "--estimate", "x=REF", "--estimate", "x=REF"], "names x twice"),
         (["--reference", "REF", "--estimate", "reference=REF"], "cannot name a system"),
         (["--reference", "REF", "--estimate", "x=REF", "--audio", "some"], "--audio takes"),
-        (["--reference", "REF", "--estimate", "x=REF", "--processes", "0"], "--processes must be at least 1"),
+        (
+            ["--reference", "REF", "--estimate", "x=REF", "--processes", "0"],
+            "--processes must be a whole",
+        ),
         (["--reference", "REF", "--weights", "w.ckpt"], "--weights needs music"),
         (["--data", "REF"], "give --weights as well"),
         (["--reference", "REF", "--estimate", "x=REF", "--test-tones"], "give --weights as well"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
 from ear_sat.errors import UserError
 from ear_sat.host.diffusion.job import HostJob
+from ear_sat.training import free_memory as free_memory_module
 from ear_sat.training.free_memory import free_memory
 from ear_sat.training.run import trainer
 from ear_sat.training.run.folder import RunFolder
@@ -119,3 +121,18 @@ def test_memory_that_torch_holds_and_does_not_use_is_free(monkeypatch):
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 20)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 12)
     assert free_memory(torch.device("cuda", 0)) == 13
+
+
+def test_a_container_has_less_than_its_machine(monkeypatch, tmp_path):
+    """As on a machine of 256 GiB in a container of 24, of which 5 are used and 2 of these are cache."""
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=200 << 30))
+    limit, use = tmp_path / "memory.max", tmp_path / "memory.current"
+    monkeypatch.setattr(free_memory_module, "_CONTAINERS", ((str(limit), str(use), "inactive_file"),) * 2)
+    cpu = torch.device("cpu")
+    assert free_memory(cpu) == 200 << 30  # no control groups here
+    use.write_text(f"{5 << 30}\n")
+    (tmp_path / "memory.stat").write_text(f"anon {3 << 30}\ninactive_file {2 << 30}\n")
+    limit.write_text("max\n")
+    assert free_memory(cpu) == 200 << 30
+    limit.write_text(f"{24 << 30}\n")
+    assert free_memory(cpu) == 21 << 30 and free_memory(cpu, sharing=3) == 7 << 30

@@ -13,8 +13,9 @@ from torch import nn
 
 from ear_sat.models.layers import WNConv2d
 from ear_sat.training import memory_plan
+from ear_sat.training import round as training_round
 from ear_sat.training import wrapper as host_wrapper
-from ear_sat.training.graph_memory import Ledger, graph_memory
+from ear_sat.training.memory_plan import Ledger, graph_bytes
 
 PARTS = ("encoder", "decoder")
 
@@ -26,63 +27,54 @@ def config_with(value, sample="training"):
     return config
 
 
-def parts_of(wrapper):
-    return {part: getattr(wrapper.autoencoder, part) for part in PARTS}
-
-
 def chosen(wrapper):
     return [getattr(wrapper.autoencoder, part).gradient_checkpointing for part in PARTS]
 
 
 def estimate(wrapper, reals, phase=None):
-    return graph_memory(wrapper, phase or wrapper.schedule.phases[0], parts_of(wrapper), *reals.shape)
+    return graph_bytes(wrapper, phase or wrapper.schedule.phases[0], *reals.shape)
 
 
 def kept_in_a_round(wrapper, reals):
-    """Bytes that autograd saves in a round of training on the whole batch: [until the decoder is done, in all].
+    """Bytes that autograd saves at once in a round of training on the whole batch.
 
     All storages count that are ever saved, so the graph over the real audio stands for its features, which stay.
     """
-    ledger, after_decoder = Ledger([*wrapper.parameters(), *wrapper.buffers()]), []
-    one_batch = host_wrapper.add_gradients
+    ledger, steps = Ledger([*wrapper.parameters(), *wrapper.buffers()]), []
+    one_batch, one_pass = host_wrapper.add_gradients, training_round.adversarial_pass
 
     def counted(*args, **kwargs):
         with ledger.open():
             return one_batch(*args, **kwargs)
 
+    def judged(*args, **kwargs):
+        steps.append(ledger.bytes)
+        return one_pass(*args, **kwargs)
+
     wrapper._planned = True
-    wrapper.autoencoder.decoder.register_forward_hook(lambda *_: after_decoder.append(ledger.bytes))
-    with mock.patch.object(host_wrapper, "add_gradients", counted):
+    wrapper.autoencoder.decoder.register_forward_hook(lambda *_: steps.append(ledger.bytes))
+    with (
+        mock.patch.object(host_wrapper, "add_gradients", counted),
+        mock.patch.object(training_round, "adversarial_pass", judged),
+    ):
         fit(wrapper, [(reals, ())])
-    return [after_decoder[0], ledger.bytes]
+    generator, losses = steps
+    return generator + max(losses - generator, ledger.bytes - losses)
 
 
 @pytest.mark.parametrize(("batch", "size"), [(1, SIZE), (3, SIZE), (2, 24 * 1024)])
 def test_estimate_is_what_the_whole_batch_keeps(batch, size):
     wrapper = make_wrapper(config_with("auto"))
     reals = audio(batch, size=size)
-    measured = estimate(wrapper, reals)
-    assert [measured.generator, measured.total] == pytest.approx(kept_in_a_round(wrapper, reals), rel=0.02)
-
-
-@pytest.mark.parametrize("choice", [("encoder",), ("decoder",), PARTS])
-def test_estimate_of_what_recomputing_saves(choice):
-    wrapper, reals = make_wrapper(config_with("auto")), audio(2, size=24 * 1024)
-    measured = estimate(wrapper, reals)
-    for part in choice:
-        getattr(wrapper.autoencoder, part).gradient_checkpointing = True
-    generator, total = kept_in_a_round(wrapper, reals)
-    largest = max(measured.blocks[part][:, 0].max() for part in choice)
-    assert measured.peak(choice) == pytest.approx(max(total, generator + largest), rel=0.05)
-    assert measured.peak(choice) < measured.peak()
+    # Frames at the ends of the short clips count too often: on the safe side.
+    assert 0.99 < estimate(wrapper, reals) / kept_in_a_round(wrapper, reals) < 1.05
 
 
 def test_a_frozen_part_keeps_nothing():
-    wrapper = make_wrapper(changed(config_with("auto"), "model.encoder.requires_grad", False))
-    measured = estimate(wrapper, audio(2))
-    assert not measured.blocks["encoder"][:, 0].any()
-    assert measured.peak(("encoder",)) == measured.peak() > measured.peak(("decoder",))
-    assert measured.peak(PARTS) == measured.peak(("decoder",))
+    whole, reals = make_wrapper(config_with("auto")), audio(2)
+    frozen = make_wrapper(changed(config_with("auto"), "model.encoder.requires_grad", False))
+    needs = [estimate(wrapper, reals) for wrapper in (whole, frozen)]
+    assert needs[1] == pytest.approx(kept_in_a_round(frozen, reals), rel=0.05) and needs[1] < 0.9 * needs[0]
 
 
 def test_a_phase_without_the_generator_keeps_the_discriminators_graph_only():
@@ -93,8 +85,11 @@ def test_a_phase_without_the_generator_keeps_the_discriminators_graph_only():
     ]
     wrapper, reals = make_wrapper(config), audio(2)
     alone, together = (estimate(wrapper, reals, phase) for phase in wrapper.schedule.phases)
-    assert alone.generator == 0 < alone.total and alone.peak(PARTS) == alone.peak()
-    assert together.generator > 0.9 * together.total
+    assert alone > 0 and together > 0
+    for module in wrapper.autoencoder.parameters():
+        module.requires_grad_(False)
+    assert estimate(wrapper, reals, wrapper.schedule.phases[0]) == alone
+    assert estimate(wrapper, reals, wrapper.schedule.phases[1]) < 0.1 * together
     # The plan is for the hungriest phase that is still to come.
     assert memory_plan._phases_ahead(wrapper) == list(wrapper.schedule.phases)
     wrapper.rounds = 1
@@ -102,15 +97,17 @@ def test_a_phase_without_the_generator_keeps_the_discriminators_graph_only():
 
 
 def test_half_precision_keeps_about_half_of_what_it_rounds():
-    wrapper, reals = make_wrapper(config_with("auto")), audio(4, size=24 * 1024)
+    config = config_with("auto")
+    config["training"]["phases"] = [{"adversarial": False, "losses": ["time"]}]  # next to nothing but the generator
+    wrapper, reals = make_wrapper(config), audio(4, size=24 * 1024)
     plain = estimate(wrapper, reals)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         spared = estimate(wrapper, reals)
         wrapper.autoencoder.decoder.unrounded_layers = 0
         half = estimate(wrapper, reals)
-    assert half.generator == pytest.approx(plain.generator / 2, rel=0.2)
+    assert half == pytest.approx(plain / 2, rel=0.2)
     # The decoder's last block, of two at most, is kept in float32.
-    assert half.generator < spared.generator < 0.75 * plain.generator
+    assert half < spared < 0.75 * plain
 
 
 def run(config, monkeypatch, room=math.inf, data=None, **options):
@@ -136,23 +133,22 @@ def test_auto_changes_no_bit(precision, monkeypatch, capsys):
 
 def test_memory_decides(monkeypatch, capsys):
     config, data = config_with("auto"), batches(1)
-    monkeypatch.setattr(memory_plan, "choose", lambda need, room: seen.update(need) or next(iter(need)))
-    seen: dict[tuple[str, ...], float] = {}
+    need = []
+    monkeypatch.setattr(memory_plan, "describe", lambda *given: need.append(given[0]) or "")
     run(config, monkeypatch, data=data)
     monkeypatch.undo()
-    assert set(seen) == {(), ("encoder",), ("decoder",), PARTS}
-    one = min(("encoder",), ("decoder",), key=seen.__getitem__)
-    assert seen[PARTS] < seen[one] < seen[()]
-    for choice in ((), one, PARTS):
-        just_enough = seen[choice] / memory_plan.USABLE + 1
-        wrapper, *_ = run(config, monkeypatch, just_enough, data)
-        assert chosen(wrapper) == [part in choice for part in PARTS]
-        assert "too much" not in capsys.readouterr().out
-        if choice != PARTS:
-            wrapper, *_ = run(config, monkeypatch, just_enough - 2, data)
-            assert chosen(wrapper) != [part in choice for part in PARTS]
-    run(config, monkeypatch, seen[PARTS], data)
-    assert "that may be too much: use a smaller --batch-size" in capsys.readouterr().out
+    for room, expected, line in (
+        (need[0] / memory_plan.USABLE + 1, False, "off: a round needs about "),
+        (need[0] / memory_plan.USABLE - 1, True, "on: a round would need about "),
+    ):
+        capsys.readouterr()
+        wrapper, *_ = run(config, monkeypatch, room, data)
+        assert chosen(wrapper) == [expected, expected]
+        said = capsys.readouterr().out
+        assert line in said and ("use a smaller --batch-size" in said) == expected
+    # What a config says for itself stays.
+    mixed = changed(config, "model.encoder.config.gradient_checkpointing", False)
+    assert chosen(run(mixed, monkeypatch, 0.0, data)[0]) == [False, True]
 
 
 def test_need_counts_gradients_and_moments(monkeypatch):
@@ -188,7 +184,7 @@ def test_measuring_leaves_no_trace():
     random = torch.get_rng_state()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         for kind in (wrapper.schedule.phases[0], phase):
-            graph_memory(wrapper, kind, {"decoder": wrapper.autoencoder.decoder.part}, 2, 2, SIZE)
+            graph_bytes(wrapper, kind, 2, 2, SIZE)
         assert torch.equal(torch.get_rng_state(), random)
         assert all(p.grad is None for p in wrapper.parameters())
         # Autocast holds no copies of weights that were made without gradient.

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from ear_sat.errors import UserError
-from ear_sat.report.atomic import write_text
+from ear_sat.files import write_text
 from ear_sat.training.run.earlier_runs import MEANINGS
 from ear_sat.training.run.folder import RunFolder
 

@@ -286,8 +286,8 @@ def test_out_that_is_a_file_is_one_line(
     [
         (("--seed", "3"), "--seed has no effect without --sample"),
         (("--peaks", "keep"), "use --subtype float"),
-        (("--batch-size", "0"), "batch size must be at least 1"),
-        (("--chunk-seconds", "-1"), "--chunk-seconds must be a positive number"),
+        (("--batch-size", "0"), "--batch-size must be a whole number of at least 1"),
+        (("--chunk-seconds", "-1"), "--chunk-seconds must be a number above 0"),
         (("--device", "abacus"), "unknown device 'abacus'"),
         (("--device", "cuda:99"), "device cuda:99"),
     ],

@@ -105,9 +105,9 @@ def test_a_folder_that_is_missing_is_an_os_error(tmp_path: Path) -> None:
         ({"channels": "eahc"}, "did you mean 'each'"),
         ({"precision": "fp16"}, "unknown precision 'fp16'"),
         ({"peaks": "keep"}, "use --subtype float, or clip or scale"),
-        ({"batch_size": 0}, "batch size must be at least 1"),
-        ({"chunk_seconds": 0}, "--chunk-seconds must be a positive number"),
-        ({"attention_seconds": float("inf")}, "--attention-seconds must be a positive number"),
+        ({"batch_size": 0}, "--batch-size must be a whole number of at least 1"),
+        ({"chunk_seconds": 0}, "--chunk-seconds must be a number above 0"),
+        ({"attention_seconds": float("inf")}, "--attention-seconds must be a number above 0"),
     ],
 )
 def test_settings_are_checked(values: dict[str, object], message: str) -> None:

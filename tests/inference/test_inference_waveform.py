@@ -178,10 +178,10 @@ def test_no_blocks_are_an_error(tiny_model: Autoencoder) -> None:
         (torch.zeros(100, 3), {}, "not of 100 channels"),
         (torch.full((2, 10), torch.nan), {}, "NaN or infinite"),
         (torch.full((2, 10), torch.inf), {}, "NaN or infinite"),
-        (torch.zeros(2, 10), {"chunk_seconds": 0}, "chunk_seconds must be a positive number"),
-        (torch.zeros(2, 10), {"chunk_seconds": float("nan")}, "chunk_seconds must be a positive number"),
-        (torch.zeros(2, 10), {"attention_seconds": -1}, "attention_seconds must be a positive number"),
-        (torch.zeros(2, 10), {"sample_rate": 0}, "sample_rate must be positive"),
+        (torch.zeros(2, 10), {"chunk_seconds": 0}, "chunk_seconds must be a number of seconds above 0"),
+        (torch.zeros(2, 10), {"chunk_seconds": float("nan")}, "chunk_seconds must be a number of seconds above 0"),
+        (torch.zeros(2, 10), {"attention_seconds": -1}, "attention_seconds must be a number of seconds above 0"),
+        (torch.zeros(2, 10), {"sample_rate": 0}, "sample_rate must be a number of Hz of at least 1"),
     ],
 )
 def test_errors_say_what_to_mend(waveform: Any, options: Any, message: str, tiny_model: Autoencoder) -> None:

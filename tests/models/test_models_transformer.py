@@ -128,7 +128,7 @@ def test_layer_norm_is_normal() -> None:
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"dim": 64, "depth": 0}, "depth must be at least 1, not 0"),
+        ({"dim": 64, "depth": 0}, "must be a whole number of at least 1, not 0"),
         ({"dim": 64, "dim_heads": 16}, "dim_heads must be at least 32"),
         ({"dim": 48, "dim_heads": 32}, "divide latent_dim 48"),
     ],

@@ -142,7 +142,7 @@ def test_the_configs_train_on_what_is_fit(command, music):
         (["{music}", "--shards", "--shard-rate", "fast"], "--shard-rate takes a rate in Hz or native"),
         (["{music}", "--shard-rate", "native"], "and --shard-size say how shards are written; add --shards"),
         (["{music}", "--shard-size", "100"], "and --shard-size say how shards are written; add --shards"),
-        (["{music}", "--shards", "--shard-size", "0"], "at least 1 MB"),
+        (["{music}", "--shards", "--shard-size", "0"], "--shard-size must be a whole number of MB of at least 1"),
         (["{music}", "--min-loudness", "0"], "the least loudness (0) is above the greatest"),
         (["{music}/nothing"], "no such file or folder"),
         (["{empty}"], "there is no audio file"),

@@ -160,7 +160,7 @@ def test_without_ray(prepare, music, monkeypatch):
 def test_arguments(prepare, music):
     with pytest.raises(UserError, match="unknown engine 'rya'; did you mean 'ray'"):
         prepare(music, engine="rya")
-    with pytest.raises(UserError, match="--processes must be at least 1"):
+    with pytest.raises(UserError, match="--processes must be a whole number of at least 1"):
         prepare(music, processes=0)
 
 

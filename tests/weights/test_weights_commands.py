@@ -244,7 +244,7 @@ def test_no_host_is_needed(tmp_path: Path) -> None:
         "assert 'torch' not in sys.modules\n"
         "from ear_sat.cli.main import main\n"
         f"ear_sat.load_autoencoder({str(tmp_path / 'a.pyt')!r})\n"
-        f"assert main(['convert', {str(tmp_path / 'a.pyt')!r}, {str(tmp_path / 'a.ckpt')!r}]) == 0\n"
+        f"assert main(['export', {str(tmp_path / 'a.pyt')!r}, {str(tmp_path / 'a.ckpt')!r}]) == 0\n"
         f"assert main(['inspect', {str(tmp_path / 'a.ckpt')!r}]) == 0\n"
         "assert 'sympy' not in sys.modules\n"
     )

@@ -14,32 +14,26 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
-from weights_test_models import FORMATS, GOLDEN, cloned, config_of, golden_state, outputs, release_keys, tiny, write_as
+from weights_test_models import (
+    CONFIG,
+    FORMATS,
+    GOLDEN,
+    METADATA,
+    cloned,
+    config_of,
+    equal,
+    golden_state,
+    outputs,
+    release_keys,
+    tiny,
+    write_as,
+)
 
 import ear_sat
 from ear_sat import UserError
 from ear_sat.models import Autoencoder
 from ear_sat.models.transformer import rotary_frequencies
 from ear_sat.weights import config_metadata, format_of, read_checkpoint, write_weights
-
-CONFIG = config_of(transformer={"depth": 2, "dim_heads": 32}, sample_rate=22050)
-METADATA = {**config_metadata(CONFIG, rounds=77), "author": "ε"}
-
-
-def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    """Bit for bit: −0 is not 0."""
-    return one.keys() == other.keys() and all(
-        torch.equal(value.view(torch.int32), other[key].view(torch.int32)) for key, value in one.items()
-    )
-
-
-@pytest.fixture
-def state() -> dict[str, Tensor]:
-    """Tensors of a model, with numbers that a careless conversion changes."""
-    model = tiny(transformer={"depth": 2})
-    with torch.no_grad():
-        model.encoder.layers[0].bias.copy_(torch.tensor([-0.0, 1e-45, 3.4e38, 1 / 3]))
-    return cloned(model.state_dict())
 
 
 def independent(tensors: dict[str, Tensor]) -> bool:
@@ -58,7 +52,7 @@ def test_there_and_back(
     write_weights(state, first, metadata=metadata)
     chain = [first, tmp_path / "a.ckpt", tmp_path / "b.safetensors", last, tmp_path / "c.safetensors"]
     for source, target in itertools.pairwise(chain):
-        result = command("convert", source, target)
+        result = command("export", source, target)
         assert result.code == 0 and result.err == ""
         assert result.out.startswith(f"{target}: {len(state)} tensors of {source} (")
         assumption = "not in the source and assumed when it is loaded: sample_rate = 44100, final_tanh = false"
@@ -97,7 +91,7 @@ def test_both_keys_of_shared_activations_are_written(form: str, tmp_path: Path) 
     write_weights(model.state_dict(), tmp_path / "a", file_format=form)
     source = write_as("save_model", model.state_dict(), tmp_path, config_of())
     assert len(load_file(source)) < len(model.state_dict())
-    assert ear_sat.cli.main.main(["convert", str(source), str(tmp_path / "b"), "--format", form]) == 0
+    assert ear_sat.cli.main.main(["export", str(source), str(tmp_path / "b"), "--format", form]) == 0
     for name in ("a", "b"):
         state = read_checkpoint(tmp_path / name).state
         assert equal(state, cloned(model.state_dict())) and independent(state)
@@ -108,7 +102,7 @@ def test_from_everything(form: str, tmp_path: Path, command: Callable[..., Any])
     state = golden_state("tiny_transformer")
     sizes = {"channels": 8, "transformer": {"depth": 2}}
     source = write_as(form, state, tmp_path, config_of([2, 4, 8], [1, 2, 4], **sizes))
-    assert command("convert", source, tmp_path / "out" / "a.pyt").code == 0
+    assert command("export", source, tmp_path / "out" / "a.pyt").code == 0
     assert equal(torch.load(tmp_path / "out" / "a.pyt", weights_only=True), release_keys(state))
 
 
@@ -197,7 +191,7 @@ def test_nothing_is_overwritten_without_force(
 ) -> None:
     write_weights(state, tmp_path / "source.pyt", metadata=METADATA)
     target = tmp_path / name
-    arguments = ["convert", tmp_path / "source.pyt", target, *(["--format", "hub"] if name == "hub" else [])]
+    arguments = ["export", tmp_path / "source.pyt", target, *(["--format", "hub"] if name == "hub" else [])]
     if name == "hub":
         target.mkdir()
         (target / "README.md").write_text("mine")
@@ -211,14 +205,14 @@ def test_nothing_is_overwritten_without_force(
     assert equal(read_checkpoint(target).state, state)
     assert name != "hub" or (target / "README.md").read_text(encoding="utf-8") == "mine"
     # The check comes first: a wrong source does not matter yet.
-    assert "exists already" in command("convert", tmp_path / "none.pyt", *arguments[2:]).err
+    assert "exists already" in command("export", tmp_path / "none.pyt", *arguments[2:]).err
 
 
 def test_in_place(state: dict[str, Tensor], tmp_path: Path, command: Callable[..., Any]) -> None:
     """The source may be the target."""
     for name in ("a.pyt", "a.safetensors"):
         write_weights(state, tmp_path / name)
-        assert command("convert", tmp_path / name, tmp_path / name, "--force", "--sample-rate", 8000).code == 0
+        assert command("export", tmp_path / name, tmp_path / name, "--force", "--sample-rate", 8000).code == 0
         checkpoint = read_checkpoint(tmp_path / name)
         assert equal(checkpoint.state, state) and checkpoint.model_config["sample_rate"] == 8000
 
@@ -228,9 +222,9 @@ def test_files_and_folders_are_not_mixed_up(
 ) -> None:
     write_weights(state, tmp_path / "source.pyt", metadata=METADATA)
     (tmp_path / "folder.ckpt").mkdir()
-    result = command("convert", tmp_path / "source.pyt", tmp_path / "folder.ckpt", "--force")
+    result = command("export", tmp_path / "source.pyt", tmp_path / "folder.ckpt", "--force")
     assert result.err == f"error: {tmp_path}/folder.ckpt is a folder; give the path of a file\n"
-    result = command("convert", tmp_path / "source.pyt", tmp_path / "source.pyt", "--format", "hub", "--force")
+    result = command("export", tmp_path / "source.pyt", tmp_path / "source.pyt", "--format", "hub", "--force")
     assert result.err == f"error: {tmp_path}/source.pyt is a file; give the path of a folder\n"
     assert equal(read_checkpoint(tmp_path / "source.pyt").state, state)
 
@@ -248,14 +242,14 @@ def test_formats_by_name(tmp_path: Path, command: Callable[..., Any]) -> None:
             format_of(name)
     with pytest.raises(UserError, match="unknown format 'pyt'"):
         write_weights(tiny().state_dict(), tmp_path / "a", file_format="pyt")
-    assert command("convert", "none", tmp_path / "x").code == 1
+    assert command("export", "none", tmp_path / "x").code == 1
 
 
 def test_values_that_are_given_are_stored(
     state: dict[str, Tensor], tmp_path: Path, command: Callable[..., Any]
 ) -> None:
     write_weights(state, tmp_path / "bare.pyt", metadata={"author": "me", "rounds": "5"})
-    result = command("convert", tmp_path / "bare.pyt", tmp_path / "a.pyt", "--sample-rate", 12345, "--dim-heads", 32)
+    result = command("export", tmp_path / "bare.pyt", tmp_path / "a.pyt", "--sample-rate", 12345, "--dim-heads", 32)
     assert result.out.endswith("not in the source and written to its config: final_tanh = false\n")
     checkpoint = read_checkpoint(tmp_path / "a.pyt")
     assert checkpoint.metadata["author"] == "me" and checkpoint.rounds == 5
@@ -263,12 +257,19 @@ def test_values_that_are_given_are_stored(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert ear_sat.load_autoencoder(tmp_path / "a.pyt").sample_rate == 12345
-    assert command("convert", tmp_path / "bare.pyt", tmp_path / "t.pyt", "--final-tanh").code == 0
+    assert command("export", tmp_path / "bare.pyt", tmp_path / "t.pyt", "--final-tanh").code == 0
     assert isinstance(ear_sat.load_autoencoder(tmp_path / "t.pyt").decoder.layers[-1], torch.nn.Tanh)
-    assert command("convert", tmp_path / "t.pyt", tmp_path / "u.pyt", "--no-final-tanh").code == 0
+    assert command("export", tmp_path / "t.pyt", tmp_path / "u.pyt", "--no-final-tanh").code == 0
     assert isinstance(ear_sat.load_autoencoder(tmp_path / "u.pyt").decoder.layers[-1], torch.nn.Identity)
-    result = command("convert", tmp_path / "bare.pyt", tmp_path / "b.pyt", "--sample-rate", "-5")
+    result = command("export", tmp_path / "bare.pyt", tmp_path / "b.pyt", "--sample-rate", "-5")
     assert result.code == 1 and "sample_rate must be a whole number of Hz, not -5" in result.err
-    result = command("convert", tmp_path / "bare.pyt", tmp_path / "b.pyt", "--dim-heads", 7)
+    result = command("export", tmp_path / "bare.pyt", tmp_path / "b.pyt", "--dim-heads", 7)
     assert result.code == 1 and "dim_heads can be 32 here, not 7" in result.err
     assert not (tmp_path / "b.pyt").exists()
+
+
+def test_the_earlier_name_of_the_command(state: dict[str, Tensor], tmp_path: Path, command: Callable[..., Any]) -> None:
+    write_weights(state, tmp_path / "a.pyt")
+    result = command("convert", tmp_path / "a.pyt", tmp_path / "b.ckpt")
+    assert result.code == 0 and equal(read_checkpoint(tmp_path / "b.ckpt").state, state)
+    assert result.err == "note: ear-sat convert is ear-sat export now, with the same arguments\n"

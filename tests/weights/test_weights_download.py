@@ -160,7 +160,7 @@ def test_offline(
 ) -> None:
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse(error))
     verbosity = huggingface_hub.utils.logging.get_verbosity()
-    for arguments in (("download", "44k"), ("inspect", "44k"), ("convert", "44k", tmp_path / "a.ckpt")):
+    for arguments in (("download", "44k"), ("inspect", "44k"), ("export", "44k", tmp_path / "a.ckpt")):
         result = command(*arguments)
         assert result.code == 1 and result.out == "" and result.err.count("\n") == 1 and len(result.err) < 500
         words = r"^error: cannot download pretrained_weight/ear_vae_44k\.pyt of huggingface\.co/earlab/EAR_VAE "

@@ -47,7 +47,7 @@ def test_a_stock_autoencoder_is_named(tmp_path: Path, command: Callable[..., Any
         for parameter in model.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))
     torch.save({"state_dict": model.state_dict()}, tmp_path / "stock.ckpt")
-    for arguments in (("inspect", tmp_path / "stock.ckpt"), ("convert", tmp_path / "stock.ckpt", tmp_path / "a.pyt")):
+    for arguments in (("inspect", tmp_path / "stock.ckpt"), ("export", tmp_path / "stock.ckpt", tmp_path / "a.pyt")):
         result = command(*arguments)
         assert result.code == 1 and result.out == ""
         assert "is another model: encoder.layers.1.layers.0.layers.0.alpha and" in result.err
@@ -87,7 +87,7 @@ def test_a_hub_folder_is_what_get_pretrained_model_expects(
 
     source = tiny(latent=64, transformer={"depth": 1, "dim_heads": 64})
     write_weights(source.state_dict(), tmp_path / "a.pyt", metadata=config_metadata(CONFIG))
-    assert command("convert", tmp_path / "a.pyt", tmp_path / "hub", "--format", "hub").code == 0
+    assert command("export", tmp_path / "a.pyt", tmp_path / "hub", "--format", "hub").code == 0
 
     def hf_hub_download(_: str, filename: str, **__: Any) -> str:
         assert (tmp_path / "hub" / filename).is_file()

@@ -15,30 +15,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from weights_test_models import cloned, config_of, tiny
+from weights_test_models import METADATA, equal, tiny
 
 from ear_sat import UserError
 from ear_sat.models import Autoencoder
-from ear_sat.weights import config_metadata, read_checkpoint, write_weights
-
-CONFIG = config_of(transformer={"depth": 2, "dim_heads": 32}, sample_rate=22050)
-METADATA = {**config_metadata(CONFIG, rounds=77), "author": "ε"}
-
-
-def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    """Bit for bit: −0 is not 0."""
-    return one.keys() == other.keys() and all(
-        torch.equal(value.view(torch.int32), other[key].view(torch.int32)) for key, value in one.items()
-    )
-
-
-@pytest.fixture
-def state() -> dict[str, Tensor]:
-    """Tensors of a model, with numbers that a careless conversion changes."""
-    model = tiny(transformer={"depth": 2})
-    with torch.no_grad():
-        model.encoder.layers[0].bias.copy_(torch.tensor([-0.0, 1e-45, 3.4e38, 1 / 3]))
-    return cloned(model.state_dict())
+from ear_sat.weights import read_checkpoint, write_weights
 
 
 def full(*_: Any, **__: Any) -> None:
@@ -130,7 +111,7 @@ def test_files_obey_the_umask(form: str, tmp_path: Path) -> None:
 
 def test_hub_folder(state: dict[str, Tensor], tmp_path: Path, command: Callable[..., Any]) -> None:
     write_weights(state, tmp_path / "source.pyt")
-    result = command("convert", tmp_path / "source.pyt", tmp_path / "new" / "hub", "--format", "hub")
+    result = command("export", tmp_path / "source.pyt", tmp_path / "new" / "hub", "--format", "hub")
     assert result.code == 0 and "written to its config: sample_rate = 44100, final_tanh = false" in result.out
     assert sorted(path.name for path in (tmp_path / "new" / "hub").iterdir()) == [
         "model.safetensors",

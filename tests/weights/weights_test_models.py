@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,10 @@ from safetensors.torch import load_file, save_file, save_model
 from torch import Tensor
 
 from ear_sat.models import Autoencoder
+from ear_sat.weights import config_metadata
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 NETWORKS = ("tiny_transformer", "tiny_no_transformer")
-#: Everything that :func:`write_as` can write.
-FORMATS = (
-    "release",
-    "legacy",
-    "host",
-    "training",
-    "training_ema",
-    "safetensors",
-    "save_model",
-    "hub",
-    "run",
-    "export",
-    "diffusion_training",
-    "diffusion",
-)
 
 
 def golden_state(name: str) -> dict[str, Tensor]:
@@ -111,61 +98,104 @@ def cloned(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def write_as(form: str, state: dict[str, Tensor], folder: Path, config: dict[str, Any] | None = None) -> Path:
     """Writes ``state`` in one of :data:`FORMATS`, without our writer; returns what a user would give."""
-    state = cloned(state)
-    other = {key: torch.zeros_like(value) for key, value in state.items()}
-    discriminator = {"discriminator.convs.0.bias": torch.zeros(3), "discriminator.convs.0.weight": torch.zeros(3, 4)}
-    if form == "release":
-        path = folder / "model.pyt"
-        torch.save(release_keys(state), path)
-    elif form == "legacy":
-        path = folder / "legacy.pt"
-        torch.save(release_keys(state), path, _use_new_zipfile_serialization=False)
-    elif form == "host":
-        path = folder / "model.ckpt"
-        torch.save({"state_dict": state}, path)
-    elif form in ("training", "training_ema", "run"):
-        path = folder / ("run/checkpoints" if form == "run" else ".") / "last.ckpt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        averaged = form == "training_ema"
-        wrapped = {f"autoencoder.{key}": value for key, value in (other if averaged else state).items()}
-        if averaged:
-            wrapped |= {f"autoencoder_ema.ema_model.{key}": value for key, value in state.items()}
-            wrapped |= {"autoencoder_ema.initted": torch.tensor(True), "autoencoder_ema.step": torch.tensor(7)}
-        content: dict[str, Any] = {"state_dict": wrapped | discriminator, "global_step": 14, "ear_sat": {"rounds": 7}}
-        if config:
-            content["model_config"] = {**config, "training": {"type": "ear"}}
-        torch.save({**content, "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(2)}}}]}, path)
-        path = folder / "run" if form == "run" else path
-    elif form in ("safetensors", "export"):
-        path = folder / "model.safetensors"
-        save_file(state, path, metadata={"format": "pt"})
-        path = folder if form == "export" else path
-    elif form == "save_model":
-        path = folder / "saved.safetensors"
-        fitting = Autoencoder.from_config(config or config_of())
-        fitting.load_state_dict(state)
-        save_model(fitting, str(path))  # keeps one of the two keys of a shared parameter
-    elif form == "hub":
-        path = folder / "hub"
-        path.mkdir()
-        save_file(state, path / "model.safetensors")
-        if config:
-            (path / "model_config.json").write_text(json.dumps(config), encoding="utf-8")
-    elif form == "diffusion_training":
-        path = folder / "diffusion.ckpt"
-        wrapped = {f"diffusion.pretransform.model.{key}": value for key, value in state.items()}
-        wrapped |= {
-            "diffusion.model.model.weight": torch.ones(2),
-            "diffusion_ema.ema_model.model.weight": torch.ones(2),
-        }
-        torch.save({"state_dict": wrapped, "global_step": 3}, path)
-    elif form == "diffusion":
-        path = folder / "diffusion_unwrapped.ckpt"
-        wrapped = {f"pretransform.model.{key}": value for key, value in state.items()}
-        torch.save({"state_dict": wrapped | {"model.model.weight": torch.ones(2)}}, path)
-    else:
-        raise ValueError(form)
+    return _WRITERS[form](cloned(state), folder, config)
+
+
+def _saved(content: Any, path: Path, **options: Any) -> Path:
+    torch.save(content, path, **options)
     return path
+
+
+def _prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{key}": value for key, value in state.items()}
+
+
+def _training(
+    state: dict[str, Tensor], path: Path, config: dict[str, Any] | None, averaged: dict[str, Tensor] | None = None
+) -> Path:
+    """A checkpoint of our wrapper; ``averaged`` is the moving average, which is what counts."""
+    wrapped = _prefixed("autoencoder", state)
+    if averaged is not None:
+        wrapped |= _prefixed("autoencoder_ema.ema_model", averaged)
+        wrapped |= {"autoencoder_ema.initted": torch.tensor(True), "autoencoder_ema.step": torch.tensor(7)}
+    wrapped |= {"discriminator.convs.0.bias": torch.zeros(3), "discriminator.convs.0.weight": torch.zeros(3, 4)}
+    content: dict[str, Any] = {"state_dict": wrapped, "global_step": 14, "ear_sat": {"rounds": 7}}
+    if config:
+        content["model_config"] = {**config, "training": {"type": "ear"}}
+    return _saved({**content, "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(2)}}}]}, path)
+
+
+def _training_ema(state: dict[str, Tensor], folder: Path, config: dict[str, Any] | None) -> Path:
+    other = {key: torch.zeros_like(value) for key, value in state.items()}
+    return _training(other, folder / "last.ckpt", config, averaged=state)
+
+
+def _run(state: dict[str, Tensor], folder: Path, config: dict[str, Any] | None) -> Path:
+    (folder / "run" / "checkpoints").mkdir(parents=True, exist_ok=True)
+    _training(state, folder / "run" / "checkpoints" / "last.ckpt", config)
+    return folder / "run"
+
+
+def _safetensors(state: dict[str, Tensor], folder: Path, config: dict[str, Any] | None) -> Path:
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder / "model.safetensors"
+
+
+def _save_model(state: dict[str, Tensor], folder: Path, config: dict[str, Any] | None) -> Path:
+    fitting = Autoencoder.from_config(config or config_of())
+    fitting.load_state_dict(state)
+    save_model(fitting, str(folder / "saved.safetensors"))  # keeps one of the two keys of a shared parameter
+    return folder / "saved.safetensors"
+
+
+def _hub(state: dict[str, Tensor], folder: Path, config: dict[str, Any] | None) -> Path:
+    (folder / "hub").mkdir()
+    save_file(state, folder / "hub" / "model.safetensors")
+    if config:
+        (folder / "hub" / "model_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder / "hub"
+
+
+def _diffusion_training(state: dict[str, Tensor], folder: Path, config: dict[str, Any] | None) -> Path:
+    networks = ("diffusion.model.model.weight", "diffusion_ema.ema_model.model.weight")
+    wrapped = _prefixed("diffusion.pretransform.model", state) | {key: torch.ones(2) for key in networks}
+    return _saved({"state_dict": wrapped, "global_step": 3}, folder / "diffusion.ckpt")
+
+
+def _diffusion(state: dict[str, Tensor], folder: Path, config: dict[str, Any] | None) -> Path:
+    wrapped = _prefixed("pretransform.model", state) | {"model.model.weight": torch.ones(2)}
+    return _saved({"state_dict": wrapped}, folder / "diffusion_unwrapped.ckpt")
+
+
+_WRITERS: dict[str, Callable[[dict[str, Tensor], Path, dict[str, Any] | None], Path]] = {
+    "release": lambda state, folder, _: _saved(release_keys(state), folder / "model.pyt"),
+    "legacy": lambda state, folder, _: _saved(
+        release_keys(state), folder / "legacy.pt", _use_new_zipfile_serialization=False
+    ),
+    "host": lambda state, folder, _: _saved({"state_dict": state}, folder / "model.ckpt"),
+    "training": lambda state, folder, config: _training(state, folder / "last.ckpt", config),
+    "training_ema": _training_ema,
+    "run": _run,
+    "safetensors": _safetensors,
+    "export": lambda state, folder, config: _safetensors(state, folder, config).parent,
+    "save_model": _save_model,
+    "hub": _hub,
+    "diffusion_training": _diffusion_training,
+    "diffusion": _diffusion,
+}
+#: Everything that :func:`write_as` can write.
+FORMATS = tuple(_WRITERS)
+
+
+CONFIG = config_of(transformer={"depth": 2, "dim_heads": 32}, sample_rate=22050)
+METADATA = {**config_metadata(CONFIG, rounds=77), "author": "ε"}
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    """Bit for bit: −0 is not 0."""
+    return one.keys() == other.keys() and all(
+        torch.equal(value.view(torch.int32), other[key].view(torch.int32)) for key, value in one.items()
+    )
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import nn
 
 from ...errors import UserError
-from ...report.atomic import atomic_path
+from ...files import atomic_path
 from ...weights import compare
 
 _STEP_NAME = re.compile(r"step-(\d+)\.ckpt")

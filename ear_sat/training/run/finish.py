@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...report.atomic import write_text
+from ...files import write_text
 from ...report.plots import save_curves
 from ...report.tables import print_table
 from ...weights import write_weights

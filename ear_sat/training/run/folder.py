@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ...errors import UserError
-from ...report.atomic import stale_files, write_text
+from ...files import stale_files, write_text
 from ...versions import versions
 from .earlier_runs import MEANINGS
 

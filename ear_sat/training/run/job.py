@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
+from ...checks import require_whole
 from ...compiling import can_compile, keep_compiled_graphs
 from ...errors import UserError
 from .folder import RunFolder
@@ -56,6 +57,20 @@ class Job(Protocol):
         """Writes export and pictures into the folder of a run that has ended, and prints its results."""
 
 
+class Crops(NamedTuple):
+    """What a model is trained on: samples, Hz, channels."""
+
+    sample_size: int
+    sample_rate: int
+    audio_channels: int
+
+    @classmethod
+    def of(cls, model_config: Mapping[str, Any]) -> Crops:
+        """Those of a model config."""
+        size, rate = (required(model_config, key) for key in ("sample_size", "sample_rate"))
+        return cls(size, rate, model_config.get("audio_channels", 2))
+
+
 class Builders(Protocol):
     """Makes what a run needs from its configs, with or without a host."""
 
@@ -65,12 +80,12 @@ class Builders(Protocol):
     def loader(
         self,
         dataset_config: dict[str, Any],
-        model_config: Mapping[str, Any],
+        crops: Crops,
         batch_size: int,
         num_workers: int,
         shuffle: bool = True,
     ) -> DataLoader[Any]:
-        """Crops of the model's size, rate and channels."""
+        """Batches of ``crops``."""
 
 
 def compiles(options: TrainOptions) -> bool:
@@ -86,9 +101,11 @@ def no_discriminator() -> UserError:
     return UserError("this training has no discriminator that could be continued; drop --reuse-discriminator")
 
 
+def no_pretransform() -> UserError:
+    """The error for flags that concern a pretransform where there is none."""
+    return UserError("this model has no pretransform; drop the --…pretransform… flags")
+
+
 def required(config: Mapping[str, Any], key: str) -> int:
     """``config[key]``, which must be a whole number of at least 1."""
-    value = config.get(key)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UserError(f'the model config needs "{key}", a whole number of at least 1; got {value!r}')
-    return value
+    return require_whole(f'"{key}" of the model config', config.get(key), at_least=1)

@@ -12,8 +12,6 @@ from ...errors import UserError
 from .folder import RunFolder
 from .run_logger import RunLogger
 
-CHOICES = ("csv", "tensorboard", "wandb", "comet", "none")
-
 
 def create_loggers(kind: str, run: RunFolder, project: str) -> list[Any]:
     """The run folder's logger, and before it the one called ``kind`` unless that is "csv" or "none".

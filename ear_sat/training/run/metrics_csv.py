@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ...errors import UserError
-from ...report.atomic import atomic_path
+from ...files import atomic_path
 
 STEP = "step"
 

@@ -13,7 +13,7 @@ from ...errors import UserError
 from ...models import Autoencoder
 from ..factory import create_wrapper
 from .autoencoder_job import AutoencoderJob
-from .job import required
+from .job import Crops, no_pretransform, required
 from .options import TrainOptions
 from .pretrained import load_weights
 
@@ -32,7 +32,7 @@ class OwnBuilders:
                 'this model config is not of model_type "autoencoder" with training.type "ear": ' + NEEDS_HOST
             )
         if options.remove_pretransform_weight_norm or options.pretransform_ckpt_path:
-            raise UserError("this model has no pretransform; drop the --…pretransform… flags")
+            raise no_pretransform()
         rate = required(model_config, "sample_rate")
         model = Autoencoder.from_config(model_config)
         load_weights(model, options)
@@ -43,7 +43,7 @@ class OwnBuilders:
     def loader(
         self,
         dataset_config: dict[str, Any],
-        model_config: Mapping[str, Any],
+        crops: Crops,
         batch_size: int,
         num_workers: int,
         shuffle: bool = True,
@@ -55,9 +55,7 @@ class OwnBuilders:
         return create_dataloader(
             dataset_config,
             batch_size,
-            required(model_config, "sample_size"),
-            required(model_config, "sample_rate"),
-            model_config.get("audio_channels", 2),
+            *crops,
             num_workers=num_workers,
             shuffle=shuffle,
         )

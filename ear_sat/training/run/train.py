@@ -25,7 +25,7 @@ from .checkpoint_io import check_fits, newest_readable
 from .data_order import DataOrder
 from .earlier_runs import as_meant
 from .folder import RunFolder
-from .job import Builders, Job, required
+from .job import Builders, Crops, Job
 from .metrics_csv import MetricsCsv
 from .options import DEFAULT_SEED, TrainOptions
 from .stopping import StopOnSignal, requeue
@@ -53,7 +53,8 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
     model_config, dataset_config = _configs(options)
     pl.seed_everything(DEFAULT_SEED if options.seed is None else options.seed, workers=True)
     job = builders.job(model_config, options)
-    data = _load_data(builders, model_config, dataset_config, options)
+    crops = Crops.of(model_config)
+    data = _load_data(builders, crops, dataset_config, options)
     for loader in (data.training, data.validation):
         if loader is not None:
             job.check_data(loader)
@@ -94,20 +95,14 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
     if trainer.is_global_zero:
         if options.resume:
             run.keep_configs(resumed_at, model_config, dataset_config, options.seed)
-        sizes = (required(model_config, "sample_size"), required(model_config, "sample_rate"))
         job.print_summary(
-            dataset_line(data.training, dataset_config, *sizes),
+            dataset_line(data.training, dataset_config, crops.sample_size, crops.sample_rate),
             f"{options.batch_size} × {options.accum_batches} × {trainer.world_size} process(es)",
             max_rounds,
             _start(options, checkpoint, job.steps_itself),
         )
     began = time.monotonic()
-    path = None if checkpoint is None else str(checkpoint)
-    try:
-        trainer.fit(job.wrapper, data.training, data.validation, ckpt_path=path)
-    except (KeyboardInterrupt, SystemExit):
-        if stop.received is None:
-            raise
+    _fit(trainer, job, data, checkpoint, stop)
     if trainer.is_global_zero and stop.received in (None, signal.SIGINT):
         known = getattr(getattr(data.training, "dataset", None), "left_out", {})
         lines = sorted({*(f"{path}: {reason}" for path, reason in known.items()), *left_out.lines})
@@ -115,6 +110,16 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
     if stop.received is not None:
         _leave(stop.received, run, trainer)
     return run
+
+
+def _fit(trainer: pl.Trainer, job: Job, data: _Data, checkpoint: Path | None, stop: StopOnSignal) -> None:
+    try:
+        trainer.fit(
+            job.wrapper, data.training, data.validation, ckpt_path=None if checkpoint is None else str(checkpoint)
+        )
+    except (KeyboardInterrupt, SystemExit):  # the second Ctrl-C, in a form that depends on Lightning's version
+        if stop.received is None:
+            raise
 
 
 def _leave(received: signal.Signals, run: RunFolder, trainer: pl.Trainer) -> NoReturn:
@@ -152,15 +157,13 @@ class _Data(NamedTuple):
     held_out: Mapping[str, Any] | None
 
 
-def _load_data(
-    builders: Builders, model_config: dict[str, Any], dataset_config: dict[str, Any], options: TrainOptions
-) -> _Data:
-    training = builders.loader(dataset_config, model_config, options.batch_size, num_workers=options.num_workers)
+def _load_data(builders: Builders, crops: Crops, dataset_config: dict[str, Any], options: TrainOptions) -> _Data:
+    training = builders.loader(dataset_config, crops, options.batch_size, num_workers=options.num_workers)
     given = options.val_dataset_config
     held_out = load_config(given, DATASET) if given else held_out_config(dataset_config)
     validation = None
     if held_out is not None and options.val_every > 0:
-        validation = builders.loader(held_out, model_config, options.batch_size, num_workers=0, shuffle=False)
+        validation = builders.loader(held_out, crops, options.batch_size, num_workers=0, shuffle=False)
     return _Data(training, validation, held_out)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .tones import Array
+from .steady import Array
 
 DIGITS = 6  # of numbers in JSON files
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .steady import Array, decibels, measurable
 from .sweeps import TOP
-from .tones import Array, decibels, measurable
 
 CLICK_HALF = 32  # samples; at 44.1 kHz the click is silent from 0.73 ms on
 CLICK_SHOWN = 0.02  # seconds before and after the click

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import UserError
+from .errors import UserError
 
 
 def make_folder(path: Path) -> None:

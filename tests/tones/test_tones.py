@@ -10,11 +10,11 @@ import torch
 from matplotlib.image import imread
 from scipy.signal import lfilter
 
-from ear_sat.evaluate.clicks import click, read_click
-from ear_sat.evaluate.sweeps import exponential_sweep, read_sweep, response_frequencies
-from ear_sat.evaluate.tone_measurement import measure_tones
-from ear_sat.evaluate.tone_report import save_tone_report, tone_tables
-from ear_sat.evaluate.tones import (
+from ear_sat.report.tables import print_table
+from ear_sat.tones.clicks import click, read_click
+from ear_sat.tones.measurement import measure_tones
+from ear_sat.tones.report import save_tone_report, tone_tables
+from ear_sat.tones.steady import (
     ccir_gain,
     coherent_length,
     dbfs,
@@ -28,7 +28,7 @@ from ear_sat.evaluate.tones import (
     spectrum_size,
     tone,
 )
-from ear_sat.report.tables import print_table
+from ear_sat.tones.sweeps import exponential_sweep, read_sweep, response_frequencies
 from ear_sat.weighting import a_gain
 
 RATE = 44100

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from .clicks import CLICK_SHOWN, click, read_click
-from .sweeps import HARMONICS, KEPT, exponential_sweep, read_sweep, response_frequencies
-from .tone_results import ToneResults
-from .tones import (
+from .results import ToneResults
+from .steady import (
     Array,
     ToneReading,
     coherent_length,
@@ -29,6 +28,7 @@ from .tones import (
     read_tone,
     tone,
 )
+from .sweeps import HARMONICS, KEPT, exponential_sweep, read_sweep, response_frequencies
 
 Process = Callable[[Tensor], Tensor]
 Progress = Callable[[int, int], None]

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..report.atomic import write_text
+from ..files import write_text
 from ..report.tables import markdown_table
-from .tone_plots import save_tone_plots
-from .tone_results import ToneResults
-from .tones import Array
+from .plots import save_tone_plots
+from .results import ToneResults
+from .steady import Array
 
 OCTAVES_HZ = (31.5, 63, 125, 250, 500, 1000, 2000, 4000, 8000, 16000)
 REFERENCE_HZ = 997.0

@@ -10,8 +10,8 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 
 from ..report.figures import new_figure, save_figure
-from .tone_results import ToneResults
-from .tones import Array, spectrum_size
+from .results import ToneResults
+from .steady import Array, spectrum_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

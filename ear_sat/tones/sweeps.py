@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .tones import BAND_HZ, Array, decibels, measurable
+from .steady import BAND_HZ, Array, decibels, measurable
 
 LOW_HZ = 5.0  # the sweep's start: two octaves below the band, so that its edge does not reach into it
 HIGH = 0.99  # the sweep's end and …
