@@ -16,6 +16,9 @@ pytest.importorskip("pytorch_lightning")
 
 from training_test_runs import ENVIRONMENT, NEW_RUN, ROOT
 
+from ear_sat.training.run.options import TrainOptions
+from ear_sat.training.run.stopping import after_requeue
+
 TRAIN = [sys.executable, str(ROOT / "scripts" / "train.py")]
 
 
@@ -92,3 +95,20 @@ def test_a_reader_that_leaves_does_not_end_the_run(folder: Path) -> None:
     process.stdout.close()
     assert process.wait(timeout=120) == 0
     assert rounds(folder / "runs" / "head") == 4
+
+
+def test_a_requeued_job_goes_on_with_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = TrainOptions(model_config="m.json", name="mine", save_dir=tmp_path, ckpt_path=Path("start.ckpt"))
+    checkpoints = tmp_path / "mine" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    for count, saved in (("1", False), ("0", True), (None, True), ("1", True)):
+        if count is None:
+            monkeypatch.delenv("SLURM_RESTART_COUNT")
+        else:
+            monkeypatch.setenv("SLURM_RESTART_COUNT", count)
+        if saved:
+            (checkpoints / "last.ckpt").touch()
+        goes_on = count == "1" and saved
+        then = after_requeue(options)
+        assert then.resume == (tmp_path / "mine" if goes_on else None), (count, saved)
+        assert then.ckpt_path == (None if goes_on else Path("start.ckpt"))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import shutil
 import signal
 import subprocess
 import threading
+from pathlib import Path
 from types import FrameType
 
 import pytorch_lightning as pl
 
 from ..faults import all_ranks_agree
 from .callbacks import RunCheckpoint
+from .options import TrainOptions
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +65,17 @@ class StopOnSignal(pl.Callback):
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
         logger.warning("%s: the run stops at the end of this round, with a checkpoint", self.received.name)
+
+
+def after_requeue(options: TrainOptions) -> TrainOptions:
+    """The options of a SLURM job that runs its command again: they go on with its run, if that has a checkpoint."""
+    if options.resume or options.name is None or int(os.environ.get("SLURM_RESTART_COUNT") or 0) == 0:
+        return options
+    run = Path(options.save_dir or "runs") / options.name
+    if not any((run / "checkpoints").glob("*.ckpt")):
+        return options
+    logger.warning("this job was requeued: going on with %s", run)
+    return dataclasses.replace(options, resume=run, ckpt_path=None)
 
 
 def requeue() -> None:

@@ -28,7 +28,7 @@ from .folder import RunFolder
 from .job import Builders, Crops, Job
 from .metrics_csv import MetricsCsv
 from .options import DEFAULT_SEED, TrainOptions
-from .stopping import StopOnSignal, requeue
+from .stopping import StopOnSignal, after_requeue, requeue
 from .summary import dataset_line
 from .trainer import create_trainer, quiet
 
@@ -49,7 +49,7 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
         UserError: any input that the user can mend; nothing is written before the configs have been checked.
     """
     quiet()
-    options = _with_seed(_without_replaced_weights(options))
+    options = _with_seed(_without_replaced_weights(after_requeue(options)))
     model_config, dataset_config = _configs(options)
     pl.seed_everything(DEFAULT_SEED if options.seed is None else options.seed, workers=True)
     job = builders.job(model_config, options)
