@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 import soundfile
 import torch
-from host_test_configs import RATE, audio, changed, same
+from host_test_configs import RATE, audio, changed, same, sgd
 from host_test_ldm import KINDS, autoencoder, ldm_config, write_latents
 from stable_audio_tools.models import create_model_from_config
 from stable_audio_tools.models.utils import load_ckpt_state_dict
@@ -61,6 +61,11 @@ def rows(run):
 
 def load(path):
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def trained(checkpoint):
+    """Names of the diffusion model's own tensors."""
+    return [k for k in checkpoint["state_dict"] if k.startswith("diffusion.") and ".pretransform." not in k]
 
 
 def source(folder, pre_encoded):
@@ -221,9 +226,20 @@ def test_the_uncond_model_has_no_validation_and_goes_on(folder):
     assert [int(row["step"]) for row in rows(folder / "runs" / "run")] == [1, 2]
 
 
-def test_accumulated_batches_are_one_round(folder):
-    assert begin(folder, ldm_config(), "--max-steps", "2", "--accum-batches", "2", "--gradient-clip-val", "1") == 0
-    assert load(folder / "runs" / "run" / "checkpoints" / "last.ckpt")["global_step"] == 2
+def test_a_round_accumulates_is_clipped_and_is_what_validation_counts(folder):
+    """A step of SGD at rate 1 is the clipped gradient."""
+    limit, more = 1e-3, ["--accum-batches", "2", "--gradient-clip-val", "1e-3", "--val-every", "2"]
+    config = changed(ldm_config(), "training.optimizer_configs.diffusion", sgd())
+    assert begin(folder, config, "--max-steps", "4", "--checkpoint-every", "3", *more) == 0
+    run = folder / "runs" / "run"
+    assert [int(row["step"]) for row in rows(run) if row["val/avg_loss"]] == [2, 4]
+    before, after = (load(run / "checkpoints" / f"step-{n}.ckpt") for n in (3, 4))
+    assert after["global_step"] == 4
+    weights = [(before["state_dict"][key], after["state_dict"][key]) for key in trained(after)]
+    moved = torch.stack([(one - other).norm() for one, other in weights]).norm().item()
+    assert moved == pytest.approx(limit, rel=1e-2)
+    (order,) = (value for value in after["callbacks"].values() if "used" in value)
+    assert order["epoch"] * order["items"] + order["used"] == 4 * 2 * 2  # rounds × batches × clips
 
 
 def test_a_demo_that_cannot_be_written_costs_the_demo_not_the_run(folder, caplog):
