@@ -40,6 +40,11 @@ def average(run):
     return average
 
 
+def test_it_begins_where_the_model_does():
+    wrapper = make_wrapper(changed(model_config(), "training.use_ema", True))
+    assert same(dict(wrapper.autoencoder_ema.ema_model.state_dict()), dict(wrapper.autoencoder.state_dict()))
+
+
 def test_validation(run, average):
     error = average - TARGET
     snr = 10 * torch.log10(TARGET.square().sum() / error.square().sum())
