@@ -8,8 +8,8 @@ from torch import Tensor
 
 pytest.importorskip("pytorch_lightning")
 
-from ear_sat.metrics import snr_db  # noqa: E402
-from ear_sat.training.validation import Validation  # noqa: E402
+from ear_sat.metrics import snr_db
+from ear_sat.training.validation import Validation
 
 CPU = torch.device("cpu")
 
