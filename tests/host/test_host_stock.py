@@ -97,6 +97,7 @@ def test_demo_callbacks_are_the_hosts_for_the_hosts_models(stock, folder):
     assert (type(theirs).__name__, type(ours).__name__) == ("AutoencoderDemoCallback", "EarDemoCallback")
 
 
+@pytest.mark.slow
 def test_the_stock_model_trains_by_our_script(stock, tmp_path, monkeypatch):
     """With the host's own demo in the run's folder, which 0.0.20 deletes and 0.0.19 writes where it is called."""
     monkeypatch.chdir(tmp_path)
