@@ -24,6 +24,8 @@ LIST = Path(__file__).with_suffix(".txt")
 #: A server that has imported what takes long, but nothing of the tree, forks one process for every run of tests.
 PROCESSES = multiprocessing.get_context("forkserver")
 PRELOADED = ["pytest", "librosa", "scipy.signal", "stable_audio_tools.training.diffusion", "webdataset"]
+#: Added to pytest's exit code, for a process that fails by itself has 1 as well.
+DONE = 100
 #: Seconds after which tests that never end count as failed.
 PATIENCE = 600
 
@@ -69,9 +71,12 @@ def run(tests: tuple[str, ...], tree: Path) -> bool:
     if process.is_alive():
         process.kill()
         return False
-    if process.exitcode not in (0, 1, 2):  # 2: a test file cannot be imported
-        raise SystemExit(f"pytest {' '.join(tests)} did not run: exit code {process.exitcode}")
-    return process.exitcode == 0
+    code = process.exitcode
+    if code in (DONE + 1, DONE + 2) or (code is not None and code < 0):  # failed; nothing to import; crashed
+        return False
+    if code != DONE:
+        raise SystemExit(f"pytest {' '.join(tests)} did not run: exit code {code}")
+    return True
 
 
 def _pytest(tests: tuple[str, ...], tree: Path) -> None:
@@ -84,7 +89,7 @@ def _pytest(tests: tuple[str, ...], tree: Path) -> None:
     silence = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(silence, stream)
-    sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
+    sys.exit(DONE + pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
 
 
 def verdict(mutant: Mutant, tree: Path) -> str:
@@ -108,9 +113,6 @@ def main(argv: list[str] | None = None, root: Path = ROOT, listed: Path = LIST) 
     words = parser.parse_args(argv).words
     mutants = parse(listed.read_text(encoding="utf-8"))
     mutants = [m for m in mutants if not words or any(word in f"{m.name} {m.file}" for word in words)]
-    # In this process too, for it is what the server and the processes that tests start inherit.
-    os.environ.update(OMP_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1", TORCHINDUCTOR_COMPILE_THREADS="1")
-    PROCESSES.set_forkserver_preload(PRELOADED)
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder, "tree")
         shutil.copytree(root, tree, ignore=shutil.ignore_patterns(".*", "__pycache__", "runs", "*.egg-info", "build"))
@@ -128,4 +130,7 @@ def main(argv: list[str] | None = None, root: Path = ROOT, listed: Path = LIST) 
 
 
 if __name__ == "__main__":
+    # Inherited by the server, the tests and the processes that they start.
+    os.environ.update(OMP_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1", TORCHINDUCTOR_COMPILE_THREADS="1")
+    PROCESSES.set_forkserver_preload(PRELOADED)
     sys.exit(main())
