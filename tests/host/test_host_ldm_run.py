@@ -6,13 +6,14 @@ import csv
 import json
 import math
 import random
+from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 import soundfile
 import torch
-from host_test_configs import RATE, audio, changed, same, sgd
+from host_test_configs import RATE, AtStart, audio, changed, same, sgd, train_watched
 from host_test_ldm import KINDS, autoencoder, ldm_config, write_latents
 from stable_audio_tools.models import create_model_from_config
 from stable_audio_tools.models.utils import load_ckpt_state_dict
@@ -22,15 +23,8 @@ from torch.quasirandom import SobolEngine
 import ear_sat
 from ear_sat.cli import errors, train
 from ear_sat.host.diffusion.noise import HostNoise
-from ear_sat.training.run import finish
-from ear_sat.training.run import train as training_run
 
 DATA = {"dataset_type": "ear_demo", "tracks": 2, "seconds": 2.0, "crops_per_track": 4}
-
-
-@pytest.fixture(autouse=True)
-def fresh_environment(monkeypatch):
-    monkeypatch.delenv(training_run.RUN_FOLDER_VARIABLE, raising=False)
 
 
 @pytest.fixture
@@ -41,10 +35,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def call(*flags):
-    with mock.patch.object(finish, "save_curves"):  # pictures take most of the time
-        return errors.run(
-            lambda: train.main(["--batch-size", "2", "--num-workers", "0", "--accelerator", "cpu", *flags])
-        )
+    return errors.run(lambda: train.main(["--batch-size", "2", "--num-workers", "0", "--accelerator", "cpu", *flags]))
 
 
 def begin(folder, config, *more, data=None):
@@ -139,16 +130,10 @@ def test_a_run_goes_on(folder, kind):
     run = folder / "runs" / "run"
     before = load(run / "checkpoints" / "last.ckpt")
     (folder / "vae.ckpt").unlink()
-    seen = {}
-
-    def remember(self, trainer, module):
-        seen["state"] = {key: value.clone() for key, value in module.state_dict().items()}
-        seen["moments"] = trainer.optimizers[0].state_dict()["state"][0]["exp_avg"].clone()
-
-    with mock.patch.object(training_run.LeftOutFiles, "on_train_start", remember, create=True):
-        assert call("--resume", str(run), "--max-steps", "6") == 0
-    assert all(torch.equal(seen["state"][key], value) for key, value in before["state_dict"].items())
-    assert torch.equal(seen["moments"], before["optimizer_states"][0]["state"][0]["exp_avg"])
+    start = AtStart()
+    train_watched(start, resume=run, max_steps=6)
+    assert same(start.state, before["state_dict"])
+    assert same(start.optimizers, before["optimizer_states"])
     assert [int(row["step"]) for row in rows(run)] == [1, 2, 3, 4, 5, 6]
     assert load(run / "checkpoints" / "last.ckpt")["global_step"] == 6
 
@@ -195,19 +180,15 @@ def test_a_resumed_run_goes_on_in_its_sequence_of_times():
 
 
 @pytest.mark.parametrize("pre_encoded", [False, True])
-def test_lightning_splits_what_the_data_set_does_not(folder, monkeypatch, pre_encoded):
+def test_lightning_splits_what_the_data_set_does_not(folder, pre_encoded):
     """Two GPUs would otherwise read the same latents in the same order."""
-    seen = []
-    made = training_run.create_trainer
-
-    def keep(*arguments, **options):
-        seen.append(made(*arguments, **options))
-        return seen[-1]
-
-    monkeypatch.setattr(training_run, "create_trainer", keep)
-    config = ldm_config(pre_encoded=pre_encoded)
-    assert begin(folder, config, "--max-steps", "1", data=source(folder, pre_encoded)) == 0
-    assert seen[0]._accelerator_connector.use_distributed_sampler is pre_encoded
+    configs = {"model_config": ldm_config(pre_encoded=pre_encoded), "dataset_config": source(folder, pre_encoded)}
+    for name, config in configs.items():
+        Path(f"{name}.json").write_text(json.dumps(config), encoding="utf-8")
+    paths = {name: Path(f"{name}.json") for name in configs}
+    start = AtStart()
+    train_watched(start, **paths, pretransform_ckpt_path=Path("vae.ckpt"), max_steps=1)
+    assert start.trainer._accelerator_connector.use_distributed_sampler is pre_encoded
 
 
 def test_validation_lands_in_the_table(folder):

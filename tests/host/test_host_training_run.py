@@ -12,20 +12,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from unittest import mock
 
 import pytest
 import soundfile
 import torch
-from host_test_configs import ABSENT, RATE, changed, model_config, same, sgd
+from host_test_configs import ABSENT, RATE, AtStart, changed, model_config, same, sgd, train_watched
 from stable_audio_tools.models import create_model_from_config
 from stable_audio_tools.models.utils import load_ckpt_state_dict
 
 from ear_sat import compute
 from ear_sat.cli import errors, train
-from ear_sat.training.run import demo as demo_callback
-from ear_sat.training.run import finish
-from ear_sat.training.run import train as training_run
 from ear_sat.training.run.earlier_runs import MEANINGS
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
@@ -65,17 +61,8 @@ def resume_flags(run, *more):
 
 
 def call(*arguments):
-    """The script's exit code, in this process and without pictures, which take most of the time."""
-    with (
-        mock.patch.object(demo_callback, "save_spectrograms"),
-        mock.patch.object(finish, "save_curves"),
-    ):
-        return errors.run(lambda: train.main([str(argument) for argument in arguments]))
-
-
-@pytest.fixture(autouse=True)
-def fresh_environment(monkeypatch):
-    monkeypatch.delenv(training_run.RUN_FOLDER_VARIABLE, raising=False)
+    """The script's exit code, in this process."""
+    return errors.run(lambda: train.main([str(argument) for argument in arguments]))
 
 
 @pytest.fixture
@@ -194,23 +181,14 @@ def test_the_log_says_where_the_phases_are(trained):
     assert [float(row["train/lr/generator"]) for row in table] == pytest.approx([5e-4, 1e-3, 1e-3, 1e-3])
 
 
-def test_resuming_goes_on_where_the_checkpoint_was(run, monkeypatch, capsys):
+def test_resuming_goes_on_where_the_checkpoint_was(run, capsys):
     stored = load(run / "checkpoints" / "last.ckpt")
-    seen = {}
-
-    def remember(self, trainer, module):
-        seen["state"] = {key: value.clone() for key, value in module.state_dict().items()}
-        seen["optimizers"] = [optimizer.state_dict() for optimizer in trainer.optimizers]
-        seen["rounds"] = module.rounds
-        seen["optimizers"] = json.loads(json.dumps(seen["optimizers"], default=lambda t: t.tolist()))
-
-    monkeypatch.setattr(training_run.LeftOutFiles, "on_train_start", remember, raising=False)
-    assert call(*resume_flags(run, "--checkpoint-every", 3)) == 0
-    assert seen["rounds"] == 4
-    assert seen["state"].keys() == stored["state_dict"].keys()
-    assert all(torch.equal(seen["state"][key], stored["state_dict"][key]) for key in seen["state"])
-    assert any(key.startswith("autoencoder_ema.") for key in seen["state"])
-    assert seen["optimizers"] == json.loads(json.dumps(stored["optimizer_states"], default=lambda t: t.tolist()))
+    start = AtStart()
+    train_watched(start, resume=run, checkpoint_every=3)
+    assert start.rounds == 4
+    assert same(start.state, stored["state_dict"])
+    assert any(key.startswith("autoencoder_ema.") for key in start.state)
+    assert same(start.optimizers, stored["optimizer_states"])
     assert load(run / "checkpoints" / "last.ckpt")["ear_sat"]["rounds"] == 10  # the phases' end
     table = rows(run)
     assert [int(row["step"]) for row in table] == list(range(1, 11))
