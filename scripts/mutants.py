@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -49,8 +50,8 @@ class Mutant(NamedTuple):
 def parse(text: str) -> list[Mutant]:
     r"""Mutants from blocks of lines: "# name", "file: tests", old lines after "- ", new ones after "+ ".
 
-    >>> parse("# off by one\na.py: tests/test_a.py -k sums\n- n + 1\n+ n\n")
-    [Mutant(name='off by one', file='a.py', old='n + 1', new='n', tests=('tests/test_a.py', '-k', 'sums'))]
+    >>> parse("# off by one\na.py: tests/test_a.py -k 'sums or so'\n- n + 1\n+ n\n")
+    [Mutant(name='off by one', file='a.py', old='n + 1', new='n', tests=('tests/test_a.py', '-k', 'sums or so'))]
     """
     mutants = []
     for block in text.strip().split("\n\n"):
@@ -59,7 +60,7 @@ def parse(text: str) -> list[Mutant]:
         old, new = ("\n".join(line[2:] for line in lines if line[0] == sign) for sign in "-+")
         if not (name.startswith("# ") and tests and old and all(line[:2] in ("- ", "+ ", "+") for line in lines)):
             raise ValueError(f"this is no mutant:\n{block}")
-        mutants.append(Mutant(name[2:], file, old, new, tuple(tests.split())))
+        mutants.append(Mutant(name[2:], file, old, new, tuple(shlex.split(tests))))
     return mutants
 
 

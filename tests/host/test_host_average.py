@@ -6,10 +6,10 @@ import pytest
 import soundfile
 import torch
 from host_test_configs import RATE, Recorder, audio, batches, changed, fit, make_wrapper, model_config, same
-from safetensors.torch import load_file
 
 from ear_sat.training.run.demo import EarDemoCallback
 from ear_sat.training.run.held_out import HeldOutClip, HeldOutTable
+from ear_sat.weights import read_checkpoint
 
 TARGET = audio(1, seed=5)
 
@@ -68,16 +68,14 @@ def test_held_out_table(run, average):
     assert table.rows(wrapper) == [pytest.approx(expected)] * 2
 
 
-@pytest.mark.parametrize("safetensors", [False, True])
-def test_export(run, average, safetensors, tmp_path):
+@pytest.mark.parametrize("name", ["model.ckpt", "model.safetensors"])
+def test_export(run, average, name, tmp_path):
     wrapper, *_ = run
-    wrapper.export_model(str(tmp_path / "model"), use_safetensors=safetensors)
-    if safetensors:
-        stored = load_file(tmp_path / "model")
-    else:
-        stored = torch.load(tmp_path / "model", weights_only=True)["state_dict"]
-    assert same(stored, dict(wrapper.autoencoder_ema.ema_model.state_dict()))
-    assert not same(stored, dict(wrapper.autoencoder.state_dict()))
+    wrapper.export_model(str(tmp_path / name), use_safetensors=name.endswith("safetensors"))
+    stored = read_checkpoint(tmp_path / name)
+    assert same(stored.state, dict(wrapper.autoencoder_ema.ema_model.state_dict()))
+    assert not same(stored.state, dict(wrapper.autoencoder.state_dict()))
+    assert stored.rounds == 5
 
 
 def test_all_leave_training_mode_as_it_was(run):

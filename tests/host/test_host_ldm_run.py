@@ -168,6 +168,16 @@ def test_noise_is_another_on_every_rank_and_in_every_round(change, alike):
     assert (times == other_times) is not bool(change.keys() & {"global_rank", "seed"})  # a sequence of its own
 
 
+def test_every_batch_of_a_round_has_noise_of_its_own():
+    trainer, module, noise, drawn = SimpleNamespace(global_rank=0), SimpleNamespace(), HostNoise(3), []
+    noise.on_train_start(trainer, module)
+    for step in (0, 0, 1, 1):
+        trainer.global_step = step
+        noise.on_train_batch_start(trainer, module)
+        drawn.append(random.random())
+    assert len(set(drawn)) == 4
+
+
 def test_a_resumed_run_goes_on_in_its_sequence_of_times():
     trainer = SimpleNamespace(global_rank=1, global_step=0)
     first, second = (SimpleNamespace(rng=SobolEngine(1, scramble=True)) for _ in range(2))
