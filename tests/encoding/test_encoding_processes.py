@@ -30,6 +30,7 @@ def encode(weights, music, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_files_of_one(encode):
     one, two = encode("one", sample=True), encode("two", sample=True, processes=2)
     assert one.written == two.written == 5 and two.seconds == pytest.approx(one.seconds)
@@ -91,6 +92,7 @@ def test_a_process_says_how_it_ends(monkeypatch, job, last):
     _child(Pipe(broken=True), work, job)  # its parent was killed: it just ends
 
 
+@pytest.mark.slow
 def test_one_failure_stops_all():
     found = []
     with pytest.raises(UserError, match=r"was killed by signal 9.*the same command continues"):
@@ -102,6 +104,7 @@ def test_one_failure_stops_all():
             os.kill(pid, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "processes"), [(signal.SIGKILL, 2), (signal.SIGINT, 1)])
 def test_a_stopped_command_continues(weights, write, tmp_path, how, processes):
     """Stopped while it writes: no part of a file remains, and the same command completes the rest."""

@@ -33,6 +33,7 @@ def die(_: int) -> None:
     os._exit(9)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_figures_of_one(tmp_path, noise, write, evaluate_command):
     for index in range(3):
         write(tmp_path / "ref" / f"{index}.wav", noise(index, 0.3))
@@ -45,6 +46,7 @@ def test_two_processes_give_the_figures_of_one(tmp_path, noise, write, evaluate_
     assert [file["file"] for file in two["files"]] == ["0", "1", "2"]
 
 
+@pytest.mark.slow
 def test_killed_and_run_again(tmp_path, noise, write, evaluate_command):
     for index in range(4):
         write(tmp_path / "ref" / f"{index}.wav", noise(index, 0.2))
@@ -99,6 +101,7 @@ def test_a_worker_that_dies_is_a_clear_error():
         list(run(die, [(1,), (2,)]))
 
 
+@pytest.mark.slow
 def test_processes_that_cannot_start_blame_no_call(tmp_path):
     """As in a script that starts them wherever it is imported, which each of them does."""
     script = tmp_path / "script.py"
