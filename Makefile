@@ -1,5 +1,7 @@
 # make train [DATA=folder] [ARGS="--max-steps 100"]   train the small demo model
-# make test                                           everything that must pass
+# make test                                           format, lint, types, and the tests that take seconds
+# make test-all                                       the slow ones too
+# make mutants [WORDS="best clip"]                    plants bugs and sees whether the tests notice
 # make check                                          format, lint, types
 # Each sets up what it needs first: HOST=0.0.19 for the older stable-audio-tools, PYTHON=3.12 (or a path) for another
 # Python than the newest found, TORCH_BACKEND=cpu (or cu128, auto, …: uv's option) for another build of torch.
@@ -11,10 +13,11 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 DATA ?=
 NAME ?= demo-$(shell date +%Y%m%d-%H%M%S)
 ARGS ?=
+WORDS ?=
 SET_UP := scripts/set_up.py --venv "$(VENV)" $(if $(HOST),--host "$(HOST)") $(if $(PYTHON),--python "$(PYTHON)") \
   $(if $(TORCH_BACKEND),--torch-backend "$(TORCH_BACKEND)")
 
-.PHONY: setup train test check clean
+.PHONY: setup train test test-slow test-all mutants check clean
 
 setup:
 	@for python in python3 python python3.13 python3.12 python3.11 python3.10; do \
@@ -35,7 +38,15 @@ check: setup
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: setup
+	$(BIN)/python -m pytest -n 2 -m slow
+
+test-all: test test-slow
+
+mutants: setup
+	$(BIN)/python scripts/mutants.py $(WORDS)
 
 clean:
 	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache

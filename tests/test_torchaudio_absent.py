@@ -11,7 +11,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("error", ["OSError", "RuntimeError", "ImportError"])
+@pytest.mark.parametrize(
+    "error", ["OSError", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("RuntimeError", "ImportError"))]
+)
 def test_everything_imports_and_resampling_says_what_to_do(error, tmp_path):
     (tmp_path / "torchaudio").mkdir()
     (tmp_path / "torchaudio" / "__init__.py").write_text(f"raise {error}('libtorch_cuda.so: undefined symbol')\n")

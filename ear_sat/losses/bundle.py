@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..checks import require_number, require_whole
 from ..compute import outside_autocast
 from ..config import build, check_keys, choice_error
 from ..errors import UserError
@@ -49,8 +50,7 @@ def check_weights(name: str, weights: Any, parts: Iterable[str] | None) -> dict[
     if parts is not None:
         check_keys(where, weights, parts)
     for key, value in weights.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not -float("inf") < value < float("inf"):
-            raise UserError(f"{where}.{key} must be a finite number, not {value!r}")
+        require_number(f"{where}.{key}", value)
     return {key: float(value) for key, value in weights.items()}
 
 
@@ -91,8 +91,7 @@ class LossBundle(nn.Module):
             module = build(f"loss_configs.{name}.config", factory, config.get("config"), sample_rate=sample_rate)
             weights = check_weights(name, config.get("weights"), getattr(module, "PARTS", None))
             start = config.get("start_step", 0)
-            if isinstance(start, bool) or not isinstance(start, int) or start < 0:
-                raise UserError(f"loss_configs.{name}.start_step is a number of rounds, 0 or more, not {start!r}")
+            require_whole(f"loss_configs.{name}.start_step", start, 0, unit="rounds")
             entries[name] = Entry(str(kind), {k: w for k, w in weights.items() if w != 0}, start, module)
         return cls(entries)
 

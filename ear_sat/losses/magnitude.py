@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
+from ..checks import require_number
 from ..config import check_choice
-from ..errors import UserError
 from .spectra import Spectra, SpectraPair, parse_components
 from .stft import FLOOR, Resolution
 from .term import DEFAULT_HOP_FACTOR, DEFAULT_WINDOWS, SpectralTerm
@@ -85,9 +85,7 @@ class MagnitudeTerm(SpectralTerm):
         log_floor_reference: str = "full_scale",
     ) -> None:
         super().__init__(windows, hop_factor)
-        number = isinstance(log_floor_db, int | float) and not isinstance(log_floor_db, bool)
-        if not (number and -100 <= log_floor_db <= 0):
-            raise UserError(f"log_floor_db is the level of silence in dB, from -100 to 0; got {log_floor_db!r}")
+        require_number("log_floor_db", log_floor_db, at_least=-100, at_most=0, unit="dB")
         self.log_floor = 10 ** (log_floor_db / 20)
         self.log_floor_reference = check_choice("log_floor_reference", log_floor_reference, LOG_FLOOR_REFERENCES)
         self.components = parse_components(channels)

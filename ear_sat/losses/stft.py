@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..checks import require_number
 from ..errors import UserError
 
 #: −100 dBFS: magnitudes below count as silence. From the design of the magnitude term.
@@ -31,8 +32,7 @@ def resolutions(windows: Sequence[int], hop_factor: float) -> list[Resolution]:
     numbers = isinstance(windows, Sequence) and all(isinstance(w, int | float) for w in windows)
     if not windows or not numbers or any(not 4 <= w < float("inf") or int(w) != w for w in windows):
         raise UserError(f"windows must be a list of whole numbers of samples, 4 or more; got {windows}")
-    if not isinstance(hop_factor, int | float) or not 0 < hop_factor <= 1:
-        raise UserError(f"hop_factor is the hop as a fraction of the window, above 0 and at most 1; got {hop_factor}")
+    require_number("hop_factor, the hop as a fraction of the window,", hop_factor, above=0, at_most=1)
     return [Resolution(int(w), max(1, int(w * hop_factor))) for w in windows]
 
 

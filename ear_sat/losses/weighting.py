@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..checks import require_number
 from ..config import check_choice
-from ..errors import UserError
 from ..weighting import a_gain, k_gain
 
 WEIGHTINGS = ("k", "a", "none")
@@ -46,9 +46,8 @@ class Weighting(NamedTuple):
 def check_weighting(name: str, sample_rate: float, floor_db: float | None) -> Weighting:
     """The curve with these settings; raises :class:`UserError` for a name or a floor that is none."""
     check_choice("weighting", name, WEIGHTINGS)
-    number = isinstance(floor_db, int | float) and not isinstance(floor_db, bool)
-    if floor_db is not None and not (number and -200 <= floor_db <= 0):
-        raise UserError(f"weighting_floor_db is the least gain in dB, from -200 to 0, or null; got {floor_db!r}")
+    if floor_db is not None:
+        require_number("weighting_floor_db, if not null,", floor_db, at_least=-200, at_most=0, unit="dB")
     return Weighting(name, sample_rate, floor_db)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ..config import argument, build, check_keys, choice_error
+from ..config import argument, build, check_keys, choice_error, parameter_names
 from ..errors import UserError
 from .bottleneck import VAEBottleneck
 from .oobleck import Decoder, Encoder
@@ -34,6 +34,9 @@ def check_model_sizes(model: Mapping[str, Any]) -> None:
     for part in ("encoder", "decoder", "bottleneck", "latent_dim", "downsampling_ratio", "io_channels"):
         if part not in model:
             raise UserError(f'the model config needs the key "{part}" inside "model"')
+    for name, types in (("encoder", ENCODERS), ("decoder", DECODERS)):
+        if (kind := model[name].get("type")) in types:  # a misspelt key is no wrong size
+            check_keys(f"{name}.config", model[name].get("config") or {}, parameter_names(types[kind]))
     ear_encoder = model["encoder"].get("type") in ENCODERS
     ear_decoder = model["decoder"].get("type") in DECODERS
     encoder, decoder = model["encoder"].get("config") or {}, model["decoder"].get("config") or {}

@@ -13,6 +13,7 @@ pytest.importorskip("pytorch_lightning")
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bench.py"
 
 
+@pytest.mark.slow
 def test_both_sides_read_both_formats(tmp_path):
     arguments = ["--only", "data", "--track-seconds", "3", "--repeats", "1", "--json", str(tmp_path / "bench.json")]
     done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, check=False)

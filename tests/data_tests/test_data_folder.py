@@ -36,6 +36,13 @@ def message(make, **keys):
     return text
 
 
+def test_every_place_of_a_file_is_drawn(folder, write):
+    write("a.wav", music()[: SIZE + 1])
+    dataset = folder(crops_per_file=40)
+    starts = {round(dataset[i][1]["timestamps"][0] * (SIZE + 1)) for i in range(len(dataset))}
+    assert starts == {0, 1}
+
+
 # Folders that cannot be used: one clear sentence.
 
 

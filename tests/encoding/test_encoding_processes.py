@@ -29,6 +29,7 @@ def encode(weights, music, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_files_of_one(encode):
     one, two = encode("one", sample=True), encode("two", sample=True, processes=2)
     assert one.written == two.written == 5 and two.seconds == pytest.approx(one.seconds)
@@ -62,6 +63,7 @@ def test_places(monkeypatch):
             find_place({"RANK": rank, "WORLD_SIZE": size})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "processes"), [(signal.SIGKILL, 2), (signal.SIGINT, 1)])
 def test_a_stopped_command_continues(weights, write, tmp_path, how, processes):
     """Stopped while it writes: no part of a file remains, and the same command completes the rest."""

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import pytest
 from waiting import wait_for
 
 SLOW_METRICS = """
@@ -23,6 +24,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_figures_of_one(tmp_path, noise, write, evaluate_command):
     for index in range(3):
         write(tmp_path / "ref" / f"{index}.wav", noise(index, 0.3))
@@ -35,6 +37,7 @@ def test_two_processes_give_the_figures_of_one(tmp_path, noise, write, evaluate_
     assert [file["file"] for file in two["files"]] == ["0", "1", "2"]
 
 
+@pytest.mark.slow
 def test_killed_and_run_again(tmp_path, noise, write, evaluate_command):
     for index in range(4):
         write(tmp_path / "ref" / f"{index}.wav", noise(index, 0.2))

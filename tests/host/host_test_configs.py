@@ -224,6 +224,36 @@ def _loader(data: Any) -> Any:
     return torch.utils.data.DataLoader(data, batch_size=None) if isinstance(data, list) else data
 
 
+def train_watched(callback: pl.Callback, **options: Any) -> None:
+    """Runs a training on the CPU with a callback more."""
+    from ear_sat.host.jobs import HostBuilders
+    from ear_sat.training.run.options import TrainOptions
+    from ear_sat.training.run.train import train
+
+    class Builders(HostBuilders):
+        def job(self, model_config: Any, options: Any) -> Any:
+            job: Any = super().job(model_config, options)
+            callbacks = job.callbacks
+            job.callbacks = lambda *arguments: [*callbacks(*arguments), callback]
+            return job
+
+    fixed = {"batch_size": 2, "num_workers": 0, "accelerator": "cpu"}
+    train(TrainOptions(**{**fixed, **options}), Builders())
+
+
+class AtStart(pl.Callback):
+    """What a run begins with: copies of its tensors and of its optimizers' states, and the trainer."""
+
+    state: dict[str, torch.Tensor]
+    optimizers: list[Any]
+    trainer: pl.Trainer
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self.state = {key: value.clone() for key, value in pl_module.state_dict().items()}
+        self.optimizers = copy.deepcopy([optimizer.state_dict() for optimizer in trainer.optimizers])
+        self.trainer, self.rounds = trainer, getattr(pl_module, "rounds", trainer.global_step)
+
+
 def same(one: Any, other: Any) -> bool:
     """Whether two nests of tensors and plain values are equal bit for bit; tuples equal lists."""
     if isinstance(one, torch.Tensor) or isinstance(other, torch.Tensor):

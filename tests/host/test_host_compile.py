@@ -32,6 +32,7 @@ def compiled(monkeypatch):
     torch.compiler.reset()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("update", "accumulate"), [("both", 1), ("alternate", 1), ("alternate", 2)])
 def test_compiled_training_is_the_plain_one(compiled, update, accumulate):
     """The first round measures gradients, and which players are differentiated changes from round to round."""

@@ -101,6 +101,18 @@ def test_a_bad_gradient_behind_finite_losses_is_caught():
     assert same(snapshots.states[1], snapshots.states[2])
 
 
+def test_a_checkpoint_brings_rounds_faults_and_seed():
+    wrapper, other, seeded = (make_wrapper(config()) for _ in range(3))
+    fit(wrapper, [bad(), *batches(2)])
+    checkpoint = {"state_dict": wrapper.state_dict()}
+    wrapper.on_save_checkpoint(checkpoint)
+    seeded.seed = 9  # a run that was given one keeps it
+    for resumed in (other, seeded):
+        resumed.on_load_checkpoint({**checkpoint, "state_dict": dict(checkpoint["state_dict"])})
+        assert (resumed.rounds, resumed.faults.total) == (2, 1)
+    assert (other.seed, seeded.seed) == (wrapper.seed, 9)
+
+
 @pytest.mark.parametrize("limit", [0, -1, "3"])
 def test_the_limit_must_be_a_number_of_batches(limit):
     with pytest.raises(UserError, match="max_bad_batches"):

@@ -16,9 +16,6 @@ from ear_sat.cli import errors, train
 from ear_sat.config import load_json
 from ear_sat.host.jobs import HostBuilders
 from ear_sat.models import Autoencoder
-from ear_sat.training.run import demo as demo_callback
-from ear_sat.training.run import finish
-from ear_sat.training.run import train as training_run
 from ear_sat.training.run.options import TrainOptions
 from ear_sat.weights import read_checkpoint, write_weights
 
@@ -55,13 +52,6 @@ def released(tmp_path):
     path = tmp_path / "tiny.pyt"
     write_weights(randomised(model_config()).state_dict(), path)
     return path
-
-
-@pytest.fixture(autouse=True)
-def quiet(monkeypatch):
-    monkeypatch.delenv(training_run.RUN_FOLDER_VARIABLE, raising=False)
-    monkeypatch.setattr(demo_callback, "save_spectrograms", lambda *_, **__: None)
-    monkeypatch.setattr(finish, "save_curves", lambda *_, **__: None)
 
 
 def load(path):

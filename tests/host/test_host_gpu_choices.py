@@ -106,7 +106,10 @@ def test_strategies(asked, by_parts, whole):
 
 def test_the_hosts_own_autoencoder_is_called_by_parts_too():
     for automatic in (True, False):
-        assert HostJob(SimpleNamespace(automatic_optimization=automatic), {}, TrainOptions()).by_parts is not automatic
+        assert (
+            HostJob(SimpleNamespace(automatic_optimization=automatic, model=None), {}, TrainOptions()).by_parts
+            is not automatic
+        )
 
 
 def test_a_half_type_for_everything_is_refused(gpus, chosen):

@@ -12,14 +12,12 @@ from host_test_ldm import KINDS, autoencoder, infos, ldm_config, make_ldm, write
 
 from ear_sat import UserError
 from ear_sat.cli import errors, train
-from ear_sat.training.run import train as training_run
 
 AUDIO = {"dataset_type": "ear_demo", "tracks": 1, "seconds": 2.0, "crops_per_track": 2}
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.delenv(training_run.RUN_FOLDER_VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": autoencoder().state_dict()}, tmp_path / "vae.ckpt")
     return tmp_path

@@ -6,13 +6,14 @@ import csv
 import json
 import math
 import random
+from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 import soundfile
 import torch
-from host_test_configs import RATE, audio, changed, same
+from host_test_configs import RATE, AtStart, audio, changed, same, sgd, train_watched
 from host_test_ldm import KINDS, autoencoder, ldm_config, write_latents
 from stable_audio_tools.models import create_model_from_config
 from stable_audio_tools.models.utils import load_ckpt_state_dict
@@ -22,15 +23,8 @@ from torch.quasirandom import SobolEngine
 import ear_sat
 from ear_sat.cli import errors, train
 from ear_sat.host.diffusion.noise import HostNoise
-from ear_sat.training.run import finish
-from ear_sat.training.run import train as training_run
 
 DATA = {"dataset_type": "ear_demo", "tracks": 2, "seconds": 2.0, "crops_per_track": 4}
-
-
-@pytest.fixture(autouse=True)
-def fresh_environment(monkeypatch):
-    monkeypatch.delenv(training_run.RUN_FOLDER_VARIABLE, raising=False)
 
 
 @pytest.fixture
@@ -41,10 +35,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def call(*flags):
-    with mock.patch.object(finish, "save_curves"):  # pictures take most of the time
-        return errors.run(
-            lambda: train.main(["--batch-size", "2", "--num-workers", "0", "--accelerator", "cpu", *flags])
-        )
+    return errors.run(lambda: train.main(["--batch-size", "2", "--num-workers", "0", "--accelerator", "cpu", *flags]))
 
 
 def begin(folder, config, *more, data=None):
@@ -61,6 +52,11 @@ def rows(run):
 
 def load(path):
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def trained(checkpoint):
+    """Names of the diffusion model's own tensors."""
+    return [k for k in checkpoint["state_dict"] if k.startswith("diffusion.") and ".pretransform." not in k]
 
 
 def source(folder, pre_encoded):
@@ -134,16 +130,10 @@ def test_a_run_goes_on(folder, kind):
     run = folder / "runs" / "run"
     before = load(run / "checkpoints" / "last.ckpt")
     (folder / "vae.ckpt").unlink()
-    seen = {}
-
-    def remember(self, trainer, module):
-        seen["state"] = {key: value.clone() for key, value in module.state_dict().items()}
-        seen["moments"] = trainer.optimizers[0].state_dict()["state"][0]["exp_avg"].clone()
-
-    with mock.patch.object(training_run.LeftOutFiles, "on_train_start", remember, create=True):
-        assert call("--resume", str(run), "--max-steps", "6") == 0
-    assert all(torch.equal(seen["state"][key], value) for key, value in before["state_dict"].items())
-    assert torch.equal(seen["moments"], before["optimizer_states"][0]["state"][0]["exp_avg"])
+    start = AtStart()
+    train_watched(start, resume=run, max_steps=6)
+    assert same(start.state, before["state_dict"])
+    assert same(start.optimizers, before["optimizer_states"])
     assert [int(row["step"]) for row in rows(run)] == [1, 2, 3, 4, 5, 6]
     assert load(run / "checkpoints" / "last.ckpt")["global_step"] == 6
 
@@ -178,6 +168,16 @@ def test_noise_is_another_on_every_rank_and_in_every_round(change, alike):
     assert (times == other_times) is not bool(change.keys() & {"global_rank", "seed"})  # a sequence of its own
 
 
+def test_every_batch_of_a_round_has_noise_of_its_own():
+    trainer, module, noise, drawn = SimpleNamespace(global_rank=0), SimpleNamespace(), HostNoise(3), []
+    noise.on_train_start(trainer, module)
+    for step in (0, 0, 1, 1):
+        trainer.global_step = step
+        noise.on_train_batch_start(trainer, module)
+        drawn.append(random.random())
+    assert len(set(drawn)) == 4
+
+
 def test_a_resumed_run_goes_on_in_its_sequence_of_times():
     trainer = SimpleNamespace(global_rank=1, global_step=0)
     first, second = (SimpleNamespace(rng=SobolEngine(1, scramble=True)) for _ in range(2))
@@ -190,19 +190,15 @@ def test_a_resumed_run_goes_on_in_its_sequence_of_times():
 
 
 @pytest.mark.parametrize("pre_encoded", [False, True])
-def test_lightning_splits_what_the_data_set_does_not(folder, monkeypatch, pre_encoded):
+def test_lightning_splits_what_the_data_set_does_not(folder, pre_encoded):
     """Two GPUs would otherwise read the same latents in the same order."""
-    seen = []
-    made = training_run.create_trainer
-
-    def keep(*arguments, **options):
-        seen.append(made(*arguments, **options))
-        return seen[-1]
-
-    monkeypatch.setattr(training_run, "create_trainer", keep)
-    config = ldm_config(pre_encoded=pre_encoded)
-    assert begin(folder, config, "--max-steps", "1", data=source(folder, pre_encoded)) == 0
-    assert seen[0]._accelerator_connector.use_distributed_sampler is pre_encoded
+    configs = {"model_config": ldm_config(pre_encoded=pre_encoded), "dataset_config": source(folder, pre_encoded)}
+    for name, config in configs.items():
+        Path(f"{name}.json").write_text(json.dumps(config), encoding="utf-8")
+    paths = {name: Path(f"{name}.json") for name in configs}
+    start = AtStart()
+    train_watched(start, **paths, pretransform_ckpt_path=Path("vae.ckpt"), max_steps=1)
+    assert start.trainer._accelerator_connector.use_distributed_sampler is pre_encoded
 
 
 def test_validation_lands_in_the_table(folder):
@@ -221,9 +217,20 @@ def test_the_uncond_model_has_no_validation_and_goes_on(folder):
     assert [int(row["step"]) for row in rows(folder / "runs" / "run")] == [1, 2]
 
 
-def test_accumulated_batches_are_one_round(folder):
-    assert begin(folder, ldm_config(), "--max-steps", "2", "--accum-batches", "2", "--gradient-clip-val", "1") == 0
-    assert load(folder / "runs" / "run" / "checkpoints" / "last.ckpt")["global_step"] == 2
+def test_a_round_accumulates_is_clipped_and_is_what_validation_counts(folder):
+    """A step of SGD at rate 1 is the clipped gradient."""
+    limit, more = 1e-3, ["--accum-batches", "2", "--gradient-clip-val", "1e-3", "--val-every", "2"]
+    config = changed(ldm_config(), "training.optimizer_configs.diffusion", sgd())
+    assert begin(folder, config, "--max-steps", "4", "--checkpoint-every", "3", *more) == 0
+    run = folder / "runs" / "run"
+    assert [int(row["step"]) for row in rows(run) if row["val/avg_loss"]] == [2, 4]
+    before, after = (load(run / "checkpoints" / f"step-{n}.ckpt") for n in (3, 4))
+    assert after["global_step"] == 4
+    weights = [(before["state_dict"][key], after["state_dict"][key]) for key in trained(after)]
+    moved = torch.stack([(one - other).norm() for one, other in weights]).norm().item()
+    assert moved == pytest.approx(limit, rel=1e-2)
+    (order,) = (value for value in after["callbacks"].values() if "used" in value)
+    assert order["epoch"] * order["items"] + order["used"] == 4 * 2 * 2  # rounds × batches × clips
 
 
 def test_a_demo_that_cannot_be_written_costs_the_demo_not_the_run(folder, caplog):
@@ -257,5 +264,8 @@ def test_a_demo_section_without_what_the_host_needs_is_one_line(folder, capsys):
 def test_a_scale_that_nothing_can_be_divided_by_is_one_line(folder, capsys, scale):
     config = changed(ldm_config(), "model.pretransform.scale", scale)
     assert begin(folder, config, "--max-steps", "1") == 1
-    assert f"model.pretransform.scale must be a number above 0, not {scale!r}" in capsys.readouterr().err
+    assert (
+        f"model.pretransform.scale, which latent-stats prints, must be a number above 0, not {scale!r}"
+        in capsys.readouterr().err
+    )
     assert not (folder / "runs").exists()

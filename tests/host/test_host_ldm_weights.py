@@ -18,14 +18,12 @@ from stable_audio_tools.training import create_training_wrapper_from_config
 from ear_sat import UserError
 from ear_sat.cli import errors, train
 from ear_sat.host.diffusion.pretransform_weights import check_pretransform_weights
-from ear_sat.training.run import train as training_run
 
 DATA = {"dataset_type": "ear_demo", "tracks": 1, "seconds": 2.0, "crops_per_track": 2}
 
 
 @pytest.fixture(autouse=True)
 def fresh_environment(monkeypatch, tmp_path):
-    monkeypatch.delenv(training_run.RUN_FOLDER_VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
 
 

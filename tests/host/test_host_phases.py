@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from host_test_configs import (
     Recorder,
     Snapshots,
     adamw,
-    audio,
     batches,
     changed,
     fit,
@@ -172,17 +170,3 @@ def test_validation_with_the_hosts_metrics_alone():
     wrapper, log = make_wrapper(changed(model_config(), "training.eval_loss_configs", {"sisdr": {}})), Recorder()
     fit(wrapper, batches(1), val=batches(1), logger=log)
     assert log.rows[-1][1].keys() == {"val/sisdr"}
-
-
-def test_validation_measures_the_exported_model_and_leaves_training_mode():
-    """The moving average in eval mode: the posterior mean is decoded, so two passes agree."""
-    config = changed(changed(model_config(), "training.use_ema", True), "training.eval_loss_configs", {"snr_db": {}})
-    wrapper, log = make_wrapper(config), Recorder()
-    fit(wrapper, batches(2), val=batches(1, seed=5), logger=log)
-    average = wrapper.autoencoder_ema.ema_model.eval()
-    target = audio(seed=5)
-    with torch.no_grad():
-        error = average.decode(average.encode(target)) - target
-    snr = 10 * torch.log10(target.square().sum((1, 2)) / error.square().sum((1, 2)))
-    assert log.series("val/snr_db")[-1] == pytest.approx(snr.mean().item(), abs=0.01)
-    assert wrapper.autoencoder.training

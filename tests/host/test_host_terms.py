@@ -99,7 +99,7 @@ def test_our_terms_add_to_the_hosts_loss():
     assert gradient.isfinite().all() and gradient.abs().max() > 0
 
 
-@pytest.mark.parametrize("kind", ["hil", "encodec"])
+@pytest.mark.parametrize("kind", [pytest.param("hil", marks=pytest.mark.slow), "encodec"])
 def test_they_train_beside_a_discriminator_of_the_host(kind):
     if kind not in registry.DISCRIMINATORS:
         pytest.skip("the installed host has no hil")

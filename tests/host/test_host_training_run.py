@@ -12,23 +12,21 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from unittest import mock
 
 import pytest
 import soundfile
 import torch
-from host_test_configs import ABSENT, RATE, changed, model_config, same
+from host_test_configs import ABSENT, RATE, AtStart, changed, model_config, same, sgd, train_watched
 from stable_audio_tools.models import create_model_from_config
 from stable_audio_tools.models.utils import load_ckpt_state_dict
 
 from ear_sat import compute
 from ear_sat.cli import errors, train
-from ear_sat.training.run import demo as demo_callback
-from ear_sat.training.run import finish
-from ear_sat.training.run import train as training_run
 from ear_sat.training.run.earlier_runs import MEANINGS
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
+#: Both activations of a residual unit are one module under two names.
+SHARED = re.compile(r"\.layers\.2\.(alpha|beta)$")
 DATA = {"dataset_type": "ear_demo", "tracks": 2, "seconds": 2.0, "crops_per_track": 4}
 
 
@@ -63,17 +61,8 @@ def resume_flags(run, *more):
 
 
 def call(*arguments):
-    """The script's exit code, in this process and without pictures, which take most of the time."""
-    with (
-        mock.patch.object(demo_callback, "save_spectrograms"),
-        mock.patch.object(finish, "save_curves"),
-    ):
-        return errors.run(lambda: train.main([str(argument) for argument in arguments]))
-
-
-@pytest.fixture(autouse=True)
-def fresh_environment(monkeypatch):
-    monkeypatch.delenv(training_run.RUN_FOLDER_VARIABLE, raising=False)
+    """The script's exit code, in this process."""
+    return errors.run(lambda: train.main([str(argument) for argument in arguments]))
 
 
 @pytest.fixture
@@ -192,23 +181,14 @@ def test_the_log_says_where_the_phases_are(trained):
     assert [float(row["train/lr/generator"]) for row in table] == pytest.approx([5e-4, 1e-3, 1e-3, 1e-3])
 
 
-def test_resuming_goes_on_where_the_checkpoint_was(run, monkeypatch, capsys):
+def test_resuming_goes_on_where_the_checkpoint_was(run, capsys):
     stored = load(run / "checkpoints" / "last.ckpt")
-    seen = {}
-
-    def remember(self, trainer, module):
-        seen["state"] = {key: value.clone() for key, value in module.state_dict().items()}
-        seen["optimizers"] = [optimizer.state_dict() for optimizer in trainer.optimizers]
-        seen["rounds"] = module.rounds
-        seen["optimizers"] = json.loads(json.dumps(seen["optimizers"], default=lambda t: t.tolist()))
-
-    monkeypatch.setattr(training_run.LeftOutFiles, "on_train_start", remember, raising=False)
-    assert call(*resume_flags(run, "--checkpoint-every", 3)) == 0
-    assert seen["rounds"] == 4
-    assert seen["state"].keys() == stored["state_dict"].keys()
-    assert all(torch.equal(seen["state"][key], stored["state_dict"][key]) for key in seen["state"])
-    assert any(key.startswith("autoencoder_ema.") for key in seen["state"])
-    assert seen["optimizers"] == json.loads(json.dumps(stored["optimizer_states"], default=lambda t: t.tolist()))
+    start = AtStart()
+    train_watched(start, resume=run, checkpoint_every=3)
+    assert start.rounds == 4
+    assert same(start.state, stored["state_dict"])
+    assert any(key.startswith("autoencoder_ema.") for key in start.state)
+    assert same(start.optimizers, stored["optimizer_states"])
     assert load(run / "checkpoints" / "last.ckpt")["ear_sat"]["rounds"] == 10  # the phases' end
     table = rows(run)
     assert [int(row["step"]) for row in table] == list(range(1, 11))
@@ -332,10 +312,28 @@ def test_step_checkpoints_are_kept_as_asked(folder):
     assert names == ["last.ckpt", "step-3.ckpt", "step-4.ckpt"]
 
 
-def test_clipping_and_accumulation_by_flag(folder):
-    limits = ["--gradient-clip-val", "0.5", "--accum-batches", "2"]
-    assert call(*flags(folder, "--max-steps", 2, *limits)) == 0
-    assert [int(row["step"]) for row in rows(folder / "runs" / "run")] == [1, 2]
+def test_a_round_accumulates_is_clipped_and_is_what_validation_counts(folder):
+    """Steps of SGD at rate 1 are gradients, so a round moves each player's weights by the limit at most."""
+    config = changed(run_config(), "training.phases", ABSENT)
+    for player in ("autoencoder", "discriminator"):
+        config = changed(config, f"training.optimizer_configs.{player}", sgd())
+    write(folder, changed(config, "training.use_ema", False))
+    limit, more = 0.5, ["--accum-batches", "2", "--gradient-clip-val", "0.5", "--val-every", "2"]
+    assert call(*flags(folder, "--max-steps", 4, "--checkpoint-every", 1, *more)) == 0
+    run = folder / "runs" / "run"
+    table = rows(run)
+    assert [int(row["step"]) for row in table if row["train/loss/total"]] == [1, 2, 3, 4]
+    assert [int(row["step"]) for row in table if row["val/stft_distance"]] == [2, 4]
+    for player, prefix in (("generator", "autoencoder."), ("discriminator", "discriminator.")):
+        norms = [float(row[f"train/grad_norm/{player}"]) for row in table if row["train/loss/total"]]
+        states = [load(run / "checkpoints" / f"step-{n}.ckpt")["state_dict"] for n in (1, 2, 3, 4)]
+        names = [key for key in states[0] if key.startswith(prefix) and not SHARED.search(key)]
+        for before, after, norm in zip(states[:-1], states[1:], norms[1:], strict=True):
+            moved = torch.stack([(after[name] - before[name]).norm() for name in names]).norm().item()
+            assert moved == pytest.approx(min(limit, norm), rel=1e-2)
+        assert max(norms[1:]) > limit
+    (order,) = (v for v in load(run / "checkpoints" / "last.ckpt")["callbacks"].values() if "used" in v)
+    assert order["epoch"] * order["items"] + order["used"] == 4 * 2 * 2  # rounds × batches × clips
 
 
 @pytest.mark.parametrize(

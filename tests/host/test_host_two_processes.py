@@ -9,6 +9,7 @@ import torch
 from host_test_configs import fit, make_wrapper, run_script, same
 from host_test_two_ranks import BAD, PRECISION, ROUNDS, SCALE, config, rank_batches
 
+pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).with_name("host_test_two_ranks.py")
 
 

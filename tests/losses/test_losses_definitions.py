@@ -109,6 +109,7 @@ def test_identity_is_exactly_zero(
     assert preds.grad.abs().max() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["prefilter", "gain", "bins"])
 def test_compiled(mode: str, noise: Noise, spectral_terms: Callable[[str], LossBundle]) -> None:
     torch._dynamo.reset()

@@ -93,7 +93,7 @@ def test_a_floor_of_the_clip_follows_its_level(channels: int, mode: str, noise: 
 
 @pytest.mark.parametrize("floor", [-101, 1, "-60", True, None])
 def test_log_floors_that_are_none(floor: object, single: Single) -> None:
-    with pytest.raises(UserError, match="log_floor_db is the level of silence in dB, from -100 to 0"):
+    with pytest.raises(UserError, match="log_floor_db must be a number of dB of at least -100 and at most 0"):
         single("ear_magnitude", "log", log_floor_db=floor)
     with pytest.raises(UserError, match=r"log_floor_reference 'clp'.*did you mean 'clip'"):
         single("ear_magnitude", "log", log_floor_reference="clp")
@@ -129,6 +129,27 @@ def test_silent_clips_are_guarded_by_the_floor(channels: str, noise: Noise, sing
     expected = (power.mean(dim=(-2, -1)).sqrt() / 1e-3).mean().item()
     share = 3 / 4 if channels == "mslr" else 1  # the Mid is silent in both
     assert term(preds, torch.zeros_like(preds)).total.item() == pytest.approx(share * expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("hertz", [40, 10_000])  # where K is −5 dB and +4 dB
+@pytest.mark.parametrize("mode", ["prefilter", "gain", "bins"])
+@pytest.mark.parametrize("part", ["convergence", "log"])
+def test_guard_is_the_same_whichever_components_are_asked_for(
+    part: str, mode: str, hertz: float, noise: Noise, single: Single
+) -> None:
+    """It is relative to the louder of left and right as the term weighs them, compared or not."""
+    tone = 0.25 * torch.sin(2 * torch.pi * hertz * torch.arange(4096) / 44100).expand(2, 1, -1)
+    side, error = noise(channels=1, time=4096, level=1e-5), noise(channels=1, time=4096)
+    target, preds = torch.cat((tone + side, tone - side), 1), torch.cat((tone + error, tone - error), 1)
+
+    def value(channels: str) -> float:
+        config = {"windows": [512], "channels": channels, "weighting_mode": mode}
+        if part == "log":
+            config |= {"log_floor_db": -20, "log_floor_reference": "clip"}
+        return single("ear_magnitude", part, **config)(preds, target).total.item()
+
+    assert value("mslr") == pytest.approx((value("ms") + value("lr")) / 2, rel=1e-5)
+    assert value("ms") == pytest.approx((value("mid") + value("side")) / 2, rel=1e-5)
 
 
 def test_guard_leaves_ordinary_components_alone(noise: Noise, single: Single) -> None:

@@ -121,7 +121,9 @@ def test_wrong_windows(windows: object) -> None:
 
 @pytest.mark.parametrize("factor", [0, -0.25, 1.5, "0.25", float("nan")])
 def test_wrong_hop_factor(factor: object) -> None:
-    with pytest.raises(UserError, match="hop_factor is the hop as a fraction of the window"):
+    with pytest.raises(
+        UserError, match="hop_factor, the hop as a fraction of the window, must be a number above 0 and at most 1"
+    ):
         resolutions([512], factor)
 
 

@@ -123,7 +123,7 @@ def test_filtered_is_its_definition(length: int, weighting: str) -> None:
 
 
 @pytest.mark.parametrize("weighting", CURVES)
-@pytest.mark.parametrize("window", DEFAULT_WINDOWS)
+@pytest.mark.parametrize("window", [max(DEFAULT_WINDOWS), 256, min(DEFAULT_WINDOWS)])
 def test_tones_have_the_level_of_the_curve_in_every_window(window: int, weighting: str, single: Single) -> None:
     # Against silence the linear part is the mean magnitude, so its ratio to the unweighted one is the gain.
     time = (torch.arange(RATE, dtype=torch.float64) + 0.5) / RATE

@@ -74,6 +74,14 @@ def test_spectrogram_has_unit_energy_windows() -> None:
     assert spectrum[:, :2, :, 1:-1].var().item() == pytest.approx(0.5, abs=0.03)
 
 
+@pytest.mark.parametrize("hop_factor", [1.0, 0.5, 0.25, 0.1])
+def test_hop_factor_is_the_hop_of_every_window(hop_factor: float) -> None:
+    network, (real, _) = small(hop_factor=hop_factor), pair(2000)
+    for window, sub, logits in zip(WINDOWS, network.discriminators, network(real).logits, strict=True):
+        frames = (2000 - window) // int(window * hop_factor) + 1
+        assert sub.spectrogram(real).shape[2] == frames and logits.shape[2] == frames
+
+
 @pytest.mark.parametrize("channels", ["lr", "mslr"])
 def test_identical_inputs_match_in_every_feature(channels: str) -> None:
     real, _ = pair()

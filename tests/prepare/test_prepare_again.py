@@ -155,6 +155,7 @@ def test_a_missing_file_is_looked_for_again(prepare, manifest, music, write):
     assert manifest()["late.wav"]["decision"] == "keep"
 
 
+@pytest.mark.slow
 def test_killed_while_measuring(prepare, manifest, measured, music, tmp_path):
     """The manifest is that of an undisturbed run, and what was finished is not measured again."""
     out = tmp_path / "out"
@@ -173,6 +174,7 @@ def test_killed_while_measuring(prepare, manifest, measured, music, tmp_path):
     assert not list(out.glob(".*"))
 
 
+@pytest.mark.slow
 def test_killed_while_writing_shards(prepare, write, tmp_path):
     """No half-written shard, and in the end those of an undisturbed run, byte for byte; none is written twice."""
     for index in range(4):

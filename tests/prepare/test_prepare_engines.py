@@ -59,6 +59,7 @@ def power(base: int, exponent: int) -> int:
     return base**exponent
 
 
+@pytest.mark.slow
 def test_two_processes(prepare, music, tmp_path):
     settings = ShardSettings(megabytes=1)
     prepare(music, shards=settings)
@@ -67,6 +68,7 @@ def test_two_processes(prepare, music, tmp_path):
     assert files(tmp_path / "two") == files(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_track_that_kills_its_process(prepare, manifest, music, monkeypatch):
     monkeypatch.setattr(run, "measure_track", measure_or_die)
     result = prepare(music, processes=2)
@@ -81,6 +83,7 @@ def test_a_track_that_kills_its_process(prepare, manifest, music, monkeypatch):
     ]
 
 
+@pytest.mark.slow
 def test_a_shard_that_kills_its_process(prepare, music, tmp_path, monkeypatch):
     """It is no fault of the tracks: none is measured again."""
     monkeypatch.setattr(run, "write_shard", write_or_die)
@@ -94,6 +97,7 @@ def test_a_shard_that_kills_its_process(prepare, music, tmp_path, monkeypatch):
     assert (result.measured, result.shards, result.shards_written) == (0, 5, 1)
 
 
+@pytest.mark.slow
 def test_ray_gives_the_same(prepare, music, tmp_path, ray):
     """A local cluster of two workers, which ends with the run."""
     settings = ShardSettings(megabytes=1)
@@ -103,6 +107,7 @@ def test_ray_gives_the_same(prepare, music, tmp_path, ray):
     assert files(tmp_path / "ray") == files(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_ray_and_a_track_that_kills_its_process(prepare, manifest, music, monkeypatch, ray):
     monkeypatch.setattr(run, "measure_track", measure_or_die)
     monkeypatch.setattr("ear_sat.prepare.ray_engine.RETRIES", 0)
@@ -110,6 +115,7 @@ def test_ray_and_a_track_that_kills_its_process(prepare, manifest, music, monkey
     assert [name for name, row in manifest().items() if row["error"]] == ["2.flac", "bad.wav"]
 
 
+@pytest.mark.slow
 def test_a_cluster_that_ends_blames_no_track(prepare, music, monkeypatch, ray):
     def ended(_: object) -> None:
         raise ray.exceptions.LocalRayletDiedError
@@ -121,6 +127,7 @@ def test_a_cluster_that_ends_blames_no_track(prepare, music, monkeypatch, ray):
     assert prepare(music).measured == 7
 
 
+@pytest.mark.slow
 def test_an_existing_cluster_is_used_and_left_running(prepare, music, tmp_path, ray):
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     prepare(music, engine="ray", processes=1)
@@ -129,12 +136,14 @@ def test_an_existing_cluster_is_used_and_left_running(prepare, music, tmp_path, 
     assert (tmp_path / "local" / "manifest.csv").read_bytes() == (tmp_path / "out" / "manifest.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_cluster_that_does_not_answer(prepare, music, monkeypatch, ray):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(UserError, match=r"no Ray cluster answers at RAY_ADDRESS=127\.0\.0\.1:1"):
         prepare(music, engine="ray")
 
 
+@pytest.mark.slow
 def test_ray_takes_any_number_of_jobs(ray):
     """They are taken as they are needed, not all at once."""
     taken = []

@@ -49,6 +49,7 @@ def make_files(folder: Path, count: int) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="measures memory with the module resource")
 def test_peak_memory(tmp_path):
     pytest.importorskip("pyarrow")

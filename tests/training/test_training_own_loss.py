@@ -60,6 +60,7 @@ def test_the_readmes_loss_trains(folder: Path, place: str) -> None:
     assert float(dict(zip(header.split(","), row.split(","), strict=True))["train/raw/crest/crest"]) > 0
 
 
+@pytest.mark.slow
 def test_a_registered_name_comes_with_an_import(folder: Path) -> None:
     (folder / "mine.py").write_text(f"{CODE}\nimport ear_sat\near_sat.register_loss('my_crest', CrestLoss)\n")
     config = json.loads((folder / "configs" / "model.json").read_text(encoding="utf-8"))

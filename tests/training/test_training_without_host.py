@@ -53,6 +53,7 @@ def test_a_run_needs_no_host(folder: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_host_changes_no_number(folder: Path) -> None:
     pytest.importorskip("stable_audio_tools")
     for name, blocked in (("alone", True), ("with", False)):

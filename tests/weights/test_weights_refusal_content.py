@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,26 +20,14 @@ from ear_sat import UserError
 from ear_sat.weights import config_metadata, read_checkpoint, write_weights
 
 
-@pytest.mark.parametrize(
-    "dtype",
-    [torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.int8, torch.bool, torch.complex64],
-    ids=lambda dtype: str(dtype).removeprefix("torch."),
-)
-@pytest.mark.parametrize("form", ["release", "safetensors"])
-def test_other_number_types(dtype: torch.dtype, form: str, tmp_path: Path, refused: Callable[..., str]) -> None:
-    state = tiny().state_dict()
-    path = write_as(form, {key: value.to(dtype) for key, value in state.items()}, tmp_path)
-    word = str(dtype).removeprefix("torch.")
-    assert (
-        refused(path)
-        == (
-            f"{path}: {len(state)} of {len(state)} tensors are {word}, not float32 (encoder.layers.0.bias, …); "
-            "get the float32 file, or convert the tensors with .float() and save them again"
-        )
-        or form == "safetensors"
-    )  # whose order of keys is its own
-    path = write_as(form, state | {"encoder.layers.0.bias": state["encoder.layers.0.bias"].to(dtype)}, tmp_path)
-    assert f"1 of {len(state)} tensors are {word}, not float32 (encoder.layers.0.bias);" in refused(path)
+@pytest.mark.parametrize("word", ["float16", "bfloat16", "float64", "int64", "int8", "bool", "complex64"])
+def test_other_number_types(word: str, tmp_path: Path, refused: Callable[..., str]) -> None:
+    """In files of either form."""
+    state, dtype, first = tiny().state_dict(), getattr(torch, word), "encoder.layers.0.bias"
+    path = write_as("release", {key: value.to(dtype) for key, value in state.items()}, tmp_path)
+    assert f"{path}: {len(state)} of {len(state)} tensors are {word}, not float32 ({first}, …); " in refused(path)
+    path = write_as("safetensors", state | {first: state[first].to(dtype)}, tmp_path)
+    assert f"{path}: 1 of {len(state)} tensors are {word}, not float32 ({first}); " in refused(path)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -48,16 +37,15 @@ def test_quantised_tensors(tmp_path: Path, refused: Callable[..., str]) -> None:
     assert "tensors are qint8, not float32 (encoder.layers.0.bias);" in refused(tmp_path / "a.pt")
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("form", ["release", "training_ema", "safetensors"])
+@pytest.mark.parametrize(
+    ("value", "form"), [(math.nan, "release"), (math.inf, "training_ema"), (-math.inf, "safetensors")]
+)
 def test_values_that_are_not_finite(value: float, form: str, tmp_path: Path, refused: Callable[..., str]) -> None:
     state = cloned(tiny().state_dict())
     state["decoder.layers.1.layers.1.weight_v"][0, 0, 0] = value
     path = write_as(form, state, tmp_path)
-    assert refused(path) == (
-        f"{path}: 1 of {len(state)} tensors hold NaN or infinite values (decoder.layers.1.layers.1.weight_v); "
-        "use an earlier checkpoint or get the file again"
-    )
+    where = "(decoder.layers.1.layers.1.weight_v); "
+    assert f"{path}: 1 of {len(state)} tensors hold NaN or infinite values {where}" in refused(path)
 
 
 def test_only_the_autoencoder_has_to_be_finite(tmp_path: Path) -> None:
@@ -110,11 +98,8 @@ def test_activations_that_are_not_shared(tmp_path: Path, refused: Callable[..., 
     state = cloned(tiny().state_dict())
     state["encoder.layers.1.layers.0.layers.2.alpha"] += 1
     torch.save(state, tmp_path / "a.pt")
-    assert refused(tmp_path / "a.pt").endswith(
-        "a.pt is another model: encoder.layers.1.layers.0.layers.0.alpha and encoder.layers.1.layers.0.layers.2.alpha "
-        "differ, but an εar-VAE has one activation for both; a stock autoencoder of stable-audio-tools needs its own "
-        "config and encoder type"
-    )
+    unit = "encoder.layers.1.layers.0.layers"
+    assert f"a.pt is another model: {unit}.0.alpha and {unit}.2.alpha differ, " in refused(tmp_path / "a.pt")
 
 
 def changed(state: dict[str, Tensor], change: str) -> dict[str, Tensor]:
@@ -151,16 +136,17 @@ def changed(state: dict[str, Tensor], change: str) -> dict[str, Tensor]:
         ),
     ],
 )
-@pytest.mark.parametrize("form", ["release", "training", "safetensors"])
-def test_keys_that_do_not_fit(change: str, words: str, form: str, tmp_path: Path, refused: Callable[..., str]) -> None:
-    path = write_as(form, changed(golden_state("tiny_transformer"), change), tmp_path)
-    assert refused(path) == (
-        f"{path} does not fit the architecture read off its tensors: {words}; "
-        "the file is incomplete or of another model"
-    )
+def test_keys_that_do_not_fit(change: str, words: str, tmp_path: Path, refused: Callable[..., str]) -> None:
+    for form in ("release", "training") if change == "several" else ("safetensors",):
+        path = write_as(form, changed(golden_state("tiny_transformer"), change), tmp_path)
+        assert f"{path} does not fit the architecture read off its tensors: {words}; " in refused(path)
 
 
-@pytest.mark.parametrize("key", sorted(tiny(transformer={"depth": 1}).state_dict()))
+#: Of each kind of key, by its name with other numbers, one.
+KINDS = {re.sub(r"\d+", "n", key): key for key in sorted(tiny(transformer={"depth": 1}).state_dict())}
+
+
+@pytest.mark.parametrize("key", KINDS.values())
 def test_any_missing_key_is_named_or_known(key: str, tmp_path: Path) -> None:
     """Every key but one of two shared ones is needed."""
     state = cloned(tiny(transformer={"depth": 1}).state_dict())
@@ -186,10 +172,7 @@ def test_a_training_that_mixes_models(tmp_path: Path, refused: Callable[..., str
 def test_broken_metadata(tmp_path: Path, refused: Callable[..., str]) -> None:
     path = tmp_path / "a.safetensors"
     write_weights(tiny().state_dict(), path, metadata={"model_config": "{broken", "rounds": "many"})
-    assert refused(path) == (
-        f"cannot use {path}: the model config stored in {path} is not valid JSON: "
-        "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"
-    )
+    assert f"cannot use {path}: the model config stored in {path} is not valid JSON: " in refused(path)
     save_file(cloned(tiny().state_dict()), path, metadata={"rounds": "²", "model_config": "{}"})
     assert read_checkpoint(path).rounds is None
 

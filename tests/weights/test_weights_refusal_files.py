@@ -51,14 +51,9 @@ def test_other_files(content: bytes, words: str, tmp_path: Path, refused: Callab
 
 
 def test_no_file_at_all(tmp_path: Path, refused: Callable[..., str]) -> None:
-    assert refused(tmp_path / "none.pyt") == (
-        f"no such file: {tmp_path}/none.pyt; give the path of a checkpoint, or 44k or 48k for a released one"
-    )
+    assert f"no such file: {tmp_path}/none.pyt; " in refused(tmp_path / "none.pyt")
     (tmp_path / "folder.pyt").mkdir()
-    assert refused(tmp_path / "folder.pyt").endswith(
-        "folder.pyt is a folder without model.safetensors, model.ckpt, checkpoints/last.ckpt; "
-        "give the path of a checkpoint"
-    )
+    assert "folder.pyt is a folder without model.safetensors, " in refused(tmp_path / "folder.pyt")
     assert "File name too long" in refused(tmp_path / ("a" * 300))
     assert "cannot read ~nobody-of-this-name/a.pyt" in refused("~nobody-of-this-name/a.pyt")
     assert refused("").endswith("give the path of a checkpoint")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import resource
 import signal
 from collections.abc import Callable
@@ -46,11 +47,8 @@ def test_a_full_disk_leaves_the_old_file(
     with monkeypatch.context() as patch:
         for name in ("torch.save", "ear_sat.weights.writing.save_file") if broken == "save" else (broken,):
             patch.setattr(name, full)
-        with pytest.raises(UserError) as error:
+        with pytest.raises(UserError, match=f"^cannot write {re.escape(str(target))}: No space left on device; "):
             write_weights(state, target, metadata=METADATA, file_format=form, overwrite=True)
-    assert str(error.value) == (
-        f"cannot write {target}: No space left on device; free some space or choose another folder"
-    )
     assert listing(tmp_path) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ([target.name] if old else [])
 

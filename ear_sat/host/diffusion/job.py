@@ -8,7 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from ...errors import UserError
+from ...checks import require_number
 from ...training.run.finish import finish_export
 from ...training.run.folder import RunFolder
 from ...training.run.job import Demo, no_discriminator
@@ -39,8 +39,7 @@ class HostJob:
         if options.reuse_discriminator:
             raise no_discriminator()
         scale = getattr(getattr(trained_model(wrapper), "pretransform", None), "scale", 1.0)
-        if isinstance(scale, bool) or not isinstance(scale, int | float) or not scale > 0:
-            raise UserError(f"model.pretransform.scale must be a number above 0, not {scale!r}; latent-stats prints it")
+        require_number("model.pretransform.scale, which latent-stats prints,", scale, above=0)
         self.wrapper, self.model_config, self._seed = wrapper, model_config, options.seed
         self.by_parts = not wrapper.automatic_optimization  # the host's own autoencoder wrapper
 
