@@ -142,20 +142,21 @@ def _rows(
 
 def _read(path: Path, sample_rate: int, channels: int) -> Tensor:
     import numpy as np
-    import soundfile
     import soxr
     import torch
 
-    from ..data.reading import with_length
+    from ..data.layouts import mix_channels
+    from ..data.parts import UnusableFileError
+    from ..data.reading import read_whole
 
     try:
-        audio, rate = soundfile.read(with_length(str(path)), dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
+        audio, header = read_whole(str(path))
+    except UnusableFileError as error:
         raise UserError(f"cannot read {path}: {error}; give a wav, flac, mp3 or ogg file") from None
-    if rate != sample_rate:
-        audio = soxr.resample(audio, rate, sample_rate)
-    audio = audio.mean(axis=1, keepdims=True) if channels == 1 else audio[:, [0, min(1, audio.shape[1] - 1)]]
-    return torch.from_numpy(np.ascontiguousarray(audio.T))
+    audio = mix_channels(audio, channels, header.layout)
+    if header.sample_rate != sample_rate:
+        audio = soxr.resample(audio.T, header.sample_rate, sample_rate).T
+    return torch.from_numpy(np.ascontiguousarray(audio))
 
 
 def _pairs(reference: Path, estimate: Path) -> list[tuple[Path, Path]]:

@@ -18,7 +18,8 @@ from ..errors import UserError
 from .augment import Augmentation
 from .base import CropDataset, Sample, is_silent, require_flag, require_whole
 from .metadata import CustomMetadata
-from .reading import AudioFile, UnusableFileError, mix_channels, read_crop
+from .parts import UnusableFileError
+from .reading import AudioFile, read_crop
 from .shares import Shares
 from .sources import open_source
 from .table import FileTable
@@ -134,7 +135,7 @@ class FolderDataset(CropDataset):
             finite = 0
             for start in self._grid(file):
                 try:
-                    audio = read_crop(file, start, self.sample_size, self.sample_rate)
+                    audio = read_crop(file, start, self.sample_size, self.sample_rate, self.channels)
                 except UnusableFileError as error:
                     self._leave_out(file.path, str(error))
                     break
@@ -213,14 +214,13 @@ class FolderDataset(CropDataset):
         for start in starts:
             tried += 1
             try:
-                audio = read_crop(file, start, self.sample_size, self.sample_rate)
+                audio = read_crop(file, start, self.sample_size, self.sample_rate, self.channels)
             except UnusableFileError as error:
                 self._leave_out(file.path, str(error))
                 return None
             if not np.isfinite(audio).all():
                 continue
             finite += 1
-            audio = mix_channels(audio, self.channels)
             if is_silent(audio, self.silence_threshold_db):
                 continue
             audio = self.augmentation(audio, self.item_rng(index, 2))

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from .reading import AudioFile, UnusableFileError, check_usable
+from .parts import UnusableFileError
+from .reading import AudioFile, check_usable
 
 logger = logging.getLogger(__name__)
 

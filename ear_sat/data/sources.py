@@ -9,9 +9,11 @@ from pathlib import Path
 
 from ..config import check_keys
 from ..errors import UserError
+from .finding import SUFFIXES, find_audio_files
 from .manifest import read_manifest
 from .metadata import CustomMetadata
-from .reading import SUFFIXES, AudioFile, UnusableFileError, find_audio_files, open_header
+from .parts import UnusableFileError
+from .reading import AudioFile, open_header
 
 ENTRY_KEYS = ("id", "path", "manifest", "decisions", "weight", "custom_metadata_module")
 
@@ -57,7 +59,7 @@ def open_source(what: str, entry: object, leave_out: Callable[[str, str], None])
         if "decisions" in entry:
             raise UserError(f"{what}: decisions are those of a manifest; give manifest too, or drop decisions")
         root, files = folder, _folder_files(what, folder, leave_out)
-    return MusicSource(root, files, weight, None if module is None else CustomMetadata(str(module)))
+    return MusicSource(root, files, weight, None if module is None else CustomMetadata(str(Path(module).expanduser())))
 
 
 def _folder_files(what: str, folder: Path, leave_out: Callable[[str, str], None]) -> list[AudioFile]:

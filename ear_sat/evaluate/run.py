@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..config import check_choice
-from ..data.reading import UnusableFileError
+from ..data.parts import UnusableFileError
 from ..errors import UserError
 from ..metrics import METRICS
 from ..processes import Runner, workers

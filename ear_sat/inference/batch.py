@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ..data import UnusableFileError
 from ..data.reading import reason_of
 from ..models import Autoencoder
-from ..report.atomic import stale_files
+from ..report.atomic import stale_files, temporary_path
 from ..report.tables import print_table
 from .files import Job
 from .settings import Settings
@@ -100,7 +100,7 @@ def _seconds(job: Job) -> float:
 def _remove_remnants(job: Job) -> None:
     """Removes what a killed run has left of this output; not of others, which another process may be writing now."""
     for file in stale_files(job.output.parent):
-        if file.name.startswith(f".{job.output.name}."):
+        if file.name.rsplit(".", 2)[0] == temporary_path(job.output).name.rsplit(".", 2)[0]:  # of any process
             file.unlink(missing_ok=True)
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..config import check_choice
+from ..data.finding import SUFFIXES
 from ..data.manifest import split_path
-from ..data.reading import SUFFIXES
 from ..errors import UserError
 from ..processes import Runner, cores, workers
 from ..report.atomic import make_folder, stale_files
