@@ -76,6 +76,15 @@ def regular_file(path: str | Path) -> os.stat_result:
     return state
 
 
+def printable(path: str | Path) -> str:
+    """A path as valid Unicode: bytes that are none become escapes.
+
+    >>> printable("caf\\udce9.wav")
+    'caf\\\\xe9.wav'
+    """
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
 def audio_stem(name: str) -> str:
     """A file's name without its extension, if that is one of audio.
 

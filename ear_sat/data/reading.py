@@ -120,6 +120,9 @@ class Stream:
             UnusableFileError: no samples, a read error, or the audio ends before the headers say.
         """
         done, rate = 0, self.found.sample_rate
+        promise = AudioFile("", self.found.promised, rate, self.found.channels)
+        if self.found.frames:
+            promise.require_end_at(self.found.frames)
         while True:
             try:
                 block = self.read(frames)
@@ -131,7 +134,7 @@ class Stream:
             yield block
         if done == 0:
             raise UnusableFileError("it holds no samples")
-        AudioFile("", self.found.promised, rate, self.found.channels).require_end_at(done)
+        promise.require_end_at(done)
 
 
 def open_header(path: str, mixed: bool = True) -> AudioFile:

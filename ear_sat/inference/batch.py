@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from ..data import UnusableFileError
+from ..data.finding import printable
 from ..data.reading import reason_of
 from ..models import Autoencoder
 from ..report.atomic import stale_files, temporary_path
@@ -51,7 +52,7 @@ def reconstruct_files(
             # It failed early, its header was wrong, or ffmpeg read it and its length was not known before.
             meter.total += meter.done - expected
             if results[job].outcome == "failed":
-                bar.write(f"{job.source}: {results[job].notes[0]}", file=sys.stderr)
+                bar.write(f"{printable(job.source)}: {results[job].notes[0]}", file=sys.stderr)
     return [results[job] for job in jobs]
 
 
@@ -112,7 +113,7 @@ def _attempt(model: Autoencoder, job: Job, settings: Settings, meter: _Meter) ->
     except (torch.OutOfMemoryError, MemoryError):
         return Result(job, "failed", notes=["out of memory; give a smaller --chunk-seconds or --batch-size"])
     except OSError as error:
-        return Result(job, "failed", notes=[f"cannot write {job.output}: {reason_of(error)}"])
+        return Result(job, "failed", notes=[f"cannot write {printable(job.output)}: {reason_of(error)}"])
     except RuntimeError as error:
         if "not enough memory" not in str(error) and "allocate memory" not in str(error):
             raise

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data import find_audio_files
-from ..data.finding import OTHER_SUFFIXES, SUFFIXES, audio_stem, regular_file
+from ..data.finding import OTHER_SUFFIXES, SUFFIXES, audio_stem, printable, regular_file
 from ..data.parts import UnusableFileError
 from ..errors import UserError
 from ..report.atomic import MAX_NAME_BYTES
@@ -61,7 +61,7 @@ def plan_jobs(inputs: Sequence[Path], out: Path) -> list[Job]:
             raise UserError(f"{output} is an input and would be replaced; give another folder with --out")
         if (other := taken.setdefault(_folded(name), path)) != path:
             raise UserError(f"{other} and {path} would both be written to {output}; reconstruct them into two folders")
-        jobs.append(Job(path, output, os.fsencode(relative.as_posix()).decode(errors="backslashreplace")))
+        jobs.append(Job(path, output, printable(relative.as_posix())))
     return jobs
 
 
@@ -92,7 +92,7 @@ def _with_suffix(stem: str) -> str:
     """``stem``.wav; of one that is too long for a name the beginning, and digits that depend on all of it.
 
     >>> _with_suffix("01. Intro"), len(_with_suffix("ö" * 126))
-    ('01. Intro.wav', 133)
+    ('01. Intro.wav', 134)
     """
     encoded, room = os.fsencode(stem), MAX_NAME_BYTES - len(".wav")
     if len(encoded) <= room:

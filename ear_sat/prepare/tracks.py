@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..data.finding import OTHER_SUFFIXES, SUFFIXES, regular_file, walk_files
+from ..data.finding import OTHER_SUFFIXES, SUFFIXES, printable, regular_file, walk_files
 from ..data.manifest import SHARD_SUFFIX, split_path
 from ..data.parts import UnusableFileError
 from ..data.reading import reason_of
@@ -109,8 +109,7 @@ def _found(path: str, identity: str = "", error: str = "") -> Found:
     try:
         path.encode()
     except UnicodeEncodeError:
-        shown = os.fsencode(path).decode(errors="backslashreplace")
-        return Found(shown, error="its name is not valid UTF-8, which a manifest cannot hold; rename it")
+        return Found(printable(path), error="its name is not valid UTF-8, which a manifest cannot hold; rename it")
     return Found(path.replace("\0", r"\x00"), identity, error)  # Python 3.10 reads no table with a zero byte
 
 
