@@ -28,7 +28,8 @@ _CONTEXT_SECONDS = 0.05  # read either side of a crop to be resampled: many time
 class AudioFile:
     """A file and what is in it. ``frames`` counts samples per channel at ``sample_rate`` Hz.
 
-    ``layout`` has the positions of its channels, empty where they are not known.
+    ``layout`` has the positions of its channels, empty where they are not known; ``lost`` is how many frames the header
+    promises beyond those that are there.
     """
 
     path: str
@@ -36,6 +37,7 @@ class AudioFile:
     sample_rate: int
     channels: int
     layout: Layout = field(default=(), repr=False, compare=False)
+    lost: int = field(default=0, repr=False, compare=False)
 
     @property
     def tolerance(self) -> int:
@@ -151,7 +153,8 @@ def open_header(path: str, mixed: bool = True) -> AudioFile:
         found = locate(path)
     except _FAILURES as error:
         raise UnusableFileError(f"not readable as audio ({reason_of(error)})") from error
-    header = AudioFile(path, found.frames, found.sample_rate, found.channels, found.layout)
+    lost = found.promised - found.frames
+    header = AudioFile(path, found.frames, found.sample_rate, found.channels, found.layout, lost)
     if header.frames < 1:
         raise UnusableFileError("it holds no samples")
     if mixed:

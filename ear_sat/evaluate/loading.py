@@ -89,7 +89,7 @@ def _read(name: str, path: Path, notes: list[str]) -> Tensor:
     """A file as (1 | 2, time) at :data:`SAMPLE_RATE`."""
     try:
         audio, header = read_whole(str(path))
-        missing = header.frames - audio.shape[-1]
+        missing = header.frames + header.lost - audio.shape[-1]
         if missing > 0:  # an mp3's header is an estimate
             notes.append(f"the {name} is {missing} samples shorter than its header says")
         bad = audio.size - np.isfinite(audio).sum()
