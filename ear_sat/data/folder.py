@@ -52,7 +52,8 @@ class FolderDataset(CropDataset):
             true "__reject__" in the dict it returns rejects the crop}. With both, relative paths of the manifest start
             from the folder. Without any weight every file has an equal share.
         sample_size, sample_rate, channels: given by the program; see :class:`CropDataset`. Other rates are resampled
-            (soxr HQ), mono is copied to both channels, stereo averaged for one channel, 5.1 downmixed per ITU-R BS.775.
+            (soxr HQ), mono is copied to both channels, stereo averaged for one channel, surround downmixed per ITU-R
+            BS.775 where the file says which channel is which.
         seed: another seed gives other crops.
         random_crop: false takes the crops at fixed places, evenly spaced from the beginning to the end of the file, a
             single one at the beginning.

@@ -99,7 +99,7 @@ def _read(name: str, path: Path, notes: list[str]) -> Tensor:
         raise UnusableFileError(f"{name} {path.name}: {error}") from error
     if header.channels > 2:
         audio = mix_channels(audio, 2, header.layout)
-        kind = "5.1" if header.channels == 6 else " ".join(header.layout)
+        kind = "5.1" if header.channels == 6 and "LFE" in header.layout else " ".join(header.layout)
         notes.append(f"the {name} is {kind}: mixed down to stereo")
     waveform = torch.from_numpy(np.ascontiguousarray(audio))
     if header.sample_rate != SAMPLE_RATE:
