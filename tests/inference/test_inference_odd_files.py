@@ -106,3 +106,13 @@ def test_odd_containers(identity_model: Callable[..., Autoencoder], tmp_path: Pa
         assert result.outcome == "done" and soundfile.info(job.output).frames == frames
     else:
         assert result.outcome == "failed" and result.notes[0].startswith("truncated: ") and not job.output.exists()
+
+
+def test_each_channel_of_an_opus_file_by_ffmpeg(identity_model: Callable[..., Autoencoder], tmp_path: Path) -> None:
+    (job,) = plan_jobs([CASES / "o_51.opus"], tmp_path / "out")
+    (result,) = reconstruct_files(identity_model(48000), [job], Settings(channels="each"), progress=False)
+    assert result.outcome == "done", result.notes
+    audio, _ = soundfile.read(job.output)
+    assert audio.shape == (96_000, 6)
+    for channel in (0, 1, 2, 4, 5):
+        assert np.argmax(np.abs(np.fft.rfft(audio[24000:72000, channel]))) == 200 + 150 * channel
