@@ -157,14 +157,17 @@ def _sizes(kind: int, rate: int) -> list[int]:
     ]
 
 
-def _walk(data: Buffer, place: int, limit: int = 1 << 62) -> tuple[list[int], int]:
-    """Where the whole frames from ``place`` on begin, as far as one follows upon the other, and where the last ends."""
+def _walk(data: Buffer, place: int, within: int = 1 << 62) -> tuple[list[int], int]:
+    """Where the whole frames from ``place`` on begin, as far as one follows upon the other, and where the last ends.
+
+    Those that begin ``within`` so many bytes.
+    """
     if not _HEADER.match(data, place) or len(data) < place + 4 or data[place + 2] >> 2 & 3 == 3:
         return [], place
     kind = data[place + 1] & 0xFE
-    sizes, end = _sizes(kind, data[place + 2] >> 2 & 3), len(data) - 4
+    sizes, end = _sizes(kind, data[place + 2] >> 2 & 3), min(len(data) - 4, place + within)
     places: list[int] = []
-    while place <= end and data[place] == 0xFF and data[place + 1] & 0xFE == kind and len(places) < limit:
+    while place <= end and data[place] == 0xFF and data[place + 1] & 0xFE == kind:
         step = sizes[data[place + 2]]
         if step == 0:
             break
@@ -177,8 +180,8 @@ def _walk(data: Buffer, place: int, limit: int = 1 << 62) -> tuple[list[int], in
 
 def _is_frame(data: Buffer, place: int) -> bool:
     """Whether frames begin there: some in a row, or all up to the end or to a tag."""
-    places, end = _walk(data, place, _IN_A_ROW)
-    return len(places) == _IN_A_ROW or (bool(places) and _after_tags(data, end) > len(data) - _LARGEST)
+    places, end = _walk(data, place, _IN_A_ROW * _LARGEST)
+    return len(places) >= _IN_A_ROW or (bool(places) and _after_tags(data, end) > len(data) - _LARGEST)
 
 
 def _next_frame(data: Buffer, place: int, within: int) -> int | None:
