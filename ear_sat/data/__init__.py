@@ -8,8 +8,9 @@ from .layouts import mix_channels
 from .loader import DATASET_TYPES, collate, create_dataloader, create_dataset, held_out_config
 from .manifest import read_manifest
 from .parts import UnusableFileError
-from .reading import AudioFile, open_header, read_crop, read_frames
+from .reading import open_header, read_crop, read_frames
 from .sampler import EpochSampler
+from .stream import AudioFile
 from .synth import synthesise_track
 from .table import FileTable
 

@@ -19,9 +19,10 @@ from .augment import Augmentation
 from .base import CropDataset, Sample, is_silent, require_flag, require_whole
 from .metadata import CustomMetadata
 from .parts import UnusableFileError
-from .reading import AudioFile, read_crop
+from .reading import read_crop
 from .shares import Shares
 from .sources import open_source
+from .stream import AudioFile
 from .table import FileTable
 
 logger = logging.getLogger(__name__)

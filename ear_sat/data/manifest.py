@@ -14,7 +14,8 @@ from typing import Any
 
 from ..errors import UserError
 from .parts import UnusableFileError
-from .reading import AudioFile, check_usable
+from .reading import check_usable
+from .stream import AudioFile
 
 logger = logging.getLogger(__name__)
 

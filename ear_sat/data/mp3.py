@@ -2,42 +2,29 @@
 
 libsndfile believes the encoder's tag, and without one takes all frames to be as large as the first. Where the tag does
 not account for the bytes of the file, its frames are walked through: there may be other tags, junk, further streams.
-
-The frames of a crop are cut out as a small stream of its own that decodes to the same samples. Seeking in an mp3 means
-to walk through all frames up to the place, which libsndfile 1.2.2 does with two system calls for each: four times as
-long as decoding the crop. Walking here takes a third of that. MPEG-1 only: in MPEG-2 (24 kHz and less) libsndfile loses
-frames after a cut.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-import numpy as np
-
-from .parts import Buffer, Part, UnusableFileError, mapped
+from .parts import Buffer, Part, UnusableFileError
 
 # ISO/IEC 11172-3 and 13818-3, 2.4.2.3, Layer III: kbit/s and Hz by their index in the third byte of a frame's header.
 _BIT_RATES = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0)
 _LOW_BIT_RATES = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0)
 _SAMPLE_RATES = (44100, 48000, 32000)
 _HALVINGS = {3: 0, 2: 1, 0: 2}  # of the sample rate: MPEG-1, MPEG-2, MPEG-2.5
-_FRAME = 1152  # samples of MPEG-1; the others have half of it
-_LARGEST = 1441  # bytes: 320 kbit/s at 32 kHz, with padding
-# Frames decoded before the crop. A frame's data may lie up to 511 bytes back: 8 frames at 32 kbit/s; twice that here.
-_WARM_UP = 16
-# mpg123 sums its synthesis window in an order that rotates with a period of 512 samples, and adding in another order
-# changes the last bit: a cut begins at a multiple of 4 frames, which are 9 · 512 samples.
-_PERIOD = 4
+FRAME = 1152  # samples of MPEG-1; the others have half of it
+LARGEST = 1441  # bytes: 320 kbit/s at 32 kHz, with padding
 _HEADER = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")
 _IN_A_ROW = 3  # frames that follow each other are no accident
 # Bytes before the first frame, at most: the rest of a cut one, or behind a tag or zeros what these do not count.
-_JUNK, _UNCOUNTED = 2 * _LARGEST, 1 << 20
+_JUNK, _UNCOUNTED = 2 * LARGEST, 1 << 20
 # Header, side information (9 to 32 bytes; 2 more with a checksum), the encoder's tag, its flags; or Fraunhofer's.
 _TAG = re.compile(rb"(?:.{13}|.{15}|.{21}|.{23}|.{36}|.{38})(?:Xing|Info)(.{4})|.{36}VBRI.{10}", re.DOTALL)
 _TAG_NAMES = (b"Xing", b"Info", b"VBRI")
@@ -76,7 +63,7 @@ def find_parts(data: Buffer) -> list[Part]:
     first = behind_tag if _is_frame(data, behind_tag) else _next_frame(data, begin, _UNCOUNTED if begin else _JUNK)
     if first is None:
         return [Part()]
-    tag = _read_tag(data, first)
+    tag = read_tag(data, first)
     if first == behind_tag and tag is not None and _accounts_for(tag, len(data) - first):
         return [Part()]
     places, end = _all_frames(data, first)
@@ -91,14 +78,14 @@ def find_parts(data: Buffer) -> list[Part]:
 def _part(data: Buffer, places: list[int], end: int) -> Part:
     """The stream of frames at ``places``."""
     samples = _kind(data, places[0])[2]
-    tag = _read_tag(data, places[0])
+    tag = read_tag(data, places[0])
     here = len(places) - (tag is not None)
     if tag is None or tag.frames_at is None:
         if here == 0:
             raise UnusableFileError("it holds no samples")
         lost = 0 if tag is None else max(0, tag.frames - here) * samples
         # libsndfile estimates the length from the size of the first frame and reads no further.
-        return Part(places[-here], end, zeros=here * _LARGEST, frames=here * samples, lost=lost)
+        return Part(places[-here], end, zeros=here * LARGEST, frames=here * samples, lost=lost)
     if here < tag.frames:
         there = max(0, here * samples - tag.delay)
         return Part(places[0], end, frames=there, lost=max(0, (tag.frames - here) * samples - tag.padding))
@@ -111,7 +98,7 @@ def _part(data: Buffer, places: list[int], end: int) -> Part:
     return Part(places[1], end, bytes(head))
 
 
-def _read_tag(data: Buffer, place: int) -> _Tag | None:
+def read_tag(data: Buffer, place: int) -> _Tag | None:
     """The encoder's tag in the frame at ``place``."""
     found = _TAG.match(data, place)
     if found is None:
@@ -133,14 +120,14 @@ def _read_tag(data: Buffer, place: int) -> _Tag | None:
 def _accounts_for(tag: _Tag, size: int) -> bool:
     """Whether the tag's numbers agree with the ``size`` of the rest of the file, but for a tag behind the frames."""
     known = tag.frames_at is not None and tag.frames * 24 <= tag.bytes  # 24 bytes: a frame of 8 kbit/s
-    return known and 0 <= size - tag.bytes <= _LARGEST
+    return known and 0 <= size - tag.bytes <= LARGEST
 
 
 def _kind(data: Buffer, place: int) -> tuple[int, int, int, bool]:
     """Version, sample rate in Hz, samples per frame and whether it is mono, of the frame at ``place``."""
     version = data[place + 1] >> 3 & 3
     rate = _SAMPLE_RATES[data[place + 2] >> 2 & 3] >> _HALVINGS[version]
-    return version, rate, _FRAME if version == 3 else _FRAME // 2, data[place + 3] >> 6 == 3
+    return version, rate, FRAME if version == 3 else FRAME // 2, data[place + 3] >> 6 == 3
 
 
 @lru_cache(maxsize=9)
@@ -157,7 +144,7 @@ def _sizes(kind: int, rate: int) -> list[int]:
     ]
 
 
-def _walk(data: Buffer, place: int, within: int = 1 << 62) -> tuple[list[int], int]:
+def walk(data: Buffer, place: int, within: int = 1 << 62) -> tuple[list[int], int]:
     """Where the whole frames from ``place`` on begin, as far as one follows upon the other, and where the last ends.
 
     Those that begin ``within`` so many bytes.
@@ -180,8 +167,8 @@ def _walk(data: Buffer, place: int, within: int = 1 << 62) -> tuple[list[int], i
 
 def _is_frame(data: Buffer, place: int) -> bool:
     """Whether frames begin there: some in a row, or all up to the end or to a tag."""
-    places, end = _walk(data, place, _IN_A_ROW * _LARGEST)
-    return len(places) >= _IN_A_ROW or (bool(places) and _after_tags(data, end) > len(data) - _LARGEST)
+    places, end = walk(data, place, _IN_A_ROW * LARGEST)
+    return len(places) >= _IN_A_ROW or (bool(places) and _after_tags(data, end) > len(data) - LARGEST)
 
 
 def _next_frame(data: Buffer, place: int, within: int) -> int | None:
@@ -192,9 +179,9 @@ def _next_frame(data: Buffer, place: int, within: int) -> int | None:
 
 def _all_frames(data: Buffer, place: int) -> tuple[list[int], int]:
     """Where all frames of the file begin, from ``place`` on, whatever lies between them, and where the last ends."""
-    places, end = _walk(data, place)
+    places, end = walk(data, place)
     while (following := _next_frame(data, _after_tags(data, end), len(data))) is not None:
-        more, end = _walk(data, following)
+        more, end = walk(data, following)
         places += more
     return places, end
 
@@ -206,7 +193,7 @@ def _tagged(data: Buffer, places: list[int], end: int) -> Iterator[int]:
         hit = data.find(name, places[0], end)
         while hit >= 0:
             found = [numbers[hit - offset] for offset in _TAG_PLACES if hit - offset in numbers]
-            yield from (number for number in found if _read_tag(data, places[number]) is not None)
+            yield from (number for number in found if read_tag(data, places[number]) is not None)
             hit = data.find(name, hit + 1, end)
 
 
@@ -232,63 +219,3 @@ def _after_tags(data: Buffer, place: int) -> int:
         if place == before:
             break
     return min(place, len(data))
-
-
-@dataclass(frozen=True)
-class _Index:
-    """Byte positions of the audio frames and of the end of the last, and what is dropped before sample 0."""
-
-    places: np.ndarray
-    dropped: int
-    samples: int
-
-
-def cut_mp3(
-    path: str, state: os.stat_result, part: Part, start: int, frames: int, total: int
-) -> tuple[bytes, int] | None:
-    """A stream that holds samples ``start`` … ``start + frames``, and how many decoded samples come before them.
-
-    Args:
-        path: an mp3 file.
-        state: of the file.
-        part: of the file.
-        start, frames: in samples per channel, of that part.
-        total: length of the part in samples per channel.
-
-    Returns:
-        None where the part is no plain sequence of MPEG-1 frames, or does not agree with ``total``.
-    """
-    index = _index(path, part, state.st_size, state.st_mtime_ns)
-    if index is None or index.samples != total or start + frames > total:
-        return None
-    first = max(0, (start + index.dropped) // _FRAME - _WARM_UP)
-    first -= first % _PERIOD
-    last = min(len(index.places) - 1, -(-(start + frames + index.dropped) // _FRAME) + 1)
-    if last <= first:
-        return None
-    begin, end = int(index.places[first]), int(index.places[last])
-    with open(path, "rb") as file:  # noqa: PTH123
-        file.seek(begin)
-        piece = file.read(end - begin)
-    # libsndfile estimates the length from the size of the first frame and reads no further.
-    return piece.ljust((last - first) * _LARGEST, b"\0"), start + index.dropped - first * _FRAME
-
-
-@lru_cache(maxsize=16)
-def _index(path: str, part: Part, size: int, changed: int) -> _Index | None:
-    """Walks through the part; ``size`` and ``changed`` make it anew when the file is another."""
-    with mapped(path) as data:
-        first = part.begin or after_id3(data, 0)
-        places, place = _walk(data, first)
-        if not places or data[first + 1] >> 3 & 3 != 3:
-            return None
-        if part.end is not None and place > part.end:
-            places = places[: int(np.searchsorted(places, part.end))]
-            place = part.end
-        places.append(place)
-        tag = _read_tag(part.head, 0) or _read_tag(data, first)
-        if tag is None:
-            return _Index(np.array(places), 0, (len(places) - 1) * _FRAME)
-        if not part.head:
-            places = places[1:]  # the first frame holds nothing but the tag
-        return _Index(np.array(places), tag.delay, (len(places) - 1) * _FRAME - tag.delay - tag.padding)

@@ -1,11 +1,10 @@
-"""Reads audio files for every command: what is in them, crops of them, and all of them block by block."""
+"""Reads audio files for every command: what is in them, crops of them, and all of them."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import soxr
@@ -14,129 +13,14 @@ from .containers import locate
 from .finding import regular_file
 from .handle import Handle
 from .layouts import Layout, can_be_mixed, mix_channels
-from .mp3 import cut_mp3
-from .parts import Source, UnusableFileError
+from .mp3_cuts import cut_mp3
+from .parts import UnusableFileError
 from .seeking import decoding_start
+from .stream import FAILURES, AudioFile, Stream, reason_of
 
-_FAILURES = (OSError, RuntimeError, ValueError, TypeError)  # of libsndfile and of the system
 _BLOCK = 1 << 18  # frames
 _MOST_CHANNELS = 8  # of 7.1
 _CONTEXT_SECONDS = 0.05  # read either side of a crop to be resampled: many times the resampler's filter
-
-
-@dataclass(frozen=True)
-class AudioFile:
-    """A file and what is in it. ``frames`` counts samples per channel at ``sample_rate`` Hz.
-
-    ``layout`` has the positions of its channels, empty where they are not known; ``lost`` is how many frames the header
-    promises beyond those that are there.
-    """
-
-    path: str
-    frames: int
-    sample_rate: int
-    channels: int
-    layout: Layout = field(default=(), repr=False, compare=False)
-    lost: int = field(default=0, repr=False, compare=False)
-
-    @property
-    def tolerance(self) -> int:
-        """Frames that may be missing at the end: an mp3's length is an estimate. What lacks more is truncated."""
-        return max(self.sample_rate // 10, self.frames // 100)
-
-    def require_end_at(self, frame: int) -> None:
-        """Raises :class:`UnusableFileError` if the audio that ends at ``frame`` is truncated."""
-        if self.frames - frame > self.tolerance or frame == 0:
-            raise UnusableFileError(f"truncated: it ends at frame {frame}, but its header promises {self.frames}")
-
-    def length_at(self, sample_rate: int) -> int:
-        """Number of samples per channel after resampling to ``sample_rate``."""
-        return self.frames if sample_rate == self.sample_rate else self.frames * sample_rate // self.sample_rate
-
-
-def reason_of(error: Exception) -> str:
-    """An exception's message without the path that OSError and soundfile put into it."""
-    text = getattr(error, "strerror", None) or getattr(error, "error_string", None)
-    if text == "" and (code := getattr(error, "code", None)) is not None:
-        return f"libsndfile's error {code}"
-    reason = str(text or str(error) or repr(error)).removeprefix("Error : ").strip().rstrip(".")
-    if "embedded null" in reason:  # a path with a zero byte; Python 3.13 has other words for it than its predecessors
-        return "embedded null byte"
-    # What libsndfile says of a file that is there where its mp3 decoder finds no frame.
-    return "Format not recognised" if reason.startswith("File does not exist or is not a regular file") else reason
-
-
-class Stream:
-    """An audio file from its first sample to its last, through all its parts; use it in a ``with`` block.
-
-    Args:
-        source: a path, or the bytes of a file.
-
-    Attributes:
-        found: what is in it.
-
-    Raises:
-        UnusableFileError: not readable as audio.
-    """
-
-    def __init__(self, source: Source) -> None:
-        try:
-            self.found = locate(source)
-            self._source, self._waiting = source, list(self.found.parts)
-            self._open_next()
-        except _FAILURES as error:
-            raise UnusableFileError(f"not readable as audio ({reason_of(error)})") from error
-
-    def _open_next(self) -> None:
-        part = self._waiting.pop(0)
-        self._handle, self._left = Handle(self._source, part), part.frames or 0
-        if self._handle.subtype.startswith("MPEG"):
-            self._handle.seek(0)  # as for a crop: it moves last bits
-
-    def __enter__(self) -> Stream:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._handle.close()
-
-    def read(self, frames: int) -> np.ndarray:
-        """Up to so many of the next frames, float32 (n, channels); none at the end.
-
-        Raises:
-            UnusableFileError: floating-point samples far above full scale.
-            OSError, RuntimeError: a read error.
-        """
-        while True:
-            # Not beyond the end: what follows it may be no audio.
-            audio = self._handle.take(min(frames, self._left))
-            self._left -= len(audio)
-            if len(audio) or not self._waiting:
-                return audio
-            self._handle.close()
-            self._open_next()
-
-    def blocks(self, frames: int) -> Iterator[np.ndarray]:
-        """All frames in blocks of up to so many, float32 (n, channels).
-
-        Raises:
-            UnusableFileError: no samples, a read error, or the audio ends before the headers say.
-        """
-        done, rate = 0, self.found.sample_rate
-        promise = AudioFile("", self.found.promised, rate, self.found.channels)
-        if self.found.frames:
-            promise.require_end_at(self.found.frames)
-        while True:
-            try:
-                block = self.read(frames)
-            except _FAILURES as error:
-                raise UnusableFileError(f"read error after {done / rate:.1f} s ({reason_of(error)})") from error
-            if len(block) == 0:
-                break
-            done += len(block)
-            yield block
-        if done == 0:
-            raise UnusableFileError("it holds no samples")
-        promise.require_end_at(done)
 
 
 def open_header(path: str, mixed: bool = True) -> AudioFile:
@@ -151,7 +35,7 @@ def open_header(path: str, mixed: bool = True) -> AudioFile:
     """
     try:
         found = locate(path)
-    except _FAILURES as error:
+    except FAILURES as error:
         raise UnusableFileError(f"not readable as audio ({reason_of(error)})") from error
     lost = found.promised - found.frames
     header = AudioFile(path, found.frames, found.sample_rate, found.channels, found.layout, lost)
@@ -186,7 +70,7 @@ def read_frames(file: AudioFile, start: int, frames: int, channels: int | None =
     """Frames ``start`` … ``start + frames`` as float32 (n, channels), n less only where the file ends.
 
     Equal, bit for bit, to the slice of the file decoded in one call. Only these frames are decoded, with as many before
-    them as the format needs (:mod:`.mp3`, :mod:`.seeking`); where it cannot seek, the file is decoded up to them. The
+    them as the format needs (:mod:`.mp3_cuts`, :mod:`.seeking`); where it cannot seek, all is decoded up to them. The
     file is opened for each call: kept open, a flac crop took 1.6 ms instead of 1.8, and mp3 would differ in last bits.
 
     Args:
@@ -209,7 +93,7 @@ def read_frames(file: AudioFile, start: int, frames: int, channels: int | None =
             audio = _seek_and_read(handle, state, start, expected, file.frames)
         if len(audio) == 0 < expected:
             audio = _read_parts(file, state, start, frames)
-    except _FAILURES as error:
+    except FAILURES as error:
         raise UnusableFileError(f"read error ({reason_of(error)})") from error
     if expected - len(audio) > file.tolerance or len(audio) == 0:
         raise UnusableFileError(
@@ -291,7 +175,7 @@ def read_whole(path: str) -> tuple[np.ndarray, AudioFile]:
     """All of a file, float32 (channels, frames), and what it is; takes no more memory than what is really there.
 
     Raises:
-        UnusableFileError: see :func:`open_header` and :meth:`Stream.blocks`.
+        UnusableFileError: see :func:`open_header` and :meth:`.stream.Stream.blocks`.
     """
     header = open_header(path)
     with Stream(path) as stream:

@@ -21,7 +21,7 @@ _OPUS_WARM_UP_SECONDS = 8
 def decoding_start(handle: Handle, start: int) -> int:
     """The frame, at most ``start``, to seek to in a newly opened ``handle``; read on from there and drop the surplus.
 
-    0, the beginning, for mp3: see :mod:`.mp3`. Seek to 0 as well: so does ``soundfile.read``, and it moves last bits.
+    0, the beginning, for mp3: see :mod:`.mp3_cuts`. Seek to 0 too: so does ``soundfile.read``, and it moves last bits.
     """
     if handle.subtype.startswith("MPEG"):
         return 0

@@ -13,7 +13,8 @@ from .finding import SUFFIXES, find_audio_files
 from .manifest import read_manifest
 from .metadata import CustomMetadata
 from .parts import UnusableFileError
-from .reading import AudioFile, open_header
+from .reading import open_header
+from .stream import AudioFile
 
 ENTRY_KEYS = ("id", "path", "manifest", "decisions", "weight", "custom_metadata_module")
 

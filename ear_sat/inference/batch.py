@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ..data import UnusableFileError
 from ..data.finding import printable
-from ..data.reading import reason_of
+from ..data.stream import reason_of
 from ..models import Autoencoder
 from ..report.atomic import stale_files, temporary_path
 from ..report.tables import print_table

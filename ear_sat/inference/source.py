@@ -13,7 +13,8 @@ import numpy as np
 
 from ..data import AudioFile, UnusableFileError, mix_channels, open_header
 from ..data.layouts import Layout
-from ..data.reading import Stream, require_mixable
+from ..data.reading import require_mixable
+from ..data.stream import Stream
 
 
 def read_header(path: Path) -> AudioFile:

@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 
 from ..data.handle import native_path
-from ..data.reading import reason_of
+from ..data.stream import reason_of
 from ..report.atomic import atomic_path
 from .settings import SUBTYPES
 

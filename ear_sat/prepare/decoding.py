@@ -14,7 +14,7 @@ import numpy as np
 from ..data.finding import regular_file
 from ..data.manifest import split_path
 from ..data.parts import Source, UnusableFileError
-from ..data.reading import Stream, reason_of
+from ..data.stream import Stream, reason_of
 from .tracks import read_member
 
 BLOCK = 1 << 16  # frames
@@ -68,7 +68,7 @@ class Track:
         self._stream.__exit__(*error)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """All frames in blocks, float32 (frames, channels); see :meth:`ear_sat.data.reading.Stream.blocks`."""
+        """All frames in blocks, float32 (frames, channels); see :meth:`ear_sat.data.stream.Stream.blocks`."""
         return self._stream.blocks(BLOCK)
 
 

@@ -27,17 +27,8 @@ from .levels import LevelMeter
 from .stereo import StereoMeter
 from .tracks import read_sidecar
 
-_READING = (
-    "containers",
-    "flac",
-    "handle",
-    "layouts",
-    "mp3",
-    "ogg",
-    "parts",
-    "reading",
-    "wav",
-)  # modules of ear_sat.data
+#: Modules of ear_sat.data that take part in decoding.
+_READING = ("containers", "flac", "handle", "layouts", "mp3", "ogg", "parts", "stream", "wav")
 DECIMALS = 6  # further ones differ between processors
 
 Row = dict[str, Any]

@@ -22,7 +22,7 @@ import soxr
 
 from ..data.layouts import Layout, mix_channels
 from ..data.parts import UnusableFileError
-from ..data.reading import reason_of
+from ..data.stream import reason_of
 from ..errors import UserError
 from ..report.atomic import atomic_path
 from .decoding import Track, quiet_decoders

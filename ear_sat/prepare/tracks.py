@@ -21,7 +21,7 @@ from typing import Any
 from ..data.finding import OTHER_SUFFIXES, SUFFIXES, printable, regular_file, walk_files
 from ..data.manifest import SHARD_SUFFIX, split_path
 from ..data.parts import UnusableFileError
-from ..data.reading import reason_of
+from ..data.stream import reason_of
 from ..errors import UserError
 
 LIST_SUFFIXES = (".txt", ".csv", ".parquet", ".pq")

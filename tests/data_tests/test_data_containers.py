@@ -12,7 +12,8 @@ from data_test_audio import music
 
 from ear_sat.data import AudioFile, UnusableFileError, find_audio_files, open_header, read_frames
 from ear_sat.data.mp3 import find_parts
-from ear_sat.data.reading import Stream, read_whole
+from ear_sat.data.reading import read_whole
+from ear_sat.data.stream import Stream
 from ear_sat.prepare import measure_track
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
