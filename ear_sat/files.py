@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import UserError
+
+MAX_NAME_BYTES = 255
+"""Of a file's name, on nearly every file system."""
 
 
 def make_folder(path: Path) -> None:
@@ -38,7 +42,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     # Not tempfile.mkstemp: it makes the file readable by its owner only, and the mode survives the renaming.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     try:
         temporary.unlink(missing_ok=True)
         yield temporary
@@ -50,6 +54,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def temporary_path(path: Path) -> Path:
+    """Where :func:`atomic_path` writes first: beside ``path``, under a name of its own for each process."""
+    name = f".{path.name}.{os.getpid()}.tmp"
+    if len(os.fsencode(name)) > MAX_NAME_BYTES:
+        name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.{os.getpid()}.tmp"
+    return path.with_name(name)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--channels",
         choices=CHANNELS,
         default=default.channels,
-        help="more than two channels: report an error (default), downmix 5.1 to stereo, take the first two, or do each "
+        help="more than two channels: report an error (default), downmix to stereo, take the first two, or do each "
         "by itself as mono, which keeps the layout and takes a multiple of the memory",
     )
     audio.add_argument("--sample", action="store_true", help="decode a draw from the posterior instead of its mean")

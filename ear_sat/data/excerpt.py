@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .reading import UnusableFileError, mix_channels, open_header, read_crop
+from .parts import UnusableFileError
+from .reading import open_header, read_crop
 
 
 def read_excerpt(
@@ -19,7 +20,7 @@ def read_excerpt(
 
     Args:
         path: wav, flac, mp3, ogg, opus or aiff.
-        channels: 1 or 2; see :func:`mix_channels`.
+        channels: 1 or 2; see :func:`.layouts.mix_channels`.
         sample_rate: Hz; another one than the file's is resampled (soxr). None for the file's.
         start, seconds: of the excerpt in seconds; ``seconds`` None for all of it.
 
@@ -33,9 +34,9 @@ def read_excerpt(
         left = file.length_at(rate) - first
         if left <= 0:
             raise UserError(f"{path} ends before {start:g} s; give an earlier --start")
-        audio = read_crop(file, first, left if seconds is None else min(left, round(seconds * rate)), rate)
+        audio = read_crop(file, first, left if seconds is None else min(left, round(seconds * rate)), rate, channels)
         if not np.isfinite(audio).all():
             raise UnusableFileError("it holds NaN or infinite samples")
     except UnusableFileError as error:
         raise UserError(f"cannot read {path}: {error}; give a wav, flac, mp3, ogg or aiff file") from None
-    return torch.from_numpy(np.ascontiguousarray(mix_channels(audio, channels))), rate
+    return torch.from_numpy(np.ascontiguousarray(audio)), rate

@@ -19,9 +19,11 @@ from ..errors import UserError
 from .augment import Augmentation
 from .base import CropDataset, Sample, is_silent
 from .metadata import CustomMetadata
-from .reading import AudioFile, UnusableFileError, mix_channels, read_crop
+from .parts import UnusableFileError
+from .reading import read_crop
 from .shares import Shares
 from .sources import open_source
+from .stream import AudioFile
 from .table import FileTable
 
 logger = logging.getLogger(__name__)
@@ -52,7 +54,8 @@ class FolderDataset(CropDataset):
             true "__reject__" in the dict it returns rejects the crop}. With both, relative paths of the manifest start
             from the folder. Without any weight every file has an equal share.
         sample_size, sample_rate, channels: given by the program; see :class:`CropDataset`. Other rates are resampled
-            (soxr HQ), mono is copied to both channels, stereo averaged for one channel, 5.1 downmixed per ITU-R BS.775.
+            (soxr HQ), mono is copied to both channels, stereo averaged for one channel, surround downmixed per ITU-R
+            BS.775 where the file says which channel is which.
         seed: another seed gives other crops.
         random_crop: false takes the crops at fixed places, evenly spaced from the beginning to the end of the file, a
             single one at the beginning.
@@ -134,7 +137,7 @@ class FolderDataset(CropDataset):
             finite = 0
             for start in self._grid(file):
                 try:
-                    audio = read_crop(file, start, self.sample_size, self.sample_rate)
+                    audio = read_crop(file, start, self.sample_size, self.sample_rate, self.channels)
                 except UnusableFileError as error:
                     self._leave_out(file.path, str(error))
                     break
@@ -213,14 +216,13 @@ class FolderDataset(CropDataset):
         for start in starts:
             tried += 1
             try:
-                audio = read_crop(file, start, self.sample_size, self.sample_rate)
+                audio = read_crop(file, start, self.sample_size, self.sample_rate, self.channels)
             except UnusableFileError as error:
                 self._leave_out(file.path, str(error))
                 return None
             if not np.isfinite(audio).all():
                 continue
             finite += 1
-            audio = mix_channels(audio, self.channels)
             if is_silent(audio, self.silence_threshold_db):
                 continue
             audio = self.augmentation(audio, self.item_rng(index, 2))

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from .reading import AudioFile, UnusableFileError, check_usable
+from .parts import UnusableFileError
+from .reading import check_usable
+from .stream import AudioFile
 
 logger = logging.getLogger(__name__)
 

@@ -1,153 +1,160 @@
-"""mp3 files frame by frame: the length of one that does not tell it, and cuts that decode to a crop.
+"""mp3 files frame by frame: what is really in them, and cuts that decode to a crop.
 
-Without a tag libsndfile takes all frames to be as large as the first and reads no further than that. So one is added.
-
-The frames of a crop are cut out as a small stream of its own that decodes to the same samples. Seeking in an mp3 means
-to walk through all frames up to the place, which libsndfile 1.2.2 does with two system calls for each: four times as
-long as decoding the crop. Walking here takes a third of that. MPEG-1 Layer III only: in MPEG-2 (24 kHz and less)
-libsndfile loses frames after a cut.
+libsndfile believes the encoder's tag, and without one takes all frames to be as large as the first. Where the tag does
+not account for the bytes of the file, its frames are walked through: there may be other tags, junk, further streams.
 """
 
 from __future__ import annotations
 
-import mmap
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import TypeAlias
+from itertools import pairwise
 
-import numpy as np
+from .parts import Buffer, Part, UnusableFileError
 
-Buffer: TypeAlias = bytes | mmap.mmap
-
-# ISO/IEC 11172-3, 2.4.2.3: kbit/s and Hz by their index in the third byte of a frame's header.
+# ISO/IEC 11172-3 and 13818-3, 2.4.2.3, Layer III: kbit/s and Hz by their index in the third byte of a frame's header.
 _BIT_RATES = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0)
+_LOW_BIT_RATES = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0)
 _SAMPLE_RATES = (44100, 48000, 32000)
-_FRAME = 1152  # samples
-_LARGEST = 1441  # bytes: 320 kbit/s at 32 kHz, with padding
-# Frames decoded before the crop. A frame's data may lie up to 511 bytes back: 8 frames at 32 kbit/s; twice that here.
-_WARM_UP = 16
-# mpg123 sums its synthesis window in an order that rotates with a period of 512 samples, and adding in another order
-# changes the last bit: a cut begins at a multiple of 4 frames, which are 9 · 512 samples.
-_PERIOD = 4
-_HEADER = re.compile(rb"\xff[\xfa\xfb]")
-_BEGINNING = re.compile(rb"ID3|\xff[\xfa\xfb]")
-# Header, side information (17 bytes mono, 32 stereo; 2 more with a checksum), the encoder's tag, its flags.
-_TAG = re.compile(rb"\xff[\xfa\xfb]..(?:.{17}|.{19}|.{32}|.{34})(?:Xing|Info)(.{4})", re.DOTALL)
-_TAG_BIT_RATE = 5  # 64 kbit/s: 192 to 288 bytes, enough for a tag
-# What may follow the last frame: a part of another, or tags.
-_AFTER = re.compile(rb".{0,%d}\Z|TAG|APETAGEX|LYRICSBEGIN|ID3|3DI" % _LARGEST, re.DOTALL)
+_HALVINGS = {3: 0, 2: 1, 0: 2}  # of the sample rate: MPEG-1, MPEG-2, MPEG-2.5
+FRAME = 1152  # samples of MPEG-1; the others have half of it
+LARGEST = 1441  # bytes: 320 kbit/s at 32 kHz, with padding
+_HEADER = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")
+_IN_A_ROW = 3  # frames that follow each other are no accident
+# Bytes before the first frame, at most: the rest of a cut one, or behind a tag or zeros what these do not count.
+_JUNK, _UNCOUNTED = 2 * LARGEST, 1 << 20
+# Header, side information (9 to 32 bytes; 2 more with a checksum), the encoder's tag, its flags; or Fraunhofer's.
+_TAG = re.compile(rb"(?:.{13}|.{15}|.{21}|.{23}|.{36}|.{38})(?:Xing|Info)(.{4})|.{36}VBRI.{10}", re.DOTALL)
+_TAG_NAMES = (b"Xing", b"Info", b"VBRI")
+_TAG_PLACES = (13, 15, 21, 23, 36, 38)
+_ZEROS = re.compile(rb"\0+")
 _DECODER_DELAY = 529  # samples, which mpg123 adds to the encoder's delay and takes from its padding
 
 
-def with_length_tag(data: Buffer) -> bytes | None:
-    """The frames of an mp3 file that does not tell its length, behind a tag that does.
-
-    None for everything else: another format, a file with a tag, or one that is not MPEG-1 frames from end to end.
-    """
-    if not _BEGINNING.match(data) or (place := _first_frame(data)) is None or _TAG.match(data, place):
-        return None
-    rate = data[place + 2] >> 2 & 3
-    if rate == len(_SAMPLE_RATES):
-        return None
-    places = _walk(data, place, _SAMPLE_RATES[rate])
-    if len(places) < 2 or not _AFTER.match(data, places[-1]):
-        return None
-    mono = data[place + 3] >> 6 == 3
-    header = bytes((0xFF, 0xFB, _TAG_BIT_RATE << 4 | rate << 2, data[place + 3]))
-    size = 144000 * _BIT_RATES[_TAG_BIT_RATE] // _SAMPLE_RATES[rate]
-    # Where there is a tag mpg123 drops its delay and the tag's: silent frames before the first, to their last sample.
-    delay, frames = _PERIOD * _FRAME - _DECODER_DELAY, _PERIOD + len(places) - 1
-    tag = header + bytes(17 if mono else 32) + b"Xing\0\0\0\1" + frames.to_bytes(4, "big") + b"LAME".ljust(21, b"\0")
-    tag += (delay << 12).to_bytes(3, "big")
-    return tag.ljust(size, b"\0") + _PERIOD * header.ljust(size, b"\0") + data[place : places[-1]]
-
-
 @dataclass(frozen=True)
-class _Index:
-    """Byte positions of the audio frames and of the end of the last, and what is dropped before sample 0."""
+class _Tag:
+    """What the encoder's tag says: frames and bytes, and samples that are none of the music.
 
-    places: np.ndarray
-    dropped: int
-    samples: int  # that mpg123 makes of it
-    exact: bool  # whether that number is certain
-
-
-def cut_mp3(path: Path, start: int, frames: int, sample_rate: int, total: int) -> tuple[bytes, int] | None:
-    """A stream that holds samples ``start`` … ``start + frames``, and how many decoded samples come before them.
-
-    Args:
-        path: an mp3 file.
-        start, frames: in samples per channel.
-        sample_rate: in Hz.
-        total: length of the file, as libsndfile reports it.
-
-    Returns:
-        None where the file is no plain sequence of MPEG-1 frames up to there, or does not agree with ``total``.
+    Attributes:
+        frames_at, padding_at: where they stand, in bytes from the frame's beginning; None in a tag that libsndfile does
+            not know. It then takes the tag's frame for music.
     """
-    if sample_rate not in _SAMPLE_RATES:
+
+    frames: int
+    bytes: int
+    delay: int = 0
+    padding: int = 0
+    frames_at: int | None = None
+    padding_at: int = 0
+
+
+def find_parts(data: Buffer) -> list[Part]:
+    """The streams of an mp3 file, each with its length where the encoder's tag does not tell it or is wrong.
+
+    Everything that is no mp3 is one part, as it is.
+
+    Raises:
+        UnusableFileError: streams of different kinds are joined.
+    """
+    behind_tag = after_id3(data, 0)
+    begin = _after_tags(data, 0)
+    first = behind_tag if _is_frame(data, behind_tag) else _next_frame(data, begin, _UNCOUNTED if begin else _JUNK)
+    if first is None:
+        return [Part()]
+    tag = read_tag(data, first)
+    if first == behind_tag and tag is not None and _accounts_for(tag, len(data) - first):
+        return [Part()]
+    places, end = _all_frames(data, first)
+    if len({_kind(data, place) for place in places}) > 1:
+        raise UnusableFileError("it joins mp3 streams of different sample rates or channels; split it")
+    begins = {0, *_tagged(data, places, end)}
+    parts = [_part(data, places[a:b], [*places, end][b]) for a, b in pairwise([*sorted(begins), len(places)])]
+    alone = len(parts) == 1 and first == behind_tag and not (parts[0].head or parts[0].zeros or parts[0].lost)
+    return [Part()] if alone else parts
+
+
+def _part(data: Buffer, places: list[int], end: int) -> Part:
+    """The stream of frames at ``places``."""
+    samples = _kind(data, places[0])[2]
+    tag = read_tag(data, places[0])
+    here = len(places) - (tag is not None)
+    if tag is None or tag.frames_at is None:
+        if here == 0:
+            raise UnusableFileError("it holds no samples")
+        lost = 0 if tag is None else max(0, tag.frames - here) * samples
+        # libsndfile estimates the length from the size of the first frame and reads no further.
+        return Part(places[-here], end, zeros=here * LARGEST, frames=here * samples, lost=lost)
+    if here < tag.frames:
+        there = max(0, here * samples - tag.delay)
+        return Part(places[0], end, frames=there, lost=max(0, (tag.frames - here) * samples - tag.padding))
+    if here <= tag.frames + 1:
+        return Part(places[0], end)
+    head = bytearray(data[places[0] : places[1]])  # the tag, as it would be if it counted all
+    head[tag.frames_at : tag.frames_at + 4] = here.to_bytes(4, "big")
+    if tag.padding_at + 2 <= len(head):
+        head[tag.padding_at : tag.padding_at + 2] = bytes((head[tag.padding_at] & 0xF0, 0))
+    return Part(places[1], end, bytes(head))
+
+
+def read_tag(data: Buffer, place: int) -> _Tag | None:
+    """The encoder's tag in the frame at ``place``."""
+    found = _TAG.match(data, place)
+    if found is None:
         return None
-    state = path.stat()
-    index = _index(path, sample_rate, state.st_size, state.st_mtime_ns)
-    # Without a tag the length that libsndfile reports is an estimate.
-    if index is None or (index.exact and index.samples != total) or start + frames > index.samples:
-        return None
-    first = max(0, (start + index.dropped) // _FRAME - _WARM_UP)
-    first -= first % _PERIOD
-    last = min(len(index.places) - 1, -(-(start + frames + index.dropped) // _FRAME) + 1)
-    if last <= first:
-        return None
-    begin, end = int(index.places[first]), int(index.places[last])
-    with path.open("rb") as file:
-        file.seek(begin)
-        piece = file.read(end - begin)
-    # libsndfile estimates the length from the size of the first frame and reads no further.
-    return piece.ljust((last - first) * _LARGEST, b"\0"), start + index.dropped - first * _FRAME
+    if found[1] is None:
+        return _Tag(*(int.from_bytes(data[at : at + 4], "big") for at in (place + 50, place + 46)))
+    flags, at = found[1][3], found.end() - place
+    counts = {1: 0, 2: 0}
+    frames_at = at if flags & 1 else None
+    for bit, length in ((1, 4), (2, 4), (4, 100), (8, 4)):
+        if flags & bit:
+            counts[bit] = int.from_bytes(data[place + at : place + at + 4], "big")
+            at += length
+    delays = int.from_bytes(data[place + at + 21 : place + at + 24], "big")  # 12 bits of delay, 12 bits of padding
+    delay, padding = (delays >> 12) + _DECODER_DELAY, max(0, (delays & 0xFFF) - _DECODER_DELAY)
+    return _Tag(counts[1], counts[2], delay, padding, frames_at, at + 22)
 
 
-@lru_cache(maxsize=16)
-def _index(path: Path, sample_rate: int, size: int, changed: int) -> _Index | None:
-    """Walks through the file; ``size`` and ``changed`` make it anew when the file is another."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        place = _first_frame(data)
-        if place is None:
-            return None
-        tag = _TAG.match(data, place)
-        places = _walk(data, place, sample_rate)
-        if tag is None:
-            return _Index(np.array(places), 0, (len(places) - 1) * _FRAME, exact=False)
-        samples = (len(places) - 2) * _FRAME  # the first frame holds nothing but the tag
-        flags = tag[1][3]
-        name = tag.end() + sum(length for bit, length in ((1, 4), (2, 4), (4, 100), (8, 4)) if flags & bit)
-        if name + 24 > len(data) or data[name] == 0:
-            return _Index(np.array(places[1:]), 0, samples, exact=True)
-        delays = int.from_bytes(data[name + 21 : name + 24], "big")  # 12 bits of delay, 12 bits of padding
-        dropped = (delays >> 12) + _DECODER_DELAY
-        padding = max(0, (delays & 0xFFF) - _DECODER_DELAY)
-        return _Index(np.array(places[1:]), dropped, samples - dropped - padding, exact=True)
+def _accounts_for(tag: _Tag, size: int) -> bool:
+    """Whether the tag's numbers agree with the ``size`` of the rest of the file, but for a tag behind the frames."""
+    known = tag.frames_at is not None and tag.frames * 24 <= tag.bytes  # 24 bytes: a frame of 8 kbit/s
+    return known and 0 <= size - tag.bytes <= LARGEST
 
 
-def _first_frame(data: Buffer) -> int | None:
-    """Where the first frame begins, behind an ID3 tag if there is one."""
-    place = 0
-    if data[:3] == b"ID3":
-        place = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
-    header = _HEADER.search(data, place, place + 4096)
-    return None if header is None else header.start()
+def _kind(data: Buffer, place: int) -> tuple[int, int, int, bool]:
+    """Version, sample rate in Hz, samples per frame and whether it is mono, of the frame at ``place``."""
+    version = data[place + 1] >> 3 & 3
+    rate = _SAMPLE_RATES[data[place + 2] >> 2 & 3] >> _HALVINGS[version]
+    return version, rate, FRAME if version == 3 else FRAME // 2, data[place + 3] >> 6 == 3
 
 
-def _walk(data: Buffer, place: int, sample_rate: int) -> list[int]:
-    """Where the whole frames from ``place`` on begin, as far as one follows upon the other, and where the last ends."""
-    rate = _SAMPLE_RATES.index(sample_rate)
-    sizes = [
-        144000 * _BIT_RATES[byte >> 4] // sample_rate + (byte >> 1 & 1)
-        if byte >> 2 & 3 == rate and _BIT_RATES[byte >> 4]
+@lru_cache(maxsize=9)
+def _sizes(kind: int, rate: int) -> list[int]:
+    """Bytes of a frame by the third byte of its header; 0 where that belongs to no frame of the same rate."""
+    low = kind >> 3 & 3 != 3
+    sample_rate = _SAMPLE_RATES[rate] >> _HALVINGS[kind >> 3 & 3]
+    bit_rates, unit = (_LOW_BIT_RATES, 72000) if low else (_BIT_RATES, 144000)
+    return [
+        unit * bit_rates[byte >> 4] // sample_rate + (byte >> 1 & 1)
+        if byte >> 2 & 3 == rate and bit_rates[byte >> 4]
         else 0
         for byte in range(256)
     ]
-    places, end = [], len(data) - 4
-    while place <= end and data[place] == 0xFF and data[place + 1] & 0xFE == 0xFA:
+
+
+def walk(data: Buffer, place: int, within: int = 1 << 62) -> tuple[list[int], int]:
+    """Where the whole frames from ``place`` on begin, as far as one follows upon the other, and where the last ends.
+
+    Those that begin ``within`` so many bytes.
+    """
+    if not _HEADER.match(data, place) or len(data) < place + 4 or data[place + 2] >> 2 & 3 == 3:
+        return [], place
+    kind = data[place + 1] & 0xFE
+    sizes, end = _sizes(kind, data[place + 2] >> 2 & 3), min(len(data) - 4, place + within)
+    places: list[int] = []
+    while place <= end and data[place] == 0xFF and data[place + 1] & 0xFE == kind:
         step = sizes[data[place + 2]]
         if step == 0:
             break
@@ -155,5 +162,60 @@ def _walk(data: Buffer, place: int, sample_rate: int) -> list[int]:
         place += step
     if place > len(data):  # the last frame is truncated
         place = places.pop()
-    places.append(place)
-    return places
+    return places, place
+
+
+def _is_frame(data: Buffer, place: int) -> bool:
+    """Whether frames begin there: some in a row, or all up to the end or to a tag."""
+    places, end = walk(data, place, _IN_A_ROW * LARGEST)
+    return len(places) >= _IN_A_ROW or (bool(places) and _after_tags(data, end) > len(data) - LARGEST)
+
+
+def _next_frame(data: Buffer, place: int, within: int) -> int | None:
+    """The first place from ``place`` on, at most ``within`` bytes away, where frames begin."""
+    hits = (match.start() for match in _HEADER.finditer(data, place, min(len(data), place + within)))
+    return next((hit for hit in hits if _is_frame(data, hit)), None)
+
+
+def _all_frames(data: Buffer, place: int) -> tuple[list[int], int]:
+    """Where all frames of the file begin, from ``place`` on, whatever lies between them, and where the last ends."""
+    places, end = walk(data, place)
+    while (following := _next_frame(data, _after_tags(data, end), len(data))) is not None:
+        more, end = walk(data, following)
+        places += more
+    return places, end
+
+
+def _tagged(data: Buffer, places: list[int], end: int) -> Iterator[int]:
+    """Numbers of the frames that hold an encoder's tag: there a stream begins."""
+    numbers = {place: number for number, place in enumerate(places)}
+    for name in _TAG_NAMES:
+        hit = data.find(name, places[0], end)
+        while hit >= 0:
+            found = [numbers[hit - offset] for offset in _TAG_PLACES if hit - offset in numbers]
+            yield from (number for number in found if read_tag(data, places[number]) is not None)
+            hit = data.find(name, hit + 1, end)
+
+
+def after_id3(data: Buffer, place: int) -> int:
+    """Where an ID3v2 tag ends that begins at ``place``, or ``place``."""
+    if data[place : place + 3] != b"ID3" or len(data) < place + 10:
+        return place
+    size = sum((byte & 0x7F) << shift for byte, shift in zip(data[place + 6 : place + 10], (21, 14, 7, 0), strict=True))
+    return place + 10 + size + (10 if data[place + 5] & 0x10 else 0)  # with a footer
+
+
+def _after_tags(data: Buffer, place: int) -> int:
+    """Where tags and zeros end that begin at ``place``."""
+    while place < len(data):
+        before = place
+        place = after_id3(data, place)
+        if data[place : place + 3] == b"TAG":
+            place += 128
+        elif data[place : place + 8] == b"APETAGEX":
+            place += 32 + int.from_bytes(data[place + 12 : place + 16], "little")
+        elif zeros := _ZEROS.match(data, place):
+            place = zeros.end()
+        if place == before:
+            break
+    return min(place, len(data))

@@ -9,9 +9,12 @@ from pathlib import Path
 from ..checks import require_number
 from ..config import build
 from ..errors import UserError
+from .finding import SUFFIXES, find_audio_files
 from .manifest import read_manifest
 from .metadata import CustomMetadata
-from .reading import SUFFIXES, AudioFile, UnusableFileError, find_audio_files, open_header
+from .parts import UnusableFileError
+from .reading import open_header
+from .stream import AudioFile
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,9 @@ def _open(
     else:
         assert folder is not None  # one of the two is given
         root, files = folder, _folder_files(where, folder, leave_out)
-    metadata = None if custom_metadata_module is None else CustomMetadata(str(custom_metadata_module))
+    metadata = (
+        None if custom_metadata_module is None else CustomMetadata(str(Path(custom_metadata_module).expanduser()))
+    )
     return MusicSource(root, files, weight, metadata)
 
 

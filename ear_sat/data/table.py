@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .reading import AudioFile
+from .stream import AudioFile
 
 
 class FileTable(Sequence[AudioFile]):

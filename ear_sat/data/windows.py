@@ -20,7 +20,8 @@ from .demo import DemoDataset
 from .folder import FolderDataset
 from .loader import build_dataset
 from .metadata import CustomMetadata
-from .reading import UnusableFileError, mix_channels, read_crop
+from .parts import UnusableFileError
+from .reading import read_crop
 
 FOLDER_ID = "data"  # data set id of a folder that is given without a config
 _SLACK_SECONDS = 0.1  # an mp3's length is an estimate: it may end this much earlier than its header says
@@ -31,6 +32,10 @@ _INSTEAD = {
 }
 
 
+class NotFiniteError(UnusableFileError):
+    """One window holds NaN or infinite samples; the others of its file may be sound."""
+
+
 @dataclass(frozen=True)
 class Source:
     """One file or synthesised track.
@@ -39,7 +44,7 @@ class Source:
         dataset_id, relpath: what names it; moving the data set's folder changes neither.
         path: where it is now.
         length: samples per channel at the set's rate.
-        read: ``(start, size)`` → float32 (channels of the file, n ≤ size).
+        read: ``(start, size)`` → float32 (channels of the set, n ≤ size).
         metadata: the data set's custom metadata function.
     """
 
@@ -113,7 +118,8 @@ class WindowSet(CropDataset):
         None where the file ends just before this window, although its header promised a few samples more.
 
         Raises:
-            UnusableFileError: the file cannot be read here, or has NaN or infinite samples.
+            UnusableFileError: the file cannot be read here.
+            NotFiniteError: it has NaN or infinite samples here.
         """
         source, start = window.source, window.number * self.sample_size
         try:
@@ -123,9 +129,8 @@ class WindowSet(CropDataset):
                 return None
             raise
         if not np.isfinite(audio).all():
-            raise UnusableFileError(f"NaN or infinite samples in window {window.number}")
-        mixed = mix_channels(audio, self.channels)
-        sample = self.sample(mixed, path=source.path, relpath=source.relpath, start=start, total=source.length)
+            raise NotFiniteError(f"NaN or infinite samples in window {window.number}")
+        sample = self.sample(audio, path=source.path, relpath=source.relpath, start=start, total=source.length)
         begin, end = sample[1]["timestamps"]
         sample[1]["timestamps"] = (begin, min(1.0, end))
         return sample
@@ -150,7 +155,7 @@ class _Folders(FolderDataset):
                 relpath=str(Path(file.path).relative_to(self._roots[number][0])),
                 path=file.path,
                 length=file.length_at(self.sample_rate),
-                read=partial(read_crop, file, sample_rate=self.sample_rate),
+                read=partial(read_crop, file, sample_rate=self.sample_rate, channels=self.channels),
                 metadata=self._roots[number][1],
             )
             for file, number in zip(self.files, map(int, self._root_of), strict=True)

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.base import Sample
-from ..data.reading import UnusableFileError
-from ..data.windows import Window, WindowSet
+from ..data.parts import UnusableFileError
+from ..data.windows import NotFiniteError, Window, WindowSet
 from ..errors import UserError
 from ..models import Autoencoder
 from .posterior import encode_posterior
@@ -43,11 +43,15 @@ class Encoded:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A window without a posterior: ``reason`` says what is wrong with its file; empty: rejected or absent."""
+    """A window without a posterior: ``reason`` says what is wrong with its file; empty: rejected or absent.
+
+    ``unreadable``: nor is anything of the file behind it tried.
+    """
 
     window: Window
     reason: str = ""
     rejected: bool = False
+    unreadable: bool = False
 
 
 def encode_windows(model: Autoencoder, windows: WindowSet, batch_size: int = 1) -> Iterator[Encoded | LeftOut]:
@@ -77,11 +81,25 @@ def encode_windows(model: Autoencoder, windows: WindowSet, batch_size: int = 1) 
 
 
 def _read_ahead(windows: WindowSet, ahead: int) -> Iterator[tuple[Window, Sample | LeftOut]]:
+    # Path → reason. Known in the order of the windows, so that the same ones are left out whoever reads faster.
+    unreadable: dict[str, str] = {}
+
     def read(window: Window) -> Sample | LeftOut:
+        if (reason := unreadable.get(window.source.path)) is not None:  # which may have cost a search through the file
+            return LeftOut(window, reason)
         try:
             return windows.read(window) or LeftOut(window)
         except UnusableFileError as error:
-            return LeftOut(window, str(error))
+            return LeftOut(window, str(error), unreadable=not isinstance(error, NotFiniteError))
+
+    def next_result() -> tuple[Window, Sample | LeftOut]:
+        window, future = waiting.popleft()
+        result, path = future.result(), window.source.path
+        if path in unreadable:
+            return window, LeftOut(window, unreadable[path])
+        if isinstance(result, LeftOut) and result.unreadable:
+            unreadable[path] = result.reason
+        return window, result
 
     executor = ThreadPoolExecutor(READERS)
     waiting: deque[tuple[Window, Future[Sample | LeftOut]]] = deque()
@@ -89,11 +107,9 @@ def _read_ahead(windows: WindowSet, ahead: int) -> Iterator[tuple[Window, Sample
         for window in windows.windows:
             waiting.append((window, executor.submit(read, window)))
             if len(waiting) >= ahead:
-                first, future = waiting.popleft()
-                yield first, future.result()
+                yield next_result()
         while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result()
+            yield next_result()
     finally:
         executor.shutdown(cancel_futures=True)
 

@@ -8,12 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 import torch
 from torch import Tensor
 
-from ..data.reading import AudioFile, UnusableFileError, mix_channels, open_header, reason_of, with_length
+from ..data.layouts import mix_channels
+from ..data.parts import UnusableFileError
+from ..data.reading import read_whole
 from ..metrics import offset_samples
 from ..metrics.clips import is_silent
 from ..resampling import resampler
@@ -87,11 +88,8 @@ def load_pair(reference: Path, estimate: Path, align: bool = False) -> LoadedPai
 def _read(name: str, path: Path, notes: list[str]) -> Tensor:
     """A file as (1 | 2, time) at :data:`SAMPLE_RATE`."""
     try:
-        header = open_header(str(path))
-        audio = _samples(header)
-        missing = header.frames - audio.shape[-1]
-        if missing > header.tolerance:
-            raise UnusableFileError(f"truncated: {missing} of the {header.frames} samples of its header are missing")
+        audio, header = read_whole(str(path))
+        missing = header.frames + header.lost - audio.shape[-1]
         if missing > 0:  # an mp3's header is an estimate
             notes.append(f"the {name} is {missing} samples shorter than its header says")
         bad = audio.size - np.isfinite(audio).sum()
@@ -99,25 +97,15 @@ def _read(name: str, path: Path, notes: list[str]) -> Tensor:
             raise UnusableFileError(f"{bad} of its samples are NaN or infinite")
     except UnusableFileError as error:
         raise UnusableFileError(f"{name} {path.name}: {error}") from error
-    if header.channels == 6:
-        audio = mix_channels(audio, 2)
-        notes.append(f"the {name} is 5.1: mixed down to stereo")
+    if header.channels > 2:
+        audio = mix_channels(audio, 2, header.layout)
+        kind = "5.1" if header.channels == 6 and "LFE" in header.layout else " ".join(header.layout)
+        notes.append(f"the {name} is {kind}: mixed down to stereo")
     waveform = torch.from_numpy(np.ascontiguousarray(audio))
     if header.sample_rate != SAMPLE_RATE:
         notes.append(f"the {name} has {header.sample_rate} Hz: resampled to {SAMPLE_RATE} Hz")
         waveform = _resample(waveform, header.sample_rate, notes)
     return waveform
-
-
-def _samples(header: AudioFile) -> np.ndarray:
-    """All samples that there are, (channels, time)."""
-    try:
-        audio, _ = soundfile.read(with_length(header.path), dtype="float32", always_2d=True)
-    except (OSError, RuntimeError, ValueError, TypeError) as error:
-        raise UnusableFileError(f"read error ({reason_of(error)})") from error
-    if len(audio) == 0:
-        raise UnusableFileError("it holds no samples")
-    return audio.T
 
 
 def _resample(waveform: Tensor, sample_rate: int, notes: list[str]) -> Tensor:

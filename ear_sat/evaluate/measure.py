@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ..data.reading import UnusableFileError
+from ..data.parts import UnusableFileError
 from ..errors import UserError
 from ..metrics import evaluate_pair
 from .loading import SAMPLE_RATE, load_pair

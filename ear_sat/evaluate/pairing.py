@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..config import choice_error
-from ..data.reading import SUFFIXES, find_audio_files
+from ..data.finding import SUFFIXES, find_audio_files
 from ..errors import UserError
 
 

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
-from ..data.reading import SUFFIXES
+from ..data.finding import SUFFIXES
 from ..errors import UserError
 from ..files import make_folder
 from ..inference import Settings, open_model, plan_jobs, reconstruct_files

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from ..checks import require_whole
 from ..config import check_choice
-from ..data.reading import UnusableFileError
+from ..data.parts import UnusableFileError
 from ..errors import UserError
 from ..files import write_text
 from ..metrics import METRICS

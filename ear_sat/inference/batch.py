@@ -12,8 +12,9 @@ import torch
 from tqdm import tqdm
 
 from ..data import UnusableFileError
-from ..data.reading import reason_of
-from ..files import stale_files
+from ..data.finding import printable
+from ..data.stream import reason_of
+from ..files import stale_files, temporary_path
 from ..models import Autoencoder
 from ..report.tables import print_table
 from .files import FileJob
@@ -56,7 +57,7 @@ def reconstruct_files(
             # It failed early, its header was wrong, or ffmpeg read it and its length was not known before.
             meter.total += meter.done - expected
             if results[job].outcome == "failed":
-                bar.write(f"{job.source}: {results[job].notes[0]}", file=sys.stderr)
+                bar.write(f"{printable(job.source)}: {results[job].notes[0]}", file=sys.stderr)
     return [results[job] for job in jobs]
 
 
@@ -105,7 +106,7 @@ def _seconds(job: FileJob) -> float:
 def _remove_remnants(job: FileJob) -> None:
     """Removes what a killed run has left of this output; not of others, which another process may be writing now."""
     for file in stale_files(job.output.parent):
-        if file.name.startswith(f".{job.output.name}."):
+        if file.name.rsplit(".", 2)[0] == temporary_path(job.output).name.rsplit(".", 2)[0]:  # of any process
             file.unlink(missing_ok=True)
 
 
@@ -117,7 +118,7 @@ def _attempt(model: Autoencoder, job: FileJob, settings: Settings, meter: _Meter
     except (torch.OutOfMemoryError, MemoryError):
         return Result(job, "failed", notes=["out of memory; give a smaller --chunk-seconds or --batch-size"])
     except OSError as error:
-        return Result(job, "failed", notes=[f"cannot write {job.output}: {reason_of(error)}"])
+        return Result(job, "failed", notes=[f"cannot write {printable(job.output)}: {reason_of(error)}"])
     except RuntimeError as error:
         if "not enough memory" not in str(error) and "allocate memory" not in str(error):
             raise

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..data import find_audio_files
-from ..data.reading import OTHER_SUFFIXES, SUFFIXES
+from ..data.finding import OTHER_SUFFIXES, SUFFIXES, audio_stem, printable, regular_file
+from ..data.parts import UnusableFileError
 from ..errors import UserError
+from ..files import MAX_NAME_BYTES
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,10 @@ def plan_jobs(inputs: Sequence[Path], out: Path) -> list[FileJob]:
             for path in found:
                 sources.setdefault(path.resolve(), (path, path.relative_to(given)))
         elif given.exists():
+            try:
+                regular_file(given)
+            except UnusableFileError as error:
+                raise UserError(f"{given}: {error}") from None
             sources.setdefault(given.resolve(), (given, Path(given.name)))
         else:
             raise UserError(f"no such file or folder: {given}; give paths of audio files or of folders of them")
@@ -53,12 +61,12 @@ def plan_jobs(inputs: Sequence[Path], out: Path) -> list[FileJob]:
             raise UserError(f"{output} is an input and would be replaced; give another folder with --out")
         if (other := taken.setdefault(_folded(name), path)) != path:
             raise UserError(f"{other} and {path} would both be written to {output}; reconstruct them into two folders")
-        jobs.append(FileJob(path, output, relative.as_posix()))
+        jobs.append(FileJob(path, output, printable(relative.as_posix())))
     return jobs
 
 
 def output_names(names: Sequence[Path]) -> list[Path]:
-    """Names with the extension .wav; of those that would be the same, each keeps its own extension in the stem.
+    """Names with the extension .wav in place of one of audio; of those that would be the same, each keeps its own.
 
     Names that differ in case only count as the same, as they are on some file systems.
 
@@ -68,7 +76,7 @@ def output_names(names: Sequence[Path]) -> list[Path]:
     keeping: set[int] = set()
     while True:
         outputs = [
-            name.with_name(f"{name.name}.wav") if index in keeping else name.with_suffix(".wav")
+            name.with_name(_with_suffix(name.name if index in keeping else audio_stem(name.name)))
             for index, name in enumerate(names)
         ]
         same = defaultdict(set)
@@ -78,6 +86,19 @@ def output_names(names: Sequence[Path]) -> list[Path]:
         if not clashing:
             return outputs
         keeping |= clashing
+
+
+def _with_suffix(stem: str) -> str:
+    """``stem``.wav; of one that is too long for a name the beginning, and digits that depend on all of it.
+
+    >>> _with_suffix("01. Intro"), len(_with_suffix("ö" * 126))
+    ('01. Intro.wav', 134)
+    """
+    encoded, room = os.fsencode(stem), MAX_NAME_BYTES - len(".wav")
+    if len(encoded) <= room:
+        return f"{stem}.wav"
+    digits = f"~{hashlib.sha256(encoded).hexdigest()[:8]}"
+    return f"{encoded[: room - len(digits)].decode(errors='ignore')}{digits}.wav"
 
 
 def _folded(path: Path) -> str:

@@ -24,7 +24,7 @@ class Settings:
         subtype: ``pcm24`` or ``float``, the samples of the wav files.
         peaks: what becomes of samples above full scale: ``clip``, ``keep`` (``float`` only), or ``scale`` the file down
             until its highest peak is at full scale. None: ``clip`` for ``pcm24``, ``keep`` for ``float``.
-        channels: what becomes of more than two channels: ``error``, ``downmix`` (5.1 to stereo per ITU-R BS.775),
+        channels: what becomes of more than two channels: ``error``, ``downmix`` (surround to stereo per ITU-R BS.775),
             ``first`` (the first two), or ``each`` by itself as mono, which keeps the layout.
         sample: decode a draw from the posterior instead of its mean.
         seed: of that draw, the same for each file.

@@ -10,17 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from ..data import AudioFile, UnusableFileError, mix_channels, open_header
-from ..data.reading import reason_of, with_length
-
-_ANY_NUMBER = range(1, 1 << 16)
+from ..data.layouts import Layout
+from ..data.reading import require_mixable
+from ..data.stream import Stream
 
 
 def read_header(path: Path) -> AudioFile:
     """What the header of a file says that libsndfile reads; see :func:`ear_sat.data.open_header`."""
-    return open_header(str(path), channels=_ANY_NUMBER)
+    return open_header(str(path), mixed=False)
 
 
 @contextlib.contextmanager
@@ -71,18 +70,14 @@ def read_blocks(file: AudioFile) -> Iterator[np.ndarray]:
         UnusableFileError: a read error, samples that are not finite, or the file ends before its header says.
     """
     done = 0
-    try:
-        with soundfile.SoundFile(with_length(file.path)) as handle:
-            while len(block := handle.read(file.sample_rate, dtype="float32", always_2d=True)):
-                finite = np.isfinite(block).all(axis=1)
-                if not finite.all():
-                    where = (done + int(np.argmin(finite))) / file.sample_rate
-                    raise UnusableFileError(f"it holds NaN or infinite samples, the first at {where:.3f} s; repair it")
-                done += len(block)
-                yield block.T
-    except (OSError, RuntimeError, ValueError, TypeError) as error:
-        raise UnusableFileError(f"read error ({reason_of(error)})") from error
-    file.require_end_at(done)
+    with Stream(file.path) as stream:
+        for block in stream.blocks(file.sample_rate):
+            finite = np.isfinite(block).all(axis=1)
+            if not finite.all():
+                where = (done + int(np.argmin(finite))) / file.sample_rate
+                raise UnusableFileError(f"it holds NaN or infinite samples, the first at {where:.3f} s; repair it")
+            done += len(block)
+            yield block.T
 
 
 def chosen_channels(file: AudioFile, choice: str) -> int:
@@ -95,15 +90,15 @@ def chosen_channels(file: AudioFile, choice: str) -> int:
         return file.channels
     if choice == "error":
         raise UnusableFileError(
-            f"it has {file.channels} channels; choose --channels first, each, or downmix (5.1 to stereo)"
+            f"it has {file.channels} channels; choose --channels first, each, or downmix (surround to stereo)"
         )
-    if choice == "downmix" and file.channels != 6:
-        raise UnusableFileError(f"it has {file.channels} channels and only 5.1 can be downmixed; use first or each")
+    if choice == "downmix":
+        require_mixable(file.channels, file.layout)
     return 2
 
 
-def choose_channels(block: np.ndarray, choice: str) -> np.ndarray:
-    """A block with the channels that :func:`chosen_channels` has counted."""
+def choose_channels(block: np.ndarray, choice: str, layout: Layout) -> np.ndarray:
+    """A block with the channels that :func:`chosen_channels` has counted; ``layout`` is that of the file."""
     if block.shape[0] <= 2 or choice == "each":
         return block
-    return mix_channels(block, 2) if choice == "downmix" else block[:2]
+    return mix_channels(block, 2, layout) if choice == "downmix" else block[:2]

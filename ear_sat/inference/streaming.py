@@ -83,7 +83,7 @@ def _reconstruct(
 ) -> Iterator[np.ndarray]:
     def tensors() -> Iterator[Tensor]:
         for block in blocks:
-            chosen = torch.from_numpy(np.ascontiguousarray(choose_channels(block, settings.channels)))
+            chosen = torch.from_numpy(np.ascontiguousarray(choose_channels(block, settings.channels, file.layout)))
             yield split_channels(chosen[None], model.io_channels)
 
     for audio in reconstruct_blocks(

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from ..data.reading import reason_of
+from ..data.handle import native_path
+from ..data.stream import reason_of
 from ..files import atomic_path
 from .settings import SUBTYPES
 
@@ -105,14 +106,15 @@ def _write(
 ) -> None:
     frames = 0
     try:
-        with soundfile.SoundFile(path, "w", sample_rate, channels, SUBTYPES[subtype], format=container) as file:
+        name, kind = native_path(path), SUBTYPES[subtype]
+        with soundfile.SoundFile(name, "w", sample_rate, channels, kind, format=container) as file:
             for block in blocks:
                 _write_block(file, block)
                 frames += block.shape[1]
     except soundfile.SoundFileError as error:
         raise OSError(reason_of(error)) from error
     # libsndfile does not always notice that a disk is full.
-    if soundfile.info(path).frames != frames:
+    if soundfile.info(name).frames != frames:
         raise OSError("not all of it was written; is the disk full?")
 
 

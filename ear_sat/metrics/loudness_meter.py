@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +28,11 @@ class LoudnessMeter:
 
     Args:
         sample_rate: in Hz.
-        channels: 1 to 5: L, R, C, Ls, Rs.
+        channels: 1 to 5: L, R, C, Ls, Rs; with ``weights`` any number.
+        weights: of the channels' energies; by default those of that order.
 
     Raises:
-        ValueError: another number of channels.
+        ValueError: another number of channels, or of weights.
 
     >>> import torch
     >>> sine = torch.sin(2 * torch.pi * 997 / 48000 * torch.arange(4 * 48000)).expand(2, -1)
@@ -41,14 +43,16 @@ class LoudnessMeter:
     (0.0, 0.0)
     """
 
-    def __init__(self, sample_rate: int, channels: int) -> None:
-        if not 1 <= channels <= MAX_CHANNELS:
+    def __init__(self, sample_rate: int, channels: int, weights: Sequence[float] | None = None) -> None:
+        if weights is None and 1 <= channels <= MAX_CHANNELS:
+            weights = CHANNEL_WEIGHTS[:channels]
+        if weights is None or len(weights) != channels:
             raise ValueError(f"channels must be 1 to {MAX_CHANNELS} (L, R, C, Ls, Rs), not {channels}")
         self.sample_rate = sample_rate
         self.samples = 0
         self._sections = np.stack(k_weighting_biquads(sample_rate))
         self._state = np.zeros((len(self._sections), channels, 2))
-        self._weights = np.array(CHANNEL_WEIGHTS[:channels])
+        self._weights = np.array(weights)
         self._energies: list[float] = []  # per step, K-weighted, the channels' weighted sum
 
     def feed(self, block: Tensor) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import soundfile
 
+from ..data.finding import regular_file
 from ..data.manifest import split_path
-from ..data.reading import AudioFile, Stream, UnusableFileError, promised_frames, reason_of, with_length
+from ..data.parts import Source, UnusableFileError
+from ..data.stream import Stream, reason_of
 from .tracks import read_member
 
 BLOCK = 1 << 16  # frames
@@ -23,7 +22,7 @@ BLOCK = 1 << 16  # frames
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of a track before decoding. ``frames`` is what it promises; None where it promises nothing."""
+    """What is known of a track before decoding. ``frames`` is what it promises."""
 
     bytes: int
     sha256: str
@@ -31,7 +30,7 @@ class Header:
     encoding: str
     sample_rate: int
     channels: int
-    frames: int | None
+    frames: int
 
 
 class Track:
@@ -42,6 +41,7 @@ class Track:
 
     Attributes:
         header: see :class:`Header`.
+        layout: positions of its channels.
 
     Raises:
         UnusableFileError: not readable as audio.
@@ -49,65 +49,45 @@ class Track:
 
     def __init__(self, path: str) -> None:
         file, member = split_path(path)
+        source: Source = read_member(file, member) if member else file
         try:
-            source: Any = io.BytesIO(read_member(file, member)) if member else file
             size, checksum = _checksum(source)
-            if size == 0:
-                raise UnusableFileError("the file is empty (0 bytes)")
-            self._file = Stream(with_length(source))
-        except (OSError, RuntimeError, ValueError, TypeError) as error:
-            raise UnusableFileError(f"not readable as audio ({_why(error)})") from error
-        handle = self._file
+        except OSError as error:
+            raise UnusableFileError(f"not readable ({reason_of(error)})") from error
+        self._stream = Stream(source)
+        found = self._stream.found
         self.header = Header(
-            size, checksum, handle.format, handle.subtype, handle.samplerate, handle.channels, promised_frames(handle)
+            size, checksum, found.container, found.codec, found.sample_rate, found.channels, found.promised
         )
+        self.layout = found.layout
 
     def __enter__(self) -> Track:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+    def __exit__(self, *error: object) -> None:
+        self._stream.__exit__(*error)
 
-    def blocks(self, dtype: str = "float32") -> Iterator[np.ndarray]:
-        """All frames, in blocks (frames, channels) of soundfile's ``dtype``.
-
-        Raises:
-            UnusableFileError: no samples, a read error, or fewer frames than the header promises.
-        """
-        done, rate = 0, self.header.sample_rate
-        while True:
-            try:
-                block = self._file.read(BLOCK, dtype=dtype, always_2d=True)
-            except (OSError, RuntimeError, ValueError, TypeError) as error:
-                raise UnusableFileError(f"decoding stopped after {done / rate:.1f} s ({_why(error)})") from error
-            if len(block) == 0:
-                break
-            done += len(block)
-            yield block
-        if done == 0:
-            raise UnusableFileError("it holds no samples")
-        promised = self.header.frames
-        if promised is not None:
-            AudioFile("", promised, rate, self.header.channels).require_end_at(done)
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All frames in blocks, float32 (frames, channels); see :meth:`ear_sat.data.stream.Stream.blocks`."""
+        return self._stream.blocks(BLOCK)
 
 
-def _checksum(source: str | io.BytesIO) -> tuple[int, str]:
-    """Size in bytes and SHA-256."""
-    if isinstance(source, io.BytesIO):
-        with source.getbuffer() as data:
-            return len(data), hashlib.sha256(data).hexdigest()
+def _checksum(source: Source) -> tuple[int, str]:
+    """Size in bytes and SHA-256.
+
+    Raises:
+        UnusableFileError: it is no file, but something that may never end.
+        OSError: it cannot be read.
+    """
+    if isinstance(source, bytes):
+        return len(source), hashlib.sha256(source).hexdigest()
+    regular_file(source)
     digest, size = hashlib.sha256(), 0
     with Path(source).open("rb") as file:
         while piece := file.read(1 << 20):
             digest.update(piece)
             size += len(piece)
     return size, digest.hexdigest()
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, soundfile.LibsndfileError) and not error.error_string:
-        return f"libsndfile's error {error.code}"
-    return reason_of(error)
 
 
 @contextmanager

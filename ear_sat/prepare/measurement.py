@@ -17,7 +17,9 @@ import soundfile
 import torch
 from torch import Tensor
 
-from ..data.reading import UnusableFileError
+from ..data.layouts import Layout, loudness_weights
+from ..data.parts import UnusableFileError
+from ..data.reading import require_mixable
 from ..metrics import LoudnessMeter, TruePeakMeter
 from .bandwidth import BandwidthMeter
 from .decoding import Track, quiet_decoders
@@ -25,9 +27,8 @@ from .levels import LevelMeter
 from .stereo import StereoMeter
 from .tracks import read_sidecar
 
-CHANNELS = (1, 2, 6)  # mono, stereo, 5.1: what the data sets take
-_WITHOUT_LFE = [0, 1, 2, 4, 5]  # of L R C LFE Ls Rs: BS.1770 leaves the LFE out
-
+#: Modules of ear_sat.data that take part in decoding.
+_READING = ("containers", "flac", "handle", "layouts", "mp3", "ogg", "parts", "stream", "wav")
 DECIMALS = 6  # further ones differ between processors
 
 Row = dict[str, Any]
@@ -42,9 +43,8 @@ def measure_track(path: str) -> Row:
         with quiet_decoders(), _one_thread(), Track(path) as track:
             row |= asdict(track.header) | {"frames": None}
             row["sidecar"] = sidecar_digest(read_sidecar(path))
-            if track.header.channels not in CHANNELS:
-                raise UnusableFileError(f"it has {track.header.channels} channels; mono, stereo and 5.1 are supported")
-            row |= _measure(track.blocks(), track.header.sample_rate, track.header.channels)
+            require_mixable(track.header.channels, track.layout)  # what the data sets take
+            row |= _measure(track.blocks(), track.header.sample_rate, track.layout)
     except UnusableFileError as error:
         row["error"] = str(error)
     except Exception as error:  # one odd file of a million must not stop the others; its row says what happened
@@ -68,13 +68,15 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _measure(blocks: Iterator[np.ndarray], sample_rate: int, channels: int) -> Row:
-    loudness = LoudnessMeter(sample_rate, min(channels, len(_WITHOUT_LFE)))
+def _measure(blocks: Iterator[np.ndarray], sample_rate: int, layout: Layout) -> Row:
+    channels, weights = len(layout), loudness_weights(layout)
+    heard = [channel for channel, weight in enumerate(weights) if weight]
+    loudness = LoudnessMeter(sample_rate, len(heard), [weights[channel] for channel in heard])
     true_peak, bandwidth = TruePeakMeter(sample_rate), BandwidthMeter(sample_rate, channels)
     levels, stereo = LevelMeter(sample_rate, channels), StereoMeter()
     for block in blocks:
         samples: Tensor = torch.from_numpy(np.ascontiguousarray(block.T))
-        loudness.feed(samples[_WITHOUT_LFE] if channels == 6 else samples)
+        loudness.feed(samples[heard] if len(heard) < channels else samples)
         true_peak.feed(samples)
         levels.feed(samples)
         bandwidth.feed(samples)
@@ -110,7 +112,7 @@ def measuring_code() -> str:
     ]
     files += [
         package / "weighting.py",
-        *(package / "data" / f"{name}.py" for name in ("reading", "mp3")),
+        *(package / "data" / f"{name}.py" for name in _READING),
         *(package / "metrics" / f"{name}_meter.py" for name in ("loudness", "true_peak")),
     ]
     digest = hashlib.sha256(f"{soundfile.__version__} {soundfile.__libsndfile_version__}".encode())

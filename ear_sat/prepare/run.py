@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from ..checks import require_whole
 from ..config import check_choice
+from ..data.finding import SUFFIXES
 from ..data.manifest import split_path
-from ..data.reading import SUFFIXES
 from ..errors import UserError
 from ..files import make_folder, stale_files
 from ..processes import Runner, cores, workers

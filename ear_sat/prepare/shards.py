@@ -21,7 +21,9 @@ import soundfile
 import soxr
 
 from ..checks import require_whole
-from ..data.reading import UnusableFileError, mix_channels, reason_of
+from ..data.layouts import Layout, mix_channels
+from ..data.parts import UnusableFileError
+from ..data.stream import reason_of
 from ..errors import UserError
 from ..files import atomic_path
 from .decoding import Track, quiet_decoders
@@ -230,7 +232,7 @@ def encode_track(path: str, sample_rate: int | None, checksum: str | None = None
         bits = _bits(header.encoding, rate != header.sample_rate)
         try:
             with soundfile.SoundFile(encoded, "w", rate, 2, f"PCM_{bits}", format="FLAC") as file:
-                for block in _resampled(track.blocks(), header.sample_rate, rate):
+                for block in _resampled(track.blocks(), track.layout, header.sample_rate, rate):
                     file.write(_quantised(block, bits))
         except (RuntimeError, MemoryError) as error:
             why = reason_of(error)
@@ -244,9 +246,9 @@ def _bits(encoding: str, resampled: bool) -> int:
     return 24 if resampled else _EXACT_BITS.get(encoding, 24)
 
 
-def _resampled(blocks: Iterator[np.ndarray], source_rate: int, rate: int) -> Iterator[np.ndarray]:
+def _resampled(blocks: Iterator[np.ndarray], layout: Layout, source_rate: int, rate: int) -> Iterator[np.ndarray]:
     """Stereo blocks (frames, 2) at ``rate``."""
-    stereo = (np.ascontiguousarray(mix_channels(block.T, 2).T) for block in blocks)
+    stereo = (np.ascontiguousarray(mix_channels(block.T, 2, layout).T) for block in blocks)
     if rate == source_rate:
         yield from stereo
         return

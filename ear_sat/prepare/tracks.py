@@ -18,8 +18,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ..data.finding import OTHER_SUFFIXES, SUFFIXES, printable, regular_file, walk_files
 from ..data.manifest import SHARD_SUFFIX, split_path
-from ..data.reading import OTHER_SUFFIXES, SUFFIXES, UnusableFileError, reason_of, walk_files
+from ..data.parts import UnusableFileError
+from ..data.stream import reason_of
 from ..errors import UserError
 
 LIST_SUFFIXES = (".txt", ".csv", ".parquet", ".pq")
@@ -82,7 +84,10 @@ def _expand(path: str, without: Path, others: Counter[str]) -> Iterator[Found]:
 def _tracks_of(path: str, others: Counter[str]) -> Iterator[Found]:
     file, member = split_path(path)
     try:
-        state = Path(file).stat()
+        state = regular_file(file)
+    except UnusableFileError as error:
+        yield _found(path, error=str(error))
+        return
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         yield _found(path, error=f"not readable ({reason_of(error)})")
         return
@@ -104,8 +109,7 @@ def _found(path: str, identity: str = "", error: str = "") -> Found:
     try:
         path.encode()
     except UnicodeEncodeError:
-        shown = os.fsencode(path).decode(errors="backslashreplace")
-        return Found(shown, error="its name is not valid UTF-8, which a manifest cannot hold; rename it")
+        return Found(printable(path), error="its name is not valid UTF-8, which a manifest cannot hold; rename it")
     return Found(path.replace("\0", r"\x00"), identity, error)  # Python 3.10 reads no table with a zero byte
 
 

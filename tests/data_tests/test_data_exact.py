@@ -162,7 +162,7 @@ def test_little_is_decoded_beside_the_crop(tmp_path, tracks, name, more, count):
         assert 5000 <= sum(count) <= 5000 + more
 
 
-@pytest.mark.parametrize("damage", ["twice", "cut", "noise", "hole"])
+@pytest.mark.parametrize("damage", ["noise", "hole"])
 def test_streams_that_are_no_plain_sequence_are_decoded_from_the_beginning(tmp_path, tracks, damage, count):
     path = tmp_path / "a.mp3"
     write_mp3(path, tracks[44100], 44100)
@@ -170,8 +170,6 @@ def test_streams_that_are_no_plain_sequence_are_decoded_from_the_beginning(tmp_p
     middle = data.index(b"\xff\xfb", len(data) // 2)
     noise = np.random.default_rng(0).bytes(700).replace(b"\xff", b"\0")
     changed = {
-        "twice": data + data,
-        "cut": data[: middle + 60],
         "noise": data[:middle] + noise + data[middle:],
         "hole": data[:middle] + bytes(100) + data[middle:],
     }

@@ -1,6 +1,7 @@
 """Bad files give a clear message at once or are left out with a reason; they never stop a run."""
 
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -259,7 +260,7 @@ def test_a_short_sound_in_long_silence_is_found(folder, write):
 # The host's custom metadata modules.
 
 
-def test_custom_metadata(folder, tmp_path, write):
+def test_custom_metadata(folder, tmp_path, write, monkeypatch):
     module = tmp_path / "metadata.py"
     module.write_text(
         "def get_custom_metadata(info, audio):\n"
@@ -271,6 +272,8 @@ def test_custom_metadata(folder, tmp_path, write):
     infos = [info for _, info in data]
     assert all(info["prompt"] == info["relpath"] != "b.wav" and info["peak"] > 0 for info in infos)
     assert not data.left_out and "__reject__" not in infos[0]
+    monkeypatch.setenv("HOME" if os.name != "nt" else "USERPROFILE", str(tmp_path))
+    assert folder(module="~/metadata.py")[0][1]["prompt"] in ("a.wav", "c.wav")
     json.dumps({key: value for key, value in infos[0].items() if key != "padding_mask"})
 
 

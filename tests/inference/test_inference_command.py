@@ -90,7 +90,7 @@ def test_a_bad_file_does_not_stop_the_others(
     for line in (
         "nan.wav: it holds NaN or infinite samples, the first at 0.002 s; repair it",
         "zero.wav: it holds no samples",
-        "six.wav: it has 6 channels; choose --channels first, each, or downmix (5.1 to stereo)",
+        "six.wav: it has 6 channels; choose --channels first, each, or downmix (surround to stereo)",
         "empty.wav: the file is empty (0 bytes)",
         "text.flac: not readable as audio",
     ):

@@ -113,7 +113,7 @@ def test_truncated_wav(options, write, tmp_path):
 def test_truncated_files_of_other_formats(suffix, write, tmp_path):
     path = write(tmp_path / f"cut{suffix}", noise(4, 44100))
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
-    assert "truncated" in (error := measure_track(str(path))["error"]) or "decoding stopped" in error
+    assert "truncated" in measure_track(str(path))["error"]
 
 
 def test_a_streamed_wav_is_not_truncated(write, tmp_path):
@@ -161,7 +161,7 @@ def test_what_is_no_audio(content, error, tmp_path):
 def test_no_samples_and_odd_layouts(write, tmp_path):
     assert measure_track(str(write(tmp_path / "none.wav", np.zeros((0, 2)))))["error"] == "it holds no samples"
     error = measure_track(str(write(tmp_path / "quad.wav", np.zeros((100, 4)))))["error"]
-    assert error == "it has 4 channels; mono, stereo and 5.1 are supported"
+    assert error.startswith("it has 4 channels and does not say where they belong; mono, stereo and 5.1 are supported")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

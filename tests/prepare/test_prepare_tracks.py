@@ -12,7 +12,7 @@ import soundfile
 
 from ear_sat import UserError
 from ear_sat.data.manifest import split_path
-from ear_sat.data.reading import UnusableFileError
+from ear_sat.data.parts import UnusableFileError
 from ear_sat.prepare import Rules
 from ear_sat.prepare.tracks import Found, find_tracks, read_member, read_sidecar
 
