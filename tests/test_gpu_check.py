@@ -171,6 +171,7 @@ def test_the_caps_are_eight_minutes_in_all(module):
     assert list(gpu_check.SECTIONS) == SECTIONS
 
 
+@pytest.mark.slow
 def test_compiled_paths_are_compared_as_well(module, monkeypatch):
     from ear_sat.compiling import can_compile
     from ear_sat.models import optimized

@@ -37,6 +37,14 @@ def message(make, **keys):
     return text
 
 
+def test_a_file_has_its_seconds_and_the_part_of_one(folder, write):
+    """The host's: where the crop begins is rounded down, the length of the whole up."""
+    write("a.wav", music(2.25))
+    for _, info in folder(crops_per_file=8):
+        start = round(info["timestamps"][0] * 2.25 * RATE)
+        assert (info["seconds_start"], info["seconds_total"]) == (start // RATE, 3)
+
+
 def test_every_place_of_a_file_is_drawn(folder, write):
     write("a.wav", music()[: SIZE + 1])
     dataset = folder(crops_per_file=40)

@@ -118,12 +118,14 @@ def test_windows_of_other_ranks_count(encode):
     assert (again.written, again.present) == (0, 5) and not list(result.out.glob("0/*.npy"))
 
 
-def test_an_interrupted_write_leaves_nothing(encode, monkeypatch, tmp_path):
+@pytest.mark.parametrize("kind", [".npy", ".json"])
+def test_an_interrupted_write_leaves_nothing(encode, monkeypatch, tmp_path, kind):
+    """A window that the host's data set finds, by its .npy, has its .json."""
     replace, calls = os.replace, []
 
     def interrupt(source, target):
         calls.append(target)
-        if str(target).endswith(".npy") and len(calls) > 4:
+        if str(target).endswith(kind) and len(calls) > 4:
             raise KeyboardInterrupt
         replace(source, target)
 
@@ -131,6 +133,7 @@ def test_an_interrupted_write_leaves_nothing(encode, monkeypatch, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         encode()
     monkeypatch.undo()
+    assert all(file.with_suffix(".json").exists() for file in (tmp_path / "latents").rglob("*.npy"))
     assert not remnants(tmp_path / "latents") and 0 < len(latents(tmp_path / "latents")) < 5
     assert encode().windows == 5 and len(latents(tmp_path / "latents")) == 5
 

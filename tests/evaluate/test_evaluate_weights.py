@@ -8,6 +8,8 @@ import pytest
 import soundfile
 import torch
 
+from ear_sat.evaluate.reconstructions import reconstruct_folder
+from ear_sat.inference import Settings
 from ear_sat.inference import model as opening
 from ear_sat.models import Autoencoder, Decoder, Encoder, VAEBottleneck
 
@@ -78,6 +80,17 @@ def test_finished_reconstructions_are_kept_until_weights_or_sources_change(
     assert [path for path, _ in again] == [path for path, _ in first] and again != first
     weights.write_bytes(b"other weights")
     assert len(made()) == 2
+
+
+def test_every_setting_has_reconstructions_of_its_own(tmp_path, noise, write, weights):
+    write(tmp_path / "music" / "a.wav", noise(0, 0.1))
+    settings = [Settings(), Settings(sample=True), Settings(sample=True, seed=1), Settings(subtype="float")]
+
+    def folders():
+        out = tmp_path / "out"
+        return [reconstruct_folder("tiny", weights, tmp_path / "music", out, one, "cpu")[0] for one in settings]
+
+    assert len(set(folders())) == len(settings) and folders() == folders()
 
 
 def test_failed_reconstructions_are_named(tmp_path, noise, write, evaluate_command, weights, capsys):

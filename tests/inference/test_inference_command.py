@@ -14,6 +14,7 @@ import torch
 from ear_sat.cli.main import main
 from ear_sat.inference import Settings, plan_jobs, reconstruct_files
 from ear_sat.inference import model as opening
+from ear_sat.inference.streaming import reconstruct_file
 from ear_sat.models import Autoencoder
 
 Write = Callable[..., Path]
@@ -70,6 +71,14 @@ def test_every_kind_of_file(
     text = capsys.readouterr().out
     assert "9 done, 0 skipped, 0 failed" in text
     assert "nothing above 22.05 kHz is left" in text
+
+
+@pytest.mark.parametrize("rate", [44100, 8000])
+def test_progress_sums_to_the_length(identity_model: Any, write: Write, tmp_path: Path, rate: int) -> None:
+    seconds: list[float] = []
+    (job,) = plan_jobs([write("a.wav", (3 * rate, 2), rate)], tmp_path / "out")
+    reconstruct_file(identity_model(), job, Settings(chunk_seconds=0.2), seconds.append)
+    assert len(seconds) > 10 and sum(seconds) == pytest.approx(3, rel=1e-3)
 
 
 def test_a_bad_file_does_not_stop_the_others(

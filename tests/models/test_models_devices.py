@@ -20,6 +20,7 @@ def config() -> dict[str, Any]:
     return dict(json.loads((CONFIGS / "ear_vae.json").read_text(encoding="utf-8")))
 
 
+@pytest.mark.slow
 def test_a_round_of_full_size_stays_on_its_device(config: dict[str, Any]) -> None:
     """Constants made on the CPU would meet tensors of another device here, as they would on a GPU."""
     losses = config["training"]["loss_configs"]

@@ -188,6 +188,7 @@ def test_autocast_rounds_in_training_only(dtype: torch.dtype) -> None:
             assert half(x).dtype == dtype
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [True, False])
 def test_autocast_breaks_no_compiled_graph(training: bool) -> None:
     for network, x in ((decoder(transformer={"depth": 1}), torch.randn(1, 32, 12)), (encoder(), torch.randn(1, 2, 96))):

@@ -172,6 +172,7 @@ def test_without_a_compiler_there_is_one_notice(
         compiling.can_compile.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(torch.compiler, "set_stance"), reason="torch 2.5 has no stance")
 def test_whether_there_is_a_compiler_is_found_out_quietly_in_any_stance(tmp_path: Path) -> None:
     """The memory plan runs compiled functions as they are; a compiler that fails has much to say."""
@@ -192,6 +193,7 @@ def test_whether_there_is_a_compiler_is_found_out_quietly_in_any_stance(tmp_path
     assert "torch.compile does not work here, going on without it" in notice
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_compiled_networks_compute_the_same(networks: Any) -> None:
     if not compiling.can_compile("cpu"):

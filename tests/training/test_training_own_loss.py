@@ -51,6 +51,7 @@ def train(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [".", "configs"])
 def test_the_readmes_loss_trains(folder: Path, place: str) -> None:
     (folder / place / "my_loss.py").write_text(CODE, encoding="utf-8")
