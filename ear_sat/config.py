@@ -11,8 +11,9 @@ import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
+from .checks import require_type
 from .errors import UserError
 
 T = TypeVar("T")
@@ -93,7 +94,25 @@ def build(what: str, factory: Callable[..., T], config: Mapping[str, Any] | None
     missing = [name for name in required if name not in config]
     if missing:
         raise UserError(f"{what} needs the key{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
+    check_types(what, factory, config)
     return factory(**injected, **config)
+
+
+def check_types(what: str, factory: Callable[..., Any], config: Mapping[str, Any]) -> None:
+    """Raises :class:`UserError` for the first value of ``config`` that is none of the type ``factory`` takes."""
+    types = _annotations(factory)
+    for key, value in config.items():
+        if key in types:
+            require_type(f"{what}.{key}", value, types[key])
+
+
+def _annotations(factory: Callable[..., Any]) -> dict[str, Any]:
+    """Name → type of what ``factory`` takes; empty where its annotations cannot be told."""
+    function = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
+    try:
+        return get_type_hints(function)
+    except (NameError, TypeError):  # names that are imported for a type checker only; a partial
+        return {}
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
