@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from .errors import UserError
 
@@ -79,6 +80,53 @@ def require_flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise UserError(f"{name} must be true or false, not {value!r}")
     return value
+
+
+def require_type(name: str, value: object, expected: Any) -> None:
+    """Raises :class:`UserError` if ``value``, from a JSON, is none of the type ``expected``, an annotation.
+
+    Types that no JSON has, which come from the program, are not judged.
+
+    >>> require_type("decoder.config.strides", [2, 4], Sequence[int])
+    >>> require_type("encoder.config.use_snake", "false", bool)
+    Traceback (most recent call last):
+    ear_sat.errors.UserError: encoder.config.use_snake must be true or false, not 'false'
+    """
+    if not _fits(value, expected):
+        raise UserError(f"{name} must be {_in_words(expected)}, not {value!r:.80}")
+
+
+#: What a JSON can hold, in words.
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
+
+
+def _fits(value: object, expected: Any) -> bool:
+    origin, arguments = get_origin(expected), get_args(expected)
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in arguments)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return isinstance(value, Mapping) and all(_fits(item, arguments[-1]) for item in value.values())
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return isinstance(value, list | tuple) and all(_fits(item, arguments[0]) for item in value)
+    if expected is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if expected is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if expected in (bool, str, type(None)):
+        return isinstance(value, expected)
+    return True
+
+
+def _in_words(expected: Any) -> str:
+    origin, arguments = get_origin(expected), get_args(expected)
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(map(_in_words, arguments)))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return "an object"
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        plural = {int: "a list of whole numbers", float: "a list of numbers", str: "a list of texts"}
+        return plural.get(arguments[0], "a list")
+    return _WORDS.get(expected, "of another type")
 
 
 def number(*, at_least: float | None = None, above: float | None = None) -> Callable[[str], float]:

@@ -5,13 +5,15 @@ Config keys are constructor arguments, so the constructor's signature is the sch
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
+from .checks import require_type
 from .errors import UserError
 
 T = TypeVar("T")
@@ -92,26 +94,66 @@ def build(what: str, factory: Callable[..., T], config: Mapping[str, Any] | None
     missing = [name for name in required if name not in config]
     if missing:
         raise UserError(f"{what} needs the key{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
+    check_types(what, factory, config)
     return factory(**injected, **config)
 
 
+def check_types(what: str, factory: Callable[..., Any], config: Mapping[str, Any]) -> None:
+    """Raises :class:`UserError` for the first value of ``config`` that is none of the type ``factory`` takes."""
+    types = _annotations(factory)
+    for key, value in config.items():
+        if key in types:
+            require_type(f"{what}.{key}", value, types[key])
+
+
+def _annotations(factory: Callable[..., Any]) -> dict[str, Any]:
+    """Name → type of what ``factory`` takes; empty where its annotations cannot be told."""
+    function = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
+    try:
+        return get_type_hints(function)
+    except (NameError, TypeError):  # names that are imported for a type checker only; a partial
+        return {}
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    config = dict(pairs)
+    if len(config) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise UserError(f'the key "{twice}" stands twice in one object, and only the last would count; drop one')
+    return config
+
+
+def _refuse_constant(name: str) -> float:
+    raise UserError(f"{name} is not a number that JSON has; give a finite one")
+
+
 def load_json(path: str | Path) -> dict[str, Any]:
-    """Reads a JSON object from ``path``.
+    """Reads a JSON object from ``path``, in UTF-8 or, as some editors save it, with a byte order mark or in UTF-16.
 
     Raises:
-        UserError: the file is missing, is not JSON (with line and column), or is not an object.
+        UserError: the file is missing, is not JSON (with line and column), or is not an object; a key stands twice in
+            one object, or a number is NaN or infinite.
     """
     path = Path(path)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        encoding = "utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+        config = json.loads(
+            data.decode(encoding), object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant
+        )
     except FileNotFoundError:
         raise UserError(
             f"no such file: {path}; give the path of a JSON config, or a name that `ear-sat config --list` shows"
         ) from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not text in UTF-8; save it as UTF-8") from None
+    except (OSError, RecursionError) as error:
         raise UserError(f"cannot read {path}: {error}") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     if not isinstance(config, dict):
         raise UserError(f"{path} must hold a JSON object, not a {type(config).__name__}")
     return config

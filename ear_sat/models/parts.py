@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ..config import argument, build, check_keys, choice_error, parameter_names
+from ..config import argument, build, check_keys, check_types, choice_error, parameter_names
 from ..errors import UserError
 from .bottleneck import VAEBottleneck
 from .oobleck import Decoder, Encoder
@@ -36,7 +36,9 @@ def check_model_sizes(model: Mapping[str, Any]) -> None:
             raise UserError(f'the model config needs the key "{part}" inside "model"')
     for name, types in (("encoder", ENCODERS), ("decoder", DECODERS)):
         if (kind := model[name].get("type")) in types:  # a misspelt key is no wrong size
-            check_keys(f"{name}.config", model[name].get("config") or {}, parameter_names(types[kind]))
+            config = model[name].get("config") or {}
+            check_keys(f"{name}.config", config, parameter_names(types[kind]))
+            check_types(f"{name}.config", types[kind], config)
     ear_encoder = model["encoder"].get("type") in ENCODERS
     ear_decoder = model["decoder"].get("type") in DECODERS
     encoder, decoder = model["encoder"].get("config") or {}, model["decoder"].get("config") or {}

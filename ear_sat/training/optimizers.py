@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -38,6 +39,10 @@ class OptimizerPair(NamedTuple):
 LightningOptimizers: TypeAlias = list[Optimizer] | tuple[list[Optimizer], list[lr_scheduler.LRScheduler]]
 #: What ``LightningModule.optimizers()`` returns: one, or a list of them.
 Wrapped: TypeAlias = LightningOptimizer | Optimizer | Sequence[LightningOptimizer | Optimizer]
+
+
+#: What ``LightningModule.lr_schedulers()`` returns.
+Schedulers: TypeAlias = lr_scheduler.LRScheduler | lr_scheduler.ReduceLROnPlateau | list[Any] | None
 
 
 class Optimizers:
@@ -125,7 +130,7 @@ class Optimizers:
         pair = self.pair(optimizers)
         return {p: o.param_groups[0]["lr"] for p, o in zip(PLAYERS, pair, strict=True) if o is not None}
 
-    def step_schedulers(self, schedulers: Any, generator: bool, discriminator: bool) -> None:
+    def step_schedulers(self, schedulers: Schedulers, generator: bool, discriminator: bool) -> None:
         """Advances the schedulers of the players that were updated."""
         if schedulers is None:
             return
@@ -151,13 +156,13 @@ class Optimizers:
         return norms
 
 
-def _wants_names(config: Any) -> bool:
+def _wants_names(config: object) -> bool:
     """The host's MuonAdamW finds fused layers by their names, and ignores the patterns where it gets none."""
     settings = config.get("config") if isinstance(config, Mapping) else None
     return isinstance(settings, Mapping) and "fused_layer_patterns" in settings
 
 
-def _torch_types(module: Any, base: type) -> dict[str, Registered]:
+def _torch_types(module: ModuleType, base: type) -> dict[str, Registered]:
     found = {name: getattr(module, name) for name in dir(module) if not name.startswith("_")}
     types = {n: cls for n, cls in found.items() if isinstance(cls, type) and issubclass(cls, base) and cls is not base}
     return {name: Registered(functools.partial(_call, cls), cls) for name, cls in types.items()}
@@ -175,7 +180,7 @@ def _scheduler_types() -> dict[str, Registered]:
     return {**_torch_types(lr_scheduler, lr_scheduler.LRScheduler), **registry.SCHEDULERS}
 
 
-def _create(where: str, known: Mapping[str, Registered], config: Any, subject: Any) -> Any:
+def _create(where: str, known: Mapping[str, Registered], config: object, subject: Any) -> Any:
     """The optimizer or scheduler of ``config`` for parameters or an optimizer, after checking type and keys."""
     if not isinstance(config, Mapping):
         raise UserError(f"{where} must be an object with type and config")

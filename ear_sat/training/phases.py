@@ -91,7 +91,7 @@ class Schedule:
         return self.phases[index], step - self.starts[index]
 
     @classmethod
-    def from_config(cls, phases: Any, entries: Sequence[str]) -> Schedule:
+    def from_config(cls, phases: object, entries: Sequence[str]) -> Schedule:
         """Checks ``training.phases``; ``entries`` are the names in ``loss_configs``.
 
         Without phases there is one open phase with every loss.
@@ -111,7 +111,7 @@ class Schedule:
         return cls(parsed)
 
 
-def _phase(index: int, config: Any, entries: Sequence[str]) -> Phase:
+def _phase(index: int, config: object, entries: Sequence[str]) -> Phase:
     where = f"training.phases[{index}]"
     if not isinstance(config, Mapping):
         raise UserError(f"{where} must be a JSON object")
@@ -151,7 +151,7 @@ def _phase(index: int, config: Any, entries: Sequence[str]) -> Phase:
     return phase
 
 
-def _losses(where: str, losses: Any, entries: Sequence[str]) -> tuple[str, ...] | None:
+def _losses(where: str, losses: object, entries: Sequence[str]) -> tuple[str, ...] | None:
     if losses == "all":
         return None
     if isinstance(losses, str) or not isinstance(losses, Sequence):

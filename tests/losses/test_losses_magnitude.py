@@ -93,7 +93,7 @@ def test_a_floor_of_the_clip_follows_its_level(channels: int, mode: str, noise: 
 
 @pytest.mark.parametrize("floor", [-101, 1, "-60", True, None])
 def test_log_floors_that_are_none(floor: object, single: Single) -> None:
-    with pytest.raises(UserError, match="log_floor_db must be a number of dB of at least -100 and at most 0"):
+    with pytest.raises(UserError, match="log_floor_db must be a number"):
         single("ear_magnitude", "log", log_floor_db=floor)
     with pytest.raises(UserError, match=r"log_floor_reference 'clp'.*did you mean 'clip'"):
         single("ear_magnitude", "log", log_floor_reference="clp")

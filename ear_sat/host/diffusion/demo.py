@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import move_data_to_device
 
 from ...errors import UserError
+from ...training.run.demo import is_stream
 
 logger = logging.getLogger(__name__)
 
@@ -27,16 +30,23 @@ class HostDemo(pl.Callback):
     Args:
         callback: the host's.
         folder: where its files go; None for the working directory.
+        stream: its data come one after the other: the first batch that is trained on is that of the demos.
     """
 
-    def __init__(self, callback: Any, folder: str | Path | None = None) -> None:
+    def __init__(self, callback: Any, folder: str | Path | None = None, stream: bool = False) -> None:
         self.callback, self.folder = callback, folder
+        self._waits = stream and hasattr(callback, "demo_dl")
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        if hasattr(self.callback, "demo_dl"):
+        if hasattr(self.callback, "demo_dl") and not self._waits:
             # Read now, because relative paths of the data lead nowhere from the other directory; and once, because
             # the host's single pass over its loader would end the run at the first demo after it.
             self.callback.demo_dl = itertools.repeat(next(iter(self.callback.demo_dl)))
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if self._waits:
+            self._waits = False
+            self.callback.demo_dl = itertools.repeat(copy.deepcopy(move_data_to_device(batch, torch.device("cpu"))))
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         try:
@@ -55,9 +65,10 @@ def create_demo(model_config: Mapping[str, Any], loader: Any) -> HostDemo:
     from stable_audio_tools.training import create_demo_callback_from_config
 
     try:
-        return HostDemo(create_demo_callback_from_config(model_config, demo_dl=_FirstBatch(loader)))
+        callback = create_demo_callback_from_config(model_config, demo_dl=_FirstBatch(loader))
     except KeyError as error:
         raise UserError(f'training.demo of the model config lacks the key "{error.args[0]}"') from None
+    return HostDemo(callback, stream=is_stream(loader))
 
 
 class _FirstBatch:
@@ -67,11 +78,8 @@ class _FirstBatch:
         self.loader = loader
 
     def __iter__(self) -> Iterator[Any]:
-        dataset: Any = getattr(self.loader, "dataset", None)
-        if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
-            yield self.loader.collate_fn([dataset[i] for i in range(min(self.loader.batch_size, len(dataset)))])
-        else:
-            yield next(iter(copy.deepcopy(self.loader)))
+        dataset = self.loader.dataset
+        yield self.loader.collate_fn([dataset[i] for i in range(min(self.loader.batch_size, len(dataset)))])
 
     def __deepcopy__(self, memo: Any) -> _FirstBatch:
         """0.0.19's demo of an autoencoder copies what it is given, with all the data behind it."""

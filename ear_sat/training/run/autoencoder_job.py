@@ -74,7 +74,7 @@ class AutoencoderJob:
         finish(run, self.wrapper, seconds, self._table, left_out)
 
 
-def create_demo(model_config: Mapping[str, Any], demo_dl: Any) -> EarDemoCallback:
+def create_demo(model_config: Mapping[str, Any], demo_dl: DataLoader[Any]) -> EarDemoCallback:
     """The demo callback of ``training.demo``."""
     settings = model_config["training"].get("demo", {})
     made = build("training.demo", EarDemoCallback, settings, sample_rate=model_config["sample_rate"], demo_dl=demo_dl)

@@ -67,14 +67,14 @@ def plain(value: Any, where: str = "") -> Any:
     raise _refused(value, where or "the checkpoint itself")
 
 
-def _plain_key(key: Any, where: str) -> str | int:
+def _plain_key(key: object, where: str) -> str | int:
     if not isinstance(key, (str, int)):
         raise _refused(key, f"the key {key!r} in {where or 'the checkpoint itself'}")
     copied: str | int = plain(key, f"the key {key!r} in {where or 'the checkpoint itself'}")
     return copied
 
 
-def _refused(value: Any, where: str) -> TypeError:
+def _refused(value: object, where: str) -> TypeError:
     kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
     return TypeError(
         f"checkpoints hold only tensors, str, int, float, bool, None, list and dict; {where} is a {kind}: {value!r:.80}"
@@ -84,7 +84,7 @@ def _refused(value: Any, where: str) -> TypeError:
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning plugin that writes :func:`plain` checkpoints: temporary file, sync, rename. For local paths."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None) -> None:
         """Writes ``checkpoint`` to ``path``; the file there stays intact until the new one is complete.
 
         Raises:

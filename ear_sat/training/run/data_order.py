@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytorch_lightning as pl
+from torch.utils.data import DataLoader
 
 from ...data import EpochSampler
 from ..round import Batch
@@ -21,7 +22,7 @@ class DataOrder(pl.Callback):
         loader: the training loader; one with another sampler than :class:`EpochSampler` is left alone.
     """
 
-    def __init__(self, loader: Any) -> None:
+    def __init__(self, loader: DataLoader[Any]) -> None:
         sampler = getattr(loader, "sampler", None)
         self.sampler = sampler if isinstance(sampler, EpochSampler) else None
         self._rounds = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ import torch
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from ...report.audio import save_audio
 from ...report.plots import save_spectrograms
-from ..round import reconstruct
+from ..round import Batch, audio_of, reconstruct
 from ..wrapper import EarTrainingWrapper
 from .rounds import rounds_of
 
@@ -26,7 +26,8 @@ class EarDemoCallback(pl.Callback):
     """Writes ``demos/step-N/clip-i.{target,estimate}.wav`` and ``clip-i.png`` into the run folder.
 
     Args:
-        demo_dl: data loader; its first items are the clips of the whole run, unless :attr:`clips` is set.
+        demo_dl: data loader; its first items are the clips of the whole run, unless :attr:`clips` is set. A stream,
+            which cannot be read twice, gives those of the first batch that is trained on.
         sample_rate: Hz.
         demo_every: rounds between demos; the first is written after the first round.
         max_demos: number of clips.
@@ -35,7 +36,7 @@ class EarDemoCallback(pl.Callback):
 
     def __init__(
         self,
-        demo_dl: Any,
+        demo_dl: DataLoader[Any],
         sample_rate: int,
         demo_every: int = 2000,
         max_demos: int = 2,
@@ -48,6 +49,13 @@ class EarDemoCallback(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._last = rounds_of(trainer, pl_module)  # of a resumed run: written before it stopped
+
+    @rank_zero_only
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        if self.clips is None and is_stream(self._loader):
+            self.clips = audio_of(batch)[: self.max_demos].detach().to("cpu", copy=True)
 
     @rank_zero_only
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
@@ -88,11 +96,12 @@ class EarDemoCallback(pl.Callback):
 
     def _first_clips(self) -> Tensor:
         if self.clips is None:
-            dataset: Any = getattr(self._loader, "dataset", None)
-            if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
-                items = [dataset[i][0] for i in range(min(self.max_demos, len(dataset)))]
-                self.clips = torch.stack(items)
-            else:  # A stream: a copy of the loader, because reading from the training loader would take its batches.
-                batch = next(iter(copy.deepcopy(self._loader)))[0]
-                self.clips = (batch[0] if batch.ndim == 4 else batch)[: self.max_demos]
+            dataset: Any = self._loader.dataset
+            self.clips = torch.stack([dataset[i][0] for i in range(min(self.max_demos, len(dataset)))])
         return self.clips
+
+
+def is_stream(loader: Any) -> bool:
+    """Whether the loader's data come one after the other, and not by their numbers."""
+    dataset = getattr(loader, "dataset", None)
+    return not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"))

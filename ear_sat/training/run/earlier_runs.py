@@ -62,7 +62,7 @@ def _keep_gain(losses: Mapping[str, Any]) -> Iterator[str]:
             yield name
 
 
-def _keep_adversary(phases: Any, losses: Mapping[str, Any]) -> Iterator[str]:
+def _keep_adversary(phases: object, losses: Mapping[str, Any]) -> Iterator[str]:
     for index, phase in enumerate(phases if isinstance(phases, list) else ()):
         listed = phase.get("losses") if isinstance(phase, dict) else None
         if not isinstance(listed, list) or "discriminator" in listed or "discriminator" not in losses:

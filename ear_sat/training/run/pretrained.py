@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from torch import Tensor, nn
 
 from ...errors import UserError
 from ...report.tables import print_table
 from ...weights import check_finite, fit_partly, fit_strictly, read_checkpoint, read_tensors, resolve
+from ..wrapper import EarTrainingWrapper
 from .options import TrainOptions
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ def load_partly(model: nn.Module, path: str | Path) -> None:
     print_table(f"Loaded from {path}", ["module", "tensors", "values"], table, notes=[note])
 
 
-def start_discriminator(wrapper: Any, path: Path | None, reuse: bool) -> None:
+def start_discriminator(wrapper: EarTrainingWrapper, path: Path | None, reuse: bool) -> None:
     """Loads the discriminator of a training checkpoint if ``reuse``, and says what the discriminator starts from.
 
     Raises:
@@ -60,7 +61,7 @@ def start_discriminator(wrapper: Any, path: Path | None, reuse: bool) -> None:
                 f"{path} holds no discriminator: only checkpoints of a training do, none was released; "
                 "drop --reuse-discriminator and let a first phase train a fresh one"
             )
-        fit_strictly(wrapper.discriminator, checkpoint.discriminator, str(path), "the discriminator")
+        fit_strictly(cast("nn.Module", wrapper.discriminator), checkpoint.discriminator, str(path), "the discriminator")
         logger.warning("the discriminator continues with the weights of %s", path)
     else:
         logger.warning("the discriminator starts from random weights: none was loaded from %s", path)

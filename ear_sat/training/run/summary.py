@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
+from torch.utils.data import DataLoader
 
 from ...report.tables import print_table
 from ..players import Trainable
@@ -17,7 +18,7 @@ def parameter_count(module: Trainable) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def dataset_line(loader: Any, dataset_config: Mapping[str, Any], sample_size: int, sample_rate: int) -> str:
+def dataset_line(loader: DataLoader[Any], dataset_config: Mapping[str, Any], sample_size: int, sample_rate: int) -> str:
     """Size of the data set: items per epoch and seconds, where the set can tell."""
     dataset = getattr(loader, "dataset", None)
     kind = dataset_config.get("dataset_type")

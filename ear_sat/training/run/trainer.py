@@ -76,7 +76,7 @@ def create_trainer(
     job: Job,
     validates: bool,
     splits_data: bool = True,
-) -> Any:
+) -> pl.Trainer:
     """The trainer.
 
     Args:
