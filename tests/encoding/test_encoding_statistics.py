@@ -10,7 +10,7 @@ import ear_sat
 from ear_sat.data import UnusableFileError
 from ear_sat.data.windows import Source, Window, WindowSet, open_windows
 from ear_sat.encoding import Moments, kl_per_channel, latent_stats, measure_latents
-from ear_sat.encoding.model_file import open_model
+from ear_sat.encoding.model_file import read_model
 from ear_sat.encoding.stream import READERS
 from ear_sat.errors import UserError
 from ear_sat.models import kl_divergence
@@ -161,7 +161,7 @@ def test_after_its_first_failure_a_file_is_left_alone(weights, batch_size):
     bad = Source("x", "bad.mp3", "bad.mp3", 200 * SIZE, read)
     good = Source("x", "good.mp3", "good.mp3", 2 * SIZE, lambda start, size: noise(size).T)
     windows = [*(Window(bad, number) for number in range(200)), Window(good, 0), Window(good, 1)]
-    model = open_model(weights)[1].eval()
+    model = read_model(weights)[1].eval()
     stats = measure_latents(model, WindowSet(windows, SIZE, RATE), batch_size=batch_size)
     assert stats.windows == 2 + 2 and stats.bad_files == {"bad.mp3": "damaged"}
     assert len(tried) <= 3 + READERS + batch_size, "no more than had been asked for when it was found out"
