@@ -125,7 +125,7 @@ def _in_words(expected: Any) -> str:
         return "an object"
     if isinstance(origin, type) and issubclass(origin, Sequence):
         plural = {int: "a list of whole numbers", float: "a list of numbers", str: "a list of texts"}
-        return plural.get(arguments[0], "a list")
+        return plural.get(arguments[0], "a list of objects" if _in_words(arguments[0]) == "an object" else "a list")
     return _WORDS.get(expected, "of another type")
 
 

@@ -183,8 +183,8 @@ def test_a_set_survives_pickling(opened, write):
         ({}, "unknown dataset_type 'None'"),
         ({"dataset_type": "ear_audio", "datasets": [], "splt": "all"}, "did you mean 'split'"),
         ({"dataset_type": "ear_audio"}, "needs the key datasets"),
-        ({"dataset_type": "audio_dir"}, "at least one"),
-        ({"dataset_type": "audio_dir", "datasets": ["music"]}, "not 'music'"),
+        ({"dataset_type": "audio_dir"}, "datasets must be a list of objects, not None"),
+        ({"dataset_type": "audio_dir", "datasets": ["music"]}, r"datasets must be a list of objects, not \['music'\]"),
     ],
 )
 def test_what_cannot_be_cut_says_what_to_do(config, message):

@@ -54,6 +54,7 @@ def test_validation(run, average):
 def test_demos(run, average, tmp_path):
     wrapper, trainer, _ = run
     demo = EarDemoCallback([(TARGET, ())], RATE, folder=tmp_path)
+    demo.on_train_batch_start(trainer, wrapper, (TARGET, ()), 0)
     demo.write(trainer, wrapper)
     clip, _ = soundfile.read(tmp_path / "step-5" / "clip-0.estimate.wav", dtype="float32", always_2d=True)
     torch.testing.assert_close(torch.from_numpy(clip.T), average[0], rtol=0, atol=1e-4)
