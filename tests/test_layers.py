@@ -14,6 +14,9 @@ LAYERS = [
         "checks",
         "files",
         "config",
+        "json_file",
+        "schema",
+        "value_types",
         "named_configs",
         "versions",
         "compute",
@@ -27,7 +30,7 @@ LAYERS = [
     {"tones"},
     {"inference", "prepare", "encoding", "evaluate"},
     {"training"},
-    {"host"},
+    {"host", "config_schema"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import Annotated
 
 import numpy as np
 
 from ..checks import require_number, require_whole
 from ..config import check_choice
+from ..value_types import Count, OneOf, Positive, Range, Size
 from .base import CropDataset, Sample, is_silent
 from .synth import synthesise_track
 
@@ -39,15 +41,15 @@ class DemoDataset(CropDataset):
 
     def __init__(
         self,
-        sample_size: int,
-        sample_rate: int,
-        channels: int = 2,
+        sample_size: Size,
+        sample_rate: Size,
+        channels: Size = 2,
         *,
-        tracks: int = 24,
-        seconds: float = 12.0,
-        seed: int = 0,
-        crops_per_track: int = 8,
-        split: str = "train",
+        tracks: Annotated[int, Range(at_least=1, at_most=_FIRST_TRACK["held_out"])] = 24,
+        seconds: Positive = 12.0,
+        seed: Count = 0,
+        crops_per_track: Size = 8,
+        split: Annotated[str, OneOf(tuple(_FIRST_TRACK))] = "train",
     ) -> None:
         super().__init__(seed=seed, sample_size=sample_size, sample_rate=sample_rate, channels=channels)
         self.tracks = require_whole("tracks", tracks, at_least=1, at_most=_FIRST_TRACK["held_out"])

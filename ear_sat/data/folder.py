@@ -9,20 +9,21 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from ..checks import require_flag, require_number, require_whole
 from ..config import check_choice
 from ..errors import UserError
+from ..value_types import ArgumentsOf, Count, OneOf, Range, Size
 from .augment import Augmentation
 from .base import CropDataset, Sample, is_silent
 from .metadata import CustomMetadata
 from .parts import UnusableFileError
 from .reading import read_crop
 from .shares import Shares
-from .sources import open_source
+from .sources import open_entry, open_source
 from .stream import AudioFile
 from .table import FileTable
 
@@ -73,18 +74,18 @@ class FolderDataset(CropDataset):
 
     def __init__(
         self,
-        datasets: Sequence[Mapping[str, Any]],
-        sample_size: int,
-        sample_rate: int,
-        channels: int = 2,
+        datasets: Sequence[Annotated[Mapping[str, Any], ArgumentsOf(open_entry, without=("where", "leave_out"))]],
+        sample_size: Size,
+        sample_rate: Size,
+        channels: Size = 2,
         *,
-        seed: int = 0,
+        seed: Count = 0,
         random_crop: bool = True,
-        crops_per_file: int = 1,
+        crops_per_file: Size = 1,
         silence_threshold_db: float | None = -60.0,
-        max_redraws: int = 8,
-        split: str = "all",
-        held_out_share: float = 0.1,
+        max_redraws: Count = 8,
+        split: Annotated[str, OneOf(SPLITS)] = "all",
+        held_out_share: Annotated[float, Range(above=0, below=1)] = 0.1,
         gain_db: Sequence[float] | None = None,
         flip_polarity: bool = False,
         swap_channels: bool = False,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import torch
 from torch.utils.data import DataLoader
 
 from ..checks import require_flag, require_whole
-from ..config import build, check_keys, choice_error, parameter_names
+from ..config import build, check_keys, check_types, choice_error, parameter_names
 from ..errors import UserError
 from .augment import Augmentation
 from .base import CropDataset, Sample
@@ -24,8 +24,15 @@ D = TypeVar("D", bound=CropDataset)
 
 DATASET_TYPES: dict[str, type[CropDataset]] = {"ear_demo": DemoDataset, "ear_audio": FolderDataset}
 
-_SIZES = ("sample_size", "sample_rate", "channels")
-_LOADER_KEYS = ("dataset_type", "drop_last")
+#: Arguments of data sets that no JSON gives.
+GIVEN = ("sample_size", "sample_rate", "channels")
+
+
+class LoaderKeys(TypedDict, total=False):
+    """The keys of a dataset config that are not arguments of its data set."""
+
+    dataset_type: str
+    drop_last: bool
 
 
 def collate(samples: Sequence[Sample]) -> tuple[torch.Tensor, tuple[dict[str, Any], ...]]:
@@ -49,9 +56,9 @@ def create_dataset(
 def build_dataset(factory: Callable[..., D], dataset_config: Mapping[str, Any], *sizes: int) -> D:
     """``factory`` called with a config's arguments and with sample size, sample rate and channels."""
     what = f"dataset config of type {dataset_config['dataset_type']}"
-    check_keys(what, dataset_config, [*_LOADER_KEYS, *parameter_names(factory, without=_SIZES)])
-    arguments = {key: value for key, value in dataset_config.items() if key not in _LOADER_KEYS}
-    return build(what, factory, arguments, **dict(zip(_SIZES, sizes, strict=True)))
+    check_keys(what, dataset_config, [*LoaderKeys.__annotations__, *parameter_names(factory, without=GIVEN)])
+    arguments = {key: value for key, value in dataset_config.items() if key not in LoaderKeys.__annotations__}
+    return build(what, factory, arguments, **dict(zip(GIVEN, sizes, strict=True)))
 
 
 def create_dataloader(
@@ -89,7 +96,8 @@ def create_dataloader(
     require_whole("num_workers", num_workers, at_least=0)
     dataset = create_dataset(dataset_config, sample_size, sample_rate, audio_channels)
     dataset.pad = require_flag("pad", pad)
-    drop_last = require_flag("drop_last", dataset_config.get("drop_last", True))
+    check_types("dataset config", LoaderKeys, dataset_config)
+    drop_last = dataset_config.get("drop_last", True)
     if drop_last and len(dataset) < batch_size:
         times = math.ceil(batch_size / len(dataset))
         logger.warning(

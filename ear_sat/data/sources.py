@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..checks import require_number
 from ..config import build
 from ..errors import UserError
+from ..value_types import Positive
 from .finding import SUFFIXES, find_audio_files
 from .manifest import read_manifest
 from .metadata import CustomMetadata
@@ -40,21 +40,20 @@ def open_source(what: str, entry: object, leave_out: Callable[[str, str], None])
     """
     if not isinstance(entry, Mapping) or not isinstance(entry.get("path", entry.get("manifest")), str | Path):
         raise UserError(f'{what} must be {{"id": …, "path": folder}} or {{"id": …, "manifest": file}}, not {entry!r}')
-    return build(what, _open, entry, where=what, leave_out=leave_out)
+    return build(what, open_entry, entry, where=what, leave_out=leave_out)
 
 
-def _open(
+def open_entry(
     where: str,
     leave_out: Callable[[str, str], None],
     id: str | None = None,  # read by who names the windows
     path: str | Path | None = None,
     manifest: str | Path | None = None,
     decisions: Sequence[str] | None = None,
-    weight: float | None = None,
+    weight: Positive | None = None,
     custom_metadata_module: str | Path | None = None,
 ) -> MusicSource:
-    if weight is not None:
-        require_number(f"{where}: weight", weight, above=0)
+    """Opens an entry; its arguments are the entry's keys."""
     folder = None if path is None else Path(path).expanduser()
     if folder is not None and not folder.is_dir():
         raise UserError(f"{where}: no such folder: {folder}; give the path of a folder with audio files")

@@ -13,9 +13,10 @@ from ..config import choice_error
 from ..data import DATASET_TYPES
 from ..errors import UserError
 from ..training.run.autoencoder_job import AutoencoderJob
-from ..training.run.job import Crops, Job, compiles, no_pretransform, required
+from ..training.run.job import Crops, Job, compiles, no_pretransform
 from ..training.run.options import TrainOptions
 from ..training.run.pretrained import load_strictly, load_weights
+from ..training.trial import try_round
 from ..training.wrapper import EarTrainingWrapper
 from .diffusion.job import HostJob
 from .diffusion.pretransform_weights import check_pretransform_weights
@@ -29,9 +30,15 @@ class HostBuilders:
         from stable_audio_tools.models.factory import create_model_from_config
         from stable_audio_tools.training import create_training_wrapper_from_config
 
-        required(model_config, "sample_rate")
-        if "training" not in model_config:
-            raise UserError('the model config needs a "training" section')
+        def build() -> Any:
+            with _in_words("the host cannot build this model config"):
+                model = create_model_from_config(model_config)
+            with _in_words("the host cannot train with this training section"):
+                return create_training_wrapper_from_config(model_config, model)
+
+        if (model_config.get("model_type"), model_config["training"].get("type")) == ("autoencoder", "ear"):
+            crops = Crops.of(model_config)
+            try_round(build, crops.audio_channels, crops.sample_size)
         with _in_words("the host cannot build this model config"):
             model = create_model_from_config(model_config)
         load_weights(model, options)

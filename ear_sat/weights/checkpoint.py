@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..config import load_json
 from ..errors import UserError
+from ..json_file import load_json
 from .released import RELEASES, download
 from .torch_file import read_file
 

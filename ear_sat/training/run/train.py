@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from ...data import EpochSampler, held_out_config
 from ...errors import UserError
 from ...named_configs import DATASET, MODEL, load_config
+from ..section import check_model_config
 from .callbacks import LeftOutFiles, Progress, RunCheckpoint
 from .checkpoint_io import check_fits, newest_readable
 from .data_order import DataOrder
@@ -52,6 +53,7 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
     options = _with_seed(_without_replaced_weights(after_requeue(options)))
     model_config, dataset_config = _configs(options)
     pl.seed_everything(DEFAULT_SEED if options.seed is None else options.seed, workers=True)
+    check_model_config(model_config)
     job = builders.job(model_config, options)
     crops = Crops.of(model_config)
     data = _load_data(builders, crops, dataset_config, options)
