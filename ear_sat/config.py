@@ -48,6 +48,17 @@ def check_keys(what: str, config: Mapping[str, Any], valid: Iterable[str]) -> No
             raise choice_error(f"key in {what}", key, names)
 
 
+def check_near_misses(what: str, config: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raises :class:`UserError` for a key that is nearly one of ``known`` which is absent: others may be somebody's."""
+    names = list(known)
+    absent = [key for key in names if key not in config]
+    for key in config:
+        if key in names:
+            continue
+        if close := difflib.get_close_matches(key, absent, n=1, cutoff=0.8):
+            raise UserError(f"unknown key in {what} '{key}'; did you mean '{close[0]}'?")
+
+
 def _parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """What ``factory`` takes. A class is asked for its ``__init__``: a ``__new__`` beside it may take anything."""
     function = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]

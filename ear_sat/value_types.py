@@ -96,7 +96,8 @@ def misfit(value: object, expected: Any) -> Misfit | None:
     """
     origin, arguments = get_origin(expected), get_args(expected)
     if origin is Annotated:
-        return misfit(value, arguments[0]) or _out_of_bounds(value, arguments[0], arguments[1:])
+        wrong = misfit(value, arguments[0]) or _out_of_bounds(value, arguments[0], arguments[1:])
+        return wrong if wrong is None or wrong.where or wrong.choices else wrong._replace(expected=in_words(expected))
     if origin in (Union, UnionType):
         return _none_of(value, arguments)
     if _is(origin, Mapping):
@@ -104,7 +105,8 @@ def misfit(value: object, expected: Any) -> Misfit | None:
             return _first(((f".{key}", item) for key, item in value.items()), arguments[-1])
         return Misfit("", value, in_words(expected))
     if _is(origin, Sequence):
-        if isinstance(value, list | tuple):
+        fixed = origin is tuple and Ellipsis not in arguments
+        if isinstance(value, list | tuple) and not (fixed and len(value) != len(arguments)):
             return _first(((f"[{i}]", item) for i, item in enumerate(value)), arguments[0])
         return Misfit("", value, in_words(expected))
     return None if _fits(value, expected) else Misfit("", value, in_words(expected))
@@ -151,7 +153,8 @@ def _none_of(value: object, kinds: tuple[Any, ...]) -> Misfit | None:
         return None
     # Where the value is of one of the types and out of its bounds, that one was meant.
     meant = [wrong for i, wrong in wrongs.items() if wrong and _is_meant(value, ours[i], wrong)]
-    return meant[0] if meant else Misfit("", value, " or ".join(dict.fromkeys(map(in_words, ours))))
+    all_kinds = " or ".join(dict.fromkeys(map(in_words, ours)))
+    return meant[0] if meant and not meant[0].choices else Misfit("", value, all_kinds)
 
 
 def _is_meant(value: object, kind: Any, wrong: Misfit) -> bool:
@@ -160,7 +163,7 @@ def _is_meant(value: object, kind: Any, wrong: Misfit) -> bool:
 
 #: What a JSON can hold, in words.
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", NoneType: "null"}
-_PLURAL = {int: "a list of whole numbers", float: "a list of numbers", str: "a list of texts"}
+_PLURAL = {int: "whole numbers", float: "numbers", str: "texts"}
 
 
 def in_words(expected: Any) -> str:
@@ -182,6 +185,11 @@ def in_words(expected: Any) -> str:
     if _is(origin, Mapping):
         return "an object"
     if _is(origin, Sequence):
-        item = get_args(arguments[0])[0] if get_origin(arguments[0]) is Annotated else arguments[0]
-        return _PLURAL.get(item, "a list of objects" if _is(get_origin(item), Mapping) else "a list")
+        item = get_args(arguments[0])[0] if get_origin(arguments[0]) in (Annotated, Union, UnionType) else arguments[0]
+        words = _PLURAL.get(item, "objects" if _is(get_origin(item), Mapping) else "values")
+        return (
+            f"a list of {len(arguments)} {words}"
+            if origin is tuple and Ellipsis not in arguments
+            else f"a list of {words}"
+        )
     return _WORDS.get(expected, "of another type")

@@ -8,12 +8,14 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from torch.utils.data import DataLoader
 
 from ear_sat.errors import UserError
 from ear_sat.named_configs import MODEL, load_config, named_configs
+from ear_sat.training.run.autoencoder_job import create_demo
 from ear_sat.training.run.job import Crops
 from ear_sat.training.section import check_model_config
 from ear_sat.training.trial import try_round
@@ -85,6 +87,7 @@ def attempt(config: Any) -> str | None:
         check_model_config(config)
         crops = Crops.of(config)
         try_round(build, crops.audio_channels, crops.sample_size)
+        create_demo(config, cast("DataLoader[Any]", None))
     except UserError as error:
         return str(error)
     return None

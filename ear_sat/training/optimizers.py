@@ -206,9 +206,10 @@ def _create(where: str, known: Mapping[str, Registered], config: object, subject
     create, signature = known[kind]
     if signature is not None:
         check_keys(f"{where}.config", settings, parameter_names(signature, without=("params", "optimizer")))
+        check_types(f"{where}.config", signature, settings)
     try:
         return create(subject, settings)
     except ImportError as error:
         raise UserError(f"{where}: the type {kind} needs a package that is not installed ({error})") from error
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{where}: {str(error) or f'{kind} refuses its config {dict(settings)}'}") from error
+        raise UserError(f"{where}: {kind} refuses its config {dict(settings)} ({error})".replace(" ()", "")) from error

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, TypedDict
 
-from ..config import check_types
+from ..config import check_near_misses, check_types, value_types
 from ..errors import UserError
+from ..models.parts import ModelSection
 from ..value_types import Count, NotNegative, OneOf, Positive, Share, Size
 
 JsonObject = Mapping[str, Any]
@@ -55,3 +56,7 @@ def check_model_config(config: Mapping[str, object]) -> None:
         if key not in config:
             raise UserError(f'the model config needs "{key}"')
     check_types("", ModelConfig, config)
+    check_near_misses("the model config", config, value_types(ModelConfig))
+    model = config["model"]
+    if config.get("model_type") == "autoencoder" and isinstance(model, Mapping):
+        check_near_misses("model", model, value_types(ModelSection))

@@ -7,7 +7,7 @@ that do not fit together, optimizers that cannot step two players, more memory t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import psutil
 import torch
@@ -17,7 +17,7 @@ from .round import Players, Turn, add_gradients
 from .wrapper import EarTrainingWrapper
 
 #: How torch says that an operation of somebody else's module cannot do without numbers: no fault of the config.
-_NEEDS_NUMBERS = ("meta", "Tensor.item()")
+_NEEDS_NUMBERS = ("meta", "tensor.item()")
 
 
 def try_round(build: Callable[[], EarTrainingWrapper], channels: int, samples: int) -> None:
@@ -47,7 +47,7 @@ def try_round(build: Callable[[], EarTrainingWrapper], channels: int, samples: i
 
 
 def _needs_numbers(error: Exception) -> bool:
-    return any(word in str(error) for word in _NEEDS_NUMBERS)
+    return any(word in str(error).lower() for word in _NEEDS_NUMBERS)
 
 
 def _refusal(error: Exception) -> UserError:
@@ -94,8 +94,8 @@ class _Untrained:
     def __getattr__(self, name: str) -> object:
         return getattr(self._wrapper, name)
 
-    def manual_backward(self, loss: torch.Tensor, **options: Any) -> None:
-        loss.backward(**options)
+    def manual_backward(self, loss: torch.Tensor, **options: object) -> None:
+        """Nothing: torch's weight norm has no backward pass without numbers, and its shapes are the forward pass's."""
 
 
 def _train(wrapper: EarTrainingWrapper, reals: torch.Tensor) -> None:
@@ -110,8 +110,8 @@ def _train(wrapper: EarTrainingWrapper, reals: torch.Tensor) -> None:
         for (module, active), optimizer in zip(players, configs.pair(optimizers), strict=True):
             if module is None or optimizer is None or not active:
                 continue
-            torch.nn.utils.clip_grad_norm_([p for p in module.parameters() if p.grad is not None], 1.0)
+            for parameter in module.parameters():
+                parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
     for scheduler in schedulers:
         scheduler.step()

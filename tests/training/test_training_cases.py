@@ -24,7 +24,7 @@ REFUSED = {
     "demo_0": "training.demo.demo_every must be a whole number of rounds of at least 1, not 0",
     "demo_str": "training.demo.demo_every must be a whole number of rounds of at least 1, not '5'",
     "disc_filters_0": "discriminator.config.filters must be a whole number of at least 1, not 0",
-    "dupkey": 'the key "weights" stands twice',
+    "dupkey": 'the key "magnitude" stands twice in one object',
     "eval_list": "training.eval_loss_configs must be an object",
     "force_mono": "training.force_input_mono .* in_channels must be 1, not 2",
     "lr_0": "optimizer.config.lr must be a number above 0, not 0",
