@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from ..config import choice_error
 from ..data import DATASET_TYPES
-from ..errors import UserError
+from ..errors import UserError, in_words, refusing
 from ..training.run.autoencoder_job import AutoencoderJob
 from ..training.run.job import Crops, Job, compiles, no_pretransform
 from ..training.run.options import TrainOptions
@@ -31,25 +30,27 @@ class HostBuilders:
         from stable_audio_tools.training import create_training_wrapper_from_config
 
         def build() -> Any:
-            with _in_words("the host cannot build this model config"):
+            with refusing("the host cannot build this model config"):
                 model = create_model_from_config(model_config)
-            with _in_words("the host cannot train with this training section"):
+            with refusing("the host cannot train with this training section"):
                 return create_training_wrapper_from_config(model_config, model)
 
         if (model_config.get("model_type"), model_config["training"].get("type")) == ("autoencoder", "ear"):
             crops = Crops.of(model_config)
             try_round(build, crops.audio_channels, crops.sample_size)
-        with _in_words("the host cannot build this model config"):
+        with refusing("the host cannot build this model config"):
             model = create_model_from_config(model_config)
         load_weights(model, options)
         if options.remove_pretransform_weight_norm or options.pretransform_ckpt_path:
             _prepare_pretransform(model, options)
         if not (options.resume or options.ckpt_path):  # whose checkpoints bring the weights
             check_pretransform_weights(model)
-        with _in_words("the host cannot train with this training section"):
+        with refusing("the host cannot train with this training section"):
             wrapper = create_training_wrapper_from_config(model_config, model)
         if isinstance(wrapper, EarTrainingWrapper):
             return AutoencoderJob(wrapper, model_config, options)
+        with refusing("the host cannot train with this training section"):
+            wrapper.configure_optimizers()  # Lightning asks for them later; what is wrong with them is said now.
         _log_every_step(wrapper, model_config)
         if compiles(options):
             wrapper.compile()
@@ -69,7 +70,7 @@ class HostBuilders:
         try:
             loader = create_dataloader_from_config(dataset_config, batch_size, **settings)
         except (AssertionError, KeyError) as error:
-            raise UserError(f"the dataset config does not fit the host: {_words(error)}") from error
+            raise UserError(f"the dataset config does not fit the host: {in_words(error)}") from error
         except ValueError as error:
             if "num_samples" not in str(error):  # torch's word for an empty data set
                 raise
@@ -93,24 +94,6 @@ def _log_every_step(wrapper: Any, model_config: Mapping[str, Any]) -> None:
     staggered = getattr(wrapper, "_staggered_logger", None)
     if staggered is not None and "log_every_n_steps" not in model_config["training"]:
         staggered.every_n_steps = 1
-
-
-@contextlib.contextmanager
-def _in_words(what: str) -> Iterator[None]:
-    """Turns the errors by which the host refuses a config into one sentence that begins with ``what``."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (AssertionError, KeyError, NotImplementedError, TypeError, ValueError) as error:
-        raise UserError(f"{what}: {_words(error)}") from error
-
-
-def _words(error: Exception) -> str:
-    """The error in words: a KeyError's own text is the bare key."""
-    if isinstance(error, KeyError):
-        return f'it lacks the key "{error.args[0]}"'
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _prepare_pretransform(model: Any, options: TrainOptions) -> None:

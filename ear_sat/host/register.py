@@ -63,7 +63,9 @@ def _part_factory(what: str, types: Mapping[str, Callable[..., Any]]) -> Callabl
 
 def _autoencoder_factory(original: Callable[..., Any]) -> Callable[..., Any]:
     def create_autoencoder_from_config(config: Any) -> Any:
-        model = config.get("model", {})
+        model = config.get("model", {}) if isinstance(config, Mapping) else None
+        if not isinstance(model, Mapping):
+            raise UserError("the config of an autoencoder must be an object with a model, which is an object")
         if any(_is_ours(model.get(part)) for part in ("encoder", "decoder", "bottleneck")):
             check_model_sizes(model)
         return original(config)

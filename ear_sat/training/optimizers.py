@@ -14,7 +14,7 @@ from torch.optim import Optimizer, lr_scheduler
 
 from ..checks import require_number
 from ..config import check_keys, check_types, choice_error, parameter_names, value_types
-from ..errors import UserError
+from ..errors import REFUSALS, UserError
 from . import registry
 from .phases import Phase, Schedule
 from .players import Trainable
@@ -211,5 +211,5 @@ def _create(where: str, known: Mapping[str, Registered], config: object, subject
         return create(subject, settings)
     except ImportError as error:
         raise UserError(f"{where}: the type {kind} needs a package that is not installed ({error})") from error
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except REFUSALS as error:
         raise UserError(f"{where}: {kind} refuses its config {dict(settings)} ({error})".replace(" ()", "")) from error

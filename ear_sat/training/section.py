@@ -13,6 +13,10 @@ from ..value_types import Count, NotNegative, OneOf, Positive, Share, Size
 JsonObject = Mapping[str, Any]
 
 
+#: Keys of ``model`` in a host's diffusion models.
+HOST_PARTS = ("pretransform", "conditioning", "diffusion")
+
+
 class ModelConfig(TypedDict, total=False):
     """The config itself."""
 
@@ -58,5 +62,5 @@ def check_model_config(config: Mapping[str, object]) -> None:
     check_types("", ModelConfig, config)
     check_near_misses("the model config", config, value_types(ModelConfig))
     model = config["model"]
-    if config.get("model_type") == "autoencoder" and isinstance(model, Mapping):
-        check_near_misses("model", model, value_types(ModelSection))
+    assert isinstance(model, Mapping)  # it has been checked
+    check_near_misses("model", model, [*value_types(ModelSection), *HOST_PARTS])

@@ -12,7 +12,7 @@ from typing import cast
 import psutil
 import torch
 
-from ..errors import UserError
+from ..errors import REFUSALS, UserError, in_words
 from .round import Players, Turn, add_gradients
 from .wrapper import EarTrainingWrapper
 
@@ -36,23 +36,11 @@ def try_round(build: Callable[[], EarTrainingWrapper], channels: int, samples: i
             _check_clips(wrapper, channels, samples)
             _check_memory(wrapper)
             _train(wrapper, torch.zeros(2, channels, samples))
-    except (UserError, ImportError):
+    except UserError:
         raise
-    except NotImplementedError as error:
-        if not _needs_numbers(error):
-            raise _refusal(error) from error
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        if not _needs_numbers(error):
-            raise _refusal(error) from error
-
-
-def _needs_numbers(error: Exception) -> bool:
-    return any(word in str(error).lower() for word in _NEEDS_NUMBERS)
-
-
-def _refusal(error: Exception) -> UserError:
-    words = f"it lacks the key {error}" if isinstance(error, KeyError) else str(error).strip() or type(error).__name__
-    return UserError(f"a round of this model config fails: {words.splitlines()[0]}; change what it names")
+    except REFUSALS as error:
+        if not any(word in str(error).lower() for word in _NEEDS_NUMBERS):
+            raise UserError(f"a round of this model config fails: {in_words(error)}; change what it names") from error
 
 
 def _check_memory(wrapper: EarTrainingWrapper) -> None:

@@ -18,7 +18,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from ...data import EpochSampler, held_out_config
-from ...errors import UserError
+from ...errors import REFUSALS, UserError, in_words
 from ...named_configs import DATASET, MODEL, load_config
 from ..section import check_model_config
 from .callbacks import LeftOutFiles, Progress, RunCheckpoint
@@ -91,8 +91,8 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
             splits_data=isinstance(getattr(data.training, "sampler", None), EpochSampler),
         )
     except UserError:
-        if not options.resume and _is_first():
-            shutil.rmtree(run.root, ignore_errors=True)  # so that the same command works once its cause is mended
+        if not options.resume:
+            _remove_new(run)
         raise
     if trainer.is_global_zero:
         if options.resume:
@@ -104,7 +104,7 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
             _start(options, checkpoint, job.steps_itself),
         )
     began = time.monotonic()
-    _fit(trainer, job, data, checkpoint, stop)
+    _fit(trainer, run, job, data, checkpoint, stop)
     if trainer.is_global_zero and stop.received in (None, signal.SIGINT):
         known = getattr(getattr(data.training, "dataset", None), "left_out", {})
         lines = sorted({*(f"{path}: {reason}" for path, reason in known.items()), *left_out.lines})
@@ -114,11 +114,19 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
     return run
 
 
-def _fit(trainer: pl.Trainer, job: Job, data: _Data, checkpoint: Path | None, stop: StopOnSignal) -> None:
+def _fit(
+    trainer: pl.Trainer, run: RunFolder, job: Job, data: _Data, checkpoint: Path | None, stop: StopOnSignal
+) -> None:
     try:
         trainer.fit(
             job.wrapper, data.training, data.validation, ckpt_path=None if checkpoint is None else str(checkpoint)
         )
+    except REFUSALS as error:
+        if isinstance(error, UserError) or job.steps_itself or trainer.global_step > 0 or checkpoint is not None:
+            raise
+        # A host's model has not been tried before: what it cannot do with its config shows in the first step.
+        _remove_new(run)
+        raise UserError(f"the first step fails: {in_words(error)}; config or data do not fit this model") from error
     except (KeyboardInterrupt, SystemExit):  # the second Ctrl-C, in a form that depends on Lightning's version
         if stop.received is None:
             raise
@@ -228,6 +236,12 @@ def _run_folder(options: TrainOptions, model_config: dict[str, Any], dataset_con
             run = RunFolder(Path(options.save_dir or "runs") / name)
     os.environ[RUN_FOLDER_VARIABLE] = str(run.root.resolve())
     return run
+
+
+@rank_zero_only
+def _remove_new(run: RunFolder) -> None:
+    """Removes the folder of a run that did not begin, so that the same command works once its cause is mended."""
+    shutil.rmtree(run.root, ignore_errors=True)
 
 
 @rank_zero_only
