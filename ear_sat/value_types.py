@@ -65,6 +65,8 @@ Count = Annotated[int, Range(at_least=0)]
 Positive = Annotated[float, Range(above=0)]
 NotNegative = Annotated[float, Range(at_least=0)]
 Share = Annotated[float, Range(at_least=0, at_most=1)]
+#: Crops of one source in an epoch, whose order is held in memory.
+Crops = Annotated[int, Range(at_least=1, at_most=100_000)]
 #: Length of an STFT's window, and its hop as a fraction of it.
 Window = Annotated[int, Range(at_least=4, unit="samples")]
 HopFactor = Annotated[float, Range(above=0, at_most=1)]

@@ -67,6 +67,7 @@ def test_a_mutant_is_refused_or_can_be_trained(name: str) -> None:
     assert sum(refused(try_model, config) for _, config in made) > 0.8 * len(made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DATA_SETS)
 def test_a_mutant_of_a_data_set_is_refused_or_read(name: str, tmp_path: Path) -> None:
     with wave.open(str(tmp_path / "tone.wav"), "wb") as file:

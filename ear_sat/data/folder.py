@@ -16,7 +16,7 @@ import numpy as np
 from ..checks import require_flag, require_number, require_whole
 from ..config import check_choice
 from ..errors import UserError
-from ..value_types import ArgumentsOf, Count, OneOf, Range, Size
+from ..value_types import ArgumentsOf, Count, Crops, OneOf, Range, Size
 from .augment import Augmentation
 from .base import CropDataset, Sample, is_silent
 from .metadata import CustomMetadata
@@ -81,7 +81,7 @@ class FolderDataset(CropDataset):
         *,
         seed: Count = 0,
         random_crop: bool = True,
-        crops_per_file: Size = 1,
+        crops_per_file: Crops = 1,
         silence_threshold_db: float | None = -60.0,
         max_redraws: Count = 8,
         split: Annotated[str, OneOf(SPLITS)] = "all",

@@ -47,6 +47,7 @@ def create_dataset(
     """The data set that ``dataset_config`` describes; see :func:`create_dataloader`."""
     if "dataset_type" not in dataset_config:
         raise UserError(f"the dataset config needs the key dataset_type: {' or '.join(DATASET_TYPES)}")
+    check_types("dataset config", LoaderKeys, dataset_config)
     dataset_type = dataset_config["dataset_type"]
     if dataset_type not in DATASET_TYPES:
         raise choice_error("dataset_type", dataset_type, DATASET_TYPES)
@@ -96,7 +97,6 @@ def create_dataloader(
     require_whole("num_workers", num_workers, at_least=0)
     dataset = create_dataset(dataset_config, sample_size, sample_rate, audio_channels)
     dataset.pad = require_flag("pad", pad)
-    check_types("dataset config", LoaderKeys, dataset_config)
     drop_last = dataset_config.get("drop_last", True)
     if drop_last and len(dataset) < batch_size:
         times = math.ceil(batch_size / len(dataset))

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypedDict
 from ..config import check_near_misses, check_types, value_types
 from ..errors import UserError
 from ..models.parts import ModelSection
-from ..value_types import Count, NotNegative, OneOf, Positive, Share, Size
+from ..value_types import Count, NotNegative, OneOf, Positive, Range, Share, Size
 
 JsonObject = Mapping[str, Any]
 
@@ -17,11 +17,15 @@ JsonObject = Mapping[str, Any]
 HOST_PARTS = ("pretransform", "conditioning", "diffusion")
 
 
+#: Samples; 2²⁷ of one stereo clip are 1 GiB.
+ClipLength = Annotated[int, Range(at_least=1, at_most=2**27, unit="samples")]
+
+
 class ModelConfig(TypedDict, total=False):
     """The config itself."""
 
     model_type: str
-    sample_size: Size
+    sample_size: ClipLength
     sample_rate: Size
     audio_channels: Size
     model: JsonObject

@@ -347,7 +347,11 @@ def test_a_round_accumulates_is_clipped_and_is_what_validation_counts(folder):
         ("training.demo", {"demo_evry": 1}, "did you mean 'demo_every'"),
         ("training", ABSENT, 'the model config needs "training"'),
         ("sample_rate", ABSENT, '"sample_rate"'),
-        ("sample_size", "4096", "sample_size must be a whole number of at least 1, not '4096'"),
+        (
+            "sample_size",
+            "4096",
+            "sample_size must be a whole number of samples of at least 1 and at most 134217728, not '4096'",
+        ),
         ("model_type", "autoencodr", "Unknown model type: autoencodr"),
         ("model", ABSENT, 'the model config needs "model"'),
         ("model.encoder.type", "ear_encodr", "did you mean 'ear_encoder'"),

@@ -56,7 +56,7 @@ class OwnBuilders:
         shuffle: bool = True,
     ) -> DataLoader[Any]:
         kind = dataset_config.get("dataset_type")
-        if kind not in DATASET_TYPES:
+        if str(kind) not in DATASET_TYPES:
             known = choice_error("dataset_type", kind, DATASET_TYPES)
             raise UserError(f"{known}; if it is the host's: {NEEDS_HOST}")
         return create_dataloader(

@@ -17,7 +17,9 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
+from ...config import check_types
 from ...data import EpochSampler, held_out_config
+from ...data.loader import LoaderKeys
 from ...errors import REFUSALS, UserError, in_words
 from ...named_configs import DATASET, MODEL, load_config
 from ..section import check_model_config
@@ -54,6 +56,7 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
     model_config, dataset_config = _configs(options)
     pl.seed_everything(DEFAULT_SEED if options.seed is None else options.seed, workers=True)
     check_model_config(model_config)
+    check_types("dataset config", LoaderKeys, dataset_config)
     job = builders.job(model_config, options)
     crops = Crops.of(model_config)
     data = _load_data(builders, crops, dataset_config, options)
