@@ -21,6 +21,10 @@ from .diffusion.job import HostJob
 from .diffusion.pretransform_weights import check_pretransform_weights
 from .host_types import branch_types
 
+#: Of errors while something is fetched from a hub: packages that raise them, and what their texts name.
+_HUB_PACKAGES = ("huggingface_hub", "httpx", "httpcore", "requests", "urllib3")
+_HUB_NAMES = ("huggingface.co", "Hugging Face")
+
 
 class HostBuilders:
     """:class:`ear_sat.training.run.job.Builders` by the host's factories, with the host's errors in words."""
@@ -97,9 +101,27 @@ def _in_words(what: str) -> Iterator[None]:
         raise
     except (AssertionError, KeyError, NotImplementedError, TypeError, ValueError) as error:
         raise UserError(f"{what}: {_words(error)}") from error
+    except Exception as error:
+        hub = _from_hub(error)
+        if hub is None:
+            raise
+        raise UserError(f"{what}: {hub}") from error
 
 
-def _words(error: Exception) -> str:
+def _from_hub(error: BaseException) -> str | None:
+    """The words for what is wanted of a model hub and cannot be got; None for any other error."""
+    chain: BaseException | None = error
+    while chain is not None:
+        if type(chain).__module__.split(".")[0] in _HUB_PACKAGES or any(name in str(chain) for name in _HUB_NAMES):
+            return (
+                "a part of it, such as a text encoder, is not in the Hugging Face cache and cannot be downloaded "
+                f"({_words(error):.200}); run once where the hub can be reached, or set HF_HOME to a cache that has it"
+            )
+        chain = chain.__cause__ or chain.__context__
+    return None
+
+
+def _words(error: BaseException) -> str:
     """The error in words: a KeyError's own text is the bare key."""
     if isinstance(error, KeyError):
         return f'it lacks the key "{error.args[0]}"'

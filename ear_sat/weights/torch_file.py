@@ -138,7 +138,7 @@ def _load(path: Path, wants: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols; what cannot be read is an error here
-            with torch.serialization.safe_globals(_NUMPY):
+            with torch.serialization.safe_globals([*_NUMPY]):
                 return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(_refusal(path, wants, str(error))) from None

@@ -18,15 +18,17 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from ...data import EpochSampler, held_out_config
+from ...data.shared_memory import worker_death
 from ...errors import UserError
 from ...named_configs import DATASET, MODEL, load_config
 from .callbacks import LeftOutFiles, Progress, RunCheckpoint
-from .checkpoint_io import check_fits, newest_readable
+from .checkpoint_io import check_fits, map_checkpoint, newest_readable
 from .data_order import DataOrder
 from .earlier_runs import as_meant
 from .folder import RunFolder
 from .job import Builders, Crops, Job
 from .metrics_csv import MetricsCsv
+from .optimizer_match import check_optimizers
 from .options import DEFAULT_SEED, TrainOptions
 from .stopping import StopOnSignal, after_requeue, requeue
 from .summary import dataset_line
@@ -49,6 +51,8 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
         UserError: any input that the user can mend; nothing is written before the configs have been checked.
     """
     quiet()
+    if options.resume:
+        RunFolder.find(options.resume)
     options = _with_seed(_without_replaced_weights(after_requeue(options)))
     model_config, dataset_config = _configs(options)
     pl.seed_everything(DEFAULT_SEED if options.seed is None else options.seed, workers=True)
@@ -60,7 +64,7 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
             job.check_data(loader)
     demo = job.demo(data.training if data.validation is None else data.validation)
     if options.ckpt_path is not None:
-        check_fits(job.wrapper, options.ckpt_path)
+        _check_fits(job, options.ckpt_path)
 
     run = _run_folder(options, model_config, dataset_config)
     checkpoint, resumed_at = options.ckpt_path, 0
@@ -102,7 +106,7 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
             _start(options, checkpoint, job.steps_itself),
         )
     began = time.monotonic()
-    _fit(trainer, job, data, checkpoint, stop)
+    _fit(trainer, job, data, checkpoint, stop, run)
     if trainer.is_global_zero and stop.received in (None, signal.SIGINT):
         known = getattr(getattr(data.training, "dataset", None), "left_out", {})
         lines = sorted({*(f"{path}: {reason}" for path, reason in known.items()), *left_out.lines})
@@ -112,7 +116,9 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
     return run
 
 
-def _fit(trainer: pl.Trainer, job: Job, data: _Data, checkpoint: Path | None, stop: StopOnSignal) -> None:
+def _fit(
+    trainer: pl.Trainer, job: Job, data: _Data, checkpoint: Path | None, stop: StopOnSignal, run: RunFolder
+) -> None:
     try:
         trainer.fit(
             job.wrapper, data.training, data.validation, ckpt_path=None if checkpoint is None else str(checkpoint)
@@ -120,6 +126,12 @@ def _fit(trainer: pl.Trainer, job: Job, data: _Data, checkpoint: Path | None, st
     except (KeyboardInterrupt, SystemExit):  # the second Ctrl-C, in a form that depends on Lightning's version
         if stop.received is None:
             raise
+    except RuntimeError as error:
+        death = worker_death(error)
+        if death is None:
+            raise
+        saved = any(run.checkpoints.glob("*.ckpt"))
+        raise UserError(f"{death}{f'; go on with --resume {shlex.quote(str(run.root))}' * saved}") from error
 
 
 def _leave(received: signal.Signals, run: RunFolder, trainer: pl.Trainer) -> NoReturn:
@@ -172,9 +184,16 @@ def _resume(run: RunFolder, job: Job) -> tuple[Path, int]:
     checkpoint, notes = newest_readable(run.checkpoints)
     for note in notes:
         logger.warning(note)
-    resumed_at = check_fits(job.wrapper, checkpoint)
+    resumed_at = _check_fits(job, checkpoint)
     _trim_metrics(run, resumed_at)
     return checkpoint, resumed_at
+
+
+def _check_fits(job: Job, path: Path) -> int:
+    """Checks that the training can go on from a checkpoint; returns its round."""
+    rounds = check_fits(job.wrapper, path)
+    check_optimizers(job.wrapper.configure_optimizers(), map_checkpoint(path), path)
+    return rounds
 
 
 def _config(given: Path | None, resumed: Path | None, kind: str) -> dict[str, Any]:
