@@ -110,7 +110,7 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
     if trainer.is_global_zero and stop.received in (None, signal.SIGINT):
         known = getattr(getattr(data.training, "dataset", None), "left_out", {})
         lines = sorted({*(f"{path}: {reason}" for path, reason in known.items()), *left_out.lines})
-        job.finish(run, trainer, time.monotonic() - began, lines)
+        _finish(job, run, trainer, time.monotonic() - began, lines)
     if stop.received is not None:
         _leave(stop.received, run, trainer)
     return run
@@ -132,6 +132,16 @@ def _fit(
             raise
         saved = any(run.checkpoints.glob("*.ckpt"))
         raise UserError(f"{death}{f'; go on with --resume {shlex.quote(str(run.root))}' * saved}") from error
+
+
+def _finish(job: Job, run: RunFolder, trainer: pl.Trainer, seconds: float, left_out: list[str]) -> None:
+    try:
+        job.finish(run, trainer, seconds, left_out)
+    except OSError as error:
+        raise UserError(
+            f"the training is finished and its checkpoints are complete, but not all results can be written: "
+            f"{error.strerror or error}; free some space, then: ear-sat export {shlex.quote(str(run.root))} FILE"
+        ) from error
 
 
 def _leave(received: signal.Signals, run: RunFolder, trainer: pl.Trainer) -> NoReturn:
