@@ -17,7 +17,7 @@ from ..evaluate import Evaluation, evaluate
 from ..evaluate.engine import check_processes
 from ..evaluate.run import DEFAULT_CLIPS
 from ..evaluate.tables import print_published, print_summary
-from ..files import make_folder
+from ..files import disk_errors, make_folder
 from ..metrics import METRICS
 from ..models.reconstruction import DEFAULT_CHUNK_SECONDS
 from ..report.tables import print_table
@@ -164,7 +164,8 @@ def _test_tones(arguments: argparse.Namespace, weights: Path) -> None:
             bar.update(done - bar.n)
 
         results = measure_tones(process, model.sample_rate, progress=progress)
-    page = save_tone_report(results, arguments.out / "test_tones")
+    with disk_errors(arguments.out):
+        page = save_tone_report(results, arguments.out / "test_tones")
     for table in tone_tables(results):
         print_table(*table)
     print(f"test tones: {page}")

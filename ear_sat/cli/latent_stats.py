@@ -40,7 +40,7 @@ def main(arguments: argparse.Namespace) -> int:
     from ..data.windows import data_config
     from ..encoding import latent_stats
     from ..encoding.latent_files import write_file
-    from ..files import make_folder
+    from ..files import disk_errors, make_folder
     from ..report.latents import save_latent_plot
     from ..report.tables import print_table
 
@@ -64,17 +64,18 @@ def main(arguments: argparse.Namespace) -> int:
     print_table("Channels", columns, rows, notes=[_advice(stats), *bad_file_lines(stats.bad_files)])
     if arguments.out is not None:
         write_file(arguments.out / "latent_stats.json", (json.dumps(record, indent=2) + "\n").encode())
-        save_latent_plot(
-            arguments.out / "latent_stats.png",
-            mean=stats.mean,
-            std=stats.std,
-            posterior_std=stats.posterior_std,
-            kl=stats.kl,
-            dead=stats.dead,
-            dead_below=stats.dead_below,
-            scale=stats.scale,
-            title=f"Latents of {name}: {stats.windows} windows, {stats.seconds / 60:.1f} minutes",
-        )
+        with disk_errors(arguments.out):
+            save_latent_plot(
+                arguments.out / "latent_stats.png",
+                mean=stats.mean,
+                std=stats.std,
+                posterior_std=stats.posterior_std,
+                kl=stats.kl,
+                dead=stats.dead,
+                dead_below=stats.dead_below,
+                scale=stats.scale,
+                title=f"Latents of {name}: {stats.windows} windows, {stats.seconds / 60:.1f} minutes",
+            )
         print(f"written: {arguments.out / 'latent_stats.json'}, {arguments.out / 'latent_stats.png'}")
     return 0
 

@@ -74,7 +74,8 @@ def _add_rules(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Prepares and prints what came of it."""
-    from ..prepare.run import disk_errors, prepare_data
+    from ..files import disk_errors
+    from ..prepare.run import prepare_data
     from ..prepare.summary import save_distributions, summary_tables, write_summary
     from ..report.tables import print_table
 

@@ -18,6 +18,7 @@ from .base import CropDataset, Sample
 from .demo import DemoDataset
 from .folder import FolderDataset
 from .sampler import EpochSampler
+from .shared_memory import InSharedMemory, audio_batch_bytes, settle_workers
 
 logger = logging.getLogger(__name__)
 D = TypeVar("D", bound=CropDataset)
@@ -71,6 +72,8 @@ def create_dataloader(
     num_workers: int = 4,
     shuffle: bool = True,
     pad: bool = True,
+    *,
+    shared_bytes: int | None = None,
 ) -> DataLoader[Sample]:
     """A data loader for one of :data:`DATASET_TYPES`.
 
@@ -86,9 +89,10 @@ def create_dataloader(
         sample_size: samples per crop and channel.
         sample_rate: in Hz.
         audio_channels: 1 or 2.
-        num_workers: 0 reads in this process.
+        num_workers: at most so many processes read, fewer where shared memory is short; 0: this one.
         shuffle: a new order and new crops every epoch; false: always the same.
         pad: fill what is shorter than a crop with zeros; false leaves it as long as it is, for batches of one.
+        shared_bytes: shared memory for the workers' batches; None for what is free.
 
     Raises:
         UserError: an unknown type or key, a value out of range, no usable audio.
@@ -107,6 +111,9 @@ def create_dataloader(
             times,
         )
         dataset.repeat(times)
+    num_workers = settle_workers(
+        num_workers, audio_batch_bytes(batch_size, dataset.channels, dataset.sample_size), shared_bytes
+    )
     sampler = EpochSampler(dataset, shuffle=shuffle, seed=dataset.seed, batch_size=batch_size if drop_last else 1)
     return DataLoader(
         dataset,
@@ -116,7 +123,7 @@ def create_dataloader(
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),
         drop_last=drop_last,
-        collate_fn=collate,
+        collate_fn=InSharedMemory(collate),
     )
 
 

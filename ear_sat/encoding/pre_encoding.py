@@ -181,7 +181,7 @@ def _shares(windows: WindowSet, ranks: range, size: int) -> list[WindowSet]:
 def _run(shares: list[Share], model: Autoencoder | None, result: PreEncodeResult, progress: bool) -> None:
     """Encodes and counts."""
     for share in shares:
-        share.folder.mkdir(exist_ok=True)
+        make_folder(share.folder)
     began = time.perf_counter()
     total = result.present + sum(len(share.windows) for share in shares)
     hidden = None if progress else True  # None: hidden where there is no terminal

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -21,6 +22,10 @@ from .diffusion.job import HostJob
 from .diffusion.pretransform_weights import check_pretransform_weights
 from .host_types import branch_types
 
+#: Of errors while something is fetched from a hub: packages that raise them, and what their texts name.
+_HUB_PACKAGES = ("huggingface_hub", "httpx", "httpcore", "requests", "urllib3")
+_HUB_NAMES = ("huggingface.co", "Hugging Face")
+
 
 class HostBuilders:
     """:class:`ear_sat.training.run.job.Builders` by the host's factories, with the host's errors in words."""
@@ -30,26 +35,26 @@ class HostBuilders:
         from stable_audio_tools.training import create_training_wrapper_from_config
 
         def build() -> Any:
-            with refusing("the host cannot build this model config"):
+            with _in_words("the host cannot build this model config"):
                 model = create_model_from_config(model_config)
-            with refusing("the host cannot train with this training section"):
+            with _in_words("the host cannot train with this training section"):
                 return create_training_wrapper_from_config(model_config, model)
 
         if (model_config.get("model_type"), model_config["training"].get("type")) == ("autoencoder", "ear"):
             crops = Crops.of(model_config)
             try_round(build, crops.audio_channels, crops.sample_size)
-        with refusing("the host cannot build this model config"):
+        with _in_words("the host cannot build this model config"):
             model = create_model_from_config(model_config)
         load_weights(model, options)
         if options.remove_pretransform_weight_norm or options.pretransform_ckpt_path:
             _prepare_pretransform(model, options)
         if not (options.resume or options.ckpt_path):  # whose checkpoints bring the weights
             check_pretransform_weights(model)
-        with refusing("the host cannot train with this training section"):
+        with _in_words("the host cannot train with this training section"):
             wrapper = create_training_wrapper_from_config(model_config, model)
         if isinstance(wrapper, EarTrainingWrapper):
             return AutoencoderJob(wrapper, model_config, options)
-        with refusing("the host cannot train with this training section"):
+        with _in_words("the host cannot train with this training section"):
             wrapper.configure_optimizers()  # Lightning asks for them later; what is wrong with them is said now.
         _log_every_step(wrapper, model_config)
         if compiles(options):
@@ -94,6 +99,34 @@ def _log_every_step(wrapper: Any, model_config: Mapping[str, Any]) -> None:
     staggered = getattr(wrapper, "_staggered_logger", None)
     if staggered is not None and "log_every_n_steps" not in model_config["training"]:
         staggered.every_n_steps = 1
+
+
+@contextlib.contextmanager
+def _in_words(what: str) -> Iterator[None]:
+    """:func:`ear_sat.errors.refusing`, which knows the model hub's errors too."""
+    try:
+        with refusing(what):
+            yield
+    except UserError:
+        raise
+    except Exception as error:
+        hub = _from_hub(error)
+        if hub is None:
+            raise
+        raise UserError(f"{what}: {hub}") from error
+
+
+def _from_hub(error: BaseException) -> str | None:
+    """The words for what is wanted of a model hub and cannot be got; None for any other error."""
+    chain: BaseException | None = error
+    while chain is not None:
+        if type(chain).__module__.split(".")[0] in _HUB_PACKAGES or any(name in str(chain) for name in _HUB_NAMES):
+            return (
+                "a part of it, such as a text encoder, is not in the Hugging Face cache and cannot be downloaded "
+                f"({in_words(error):.200}); run once where the hub can be reached, or set HF_HOME to a cache that has it"
+            )
+        chain = chain.__cause__ or chain.__context__
+    return None
 
 
 def _prepare_pretransform(model: Any, options: TrainOptions) -> None:

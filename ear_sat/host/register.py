@@ -131,6 +131,8 @@ def _demo_factory(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _dataloader_factory(original: Callable[..., Any]) -> Callable[..., Any]:
+    signature = inspect.signature(original)
+
     def create_dataloader_from_config(dataset_config: Any, *args: Any, **kwargs: Any) -> Any:
         kind = dataset_config.get("dataset_type")
         if _is_ours(dataset_config, "dataset_type"):
@@ -138,8 +140,12 @@ def _dataloader_factory(original: Callable[..., Any]) -> Callable[..., Any]:
                 raise choice_error("dataset_type", kind, DATASET_TYPES)
             kwargs.pop("tokenizers", None)  # the host's own audio leaves texts as they are too
             return create_dataloader(dataset_config, *args, **kwargs)
-        with compat.worker_count_zero(kwargs.get("num_workers", args[4] if len(args) > 4 else None)):
-            return original(dataset_config, *args, **kwargs)
+        given = signature.bind(dataset_config, *args, **kwargs)
+        given.apply_defaults()
+        workers = compat.settled_workers(**{name: given.arguments[name] for name in _LOADER[:6]})
+        given.arguments["num_workers"] = workers
+        with compat.mended_loaders(workers):
+            return original(*given.args, **given.kwargs)
 
     return create_dataloader_from_config
 

@@ -6,7 +6,6 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from ..config import check_choice
 from ..data.finding import SUFFIXES
 from ..data.manifest import split_path
 from ..errors import UserError
-from ..files import make_folder, stale_files
+from ..files import disk_errors, make_folder, stale_files
 from ..processes import Runner, cores, workers
 from .configs import manifest_config, shard_config, write_config
 from .database import Database
@@ -91,7 +90,7 @@ def prepare_data(
     require_pyarrow()
     rules, result = rules or Rules(), Preparation()
     make_folder(out)
-    with disk_errors(out):
+    with disk_errors(out, sqlite3.OperationalError):
         with Database(out / DATABASE) as database:
             _clear(out)
             others: Counter[str] = Counter()
@@ -115,18 +114,6 @@ def prepare_data(
                     _write_shards(database, rules, out / "shards", shards, run, result)
         _write_configs(out.resolve(), result)
     return result
-
-
-@contextmanager
-def disk_errors(out: Path) -> Iterator[None]:
-    """Makes a UserError of what goes wrong while ``out`` is written to."""
-    try:
-        yield
-    except (OSError, sqlite3.OperationalError) as error:
-        raise UserError(
-            f"cannot write to {out}: {error}; what is finished is kept: free some space or choose another --out, and "
-            "run the same command again"
-        ) from error
 
 
 def _clear(out: Path) -> None:

@@ -17,9 +17,9 @@ from . import (
     uncond_generation,
     validation_metrics,
 )
-from .worker_count import worker_count_zero
+from .worker_count import mended_loaders, settled_workers
 
-__all__ = ["MENDS", "apply", "worker_count_zero"]
+__all__ = ["MENDS", "apply", "mended_loaders", "settled_workers"]
 
 MENDS = (
     copy_state,

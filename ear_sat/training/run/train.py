@@ -20,16 +20,18 @@ from torch.utils.data import DataLoader
 from ...config import check_types
 from ...data import EpochSampler, held_out_config
 from ...data.loader import LoaderKeys
+from ...data.shared_memory import worker_death
 from ...errors import REFUSALS, UserError, in_words
 from ...named_configs import DATASET, MODEL, load_config
 from ..section import check_model_config
 from .callbacks import LeftOutFiles, Progress, RunCheckpoint
-from .checkpoint_io import check_fits, newest_readable
+from .checkpoint_io import check_fits, map_checkpoint, newest_readable
 from .data_order import DataOrder
 from .earlier_runs import as_meant
 from .folder import RunFolder
 from .job import Builders, Crops, Job
 from .metrics_csv import MetricsCsv
+from .optimizer_match import check_optimizers
 from .options import DEFAULT_SEED, TrainOptions
 from .stopping import StopOnSignal, after_requeue, requeue
 from .summary import dataset_line
@@ -52,6 +54,8 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
         UserError: any input that the user can mend; nothing is written before the configs have been checked.
     """
     quiet()
+    if options.resume:
+        RunFolder.find(options.resume)
     options = _with_seed(_without_replaced_weights(after_requeue(options)))
     model_config, dataset_config = _configs(options)
     pl.seed_everything(DEFAULT_SEED if options.seed is None else options.seed, workers=True)
@@ -65,7 +69,7 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
             job.check_data(loader)
     demo = job.demo(data.training if data.validation is None else data.validation)
     if options.ckpt_path is not None:
-        check_fits(job.wrapper, options.ckpt_path)
+        _check_fits(job, options.ckpt_path)
 
     run = _run_folder(options, model_config, dataset_config)
     checkpoint, resumed_at = options.ckpt_path, 0
@@ -111,7 +115,7 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
     if trainer.is_global_zero and stop.received in (None, signal.SIGINT):
         known = getattr(getattr(data.training, "dataset", None), "left_out", {})
         lines = sorted({*(f"{path}: {reason}" for path, reason in known.items()), *left_out.lines})
-        job.finish(run, trainer, time.monotonic() - began, lines)
+        _finish(job, run, trainer, time.monotonic() - began, lines)
     if stop.received is not None:
         _leave(stop.received, run, trainer)
     return run
@@ -124,15 +128,30 @@ def _fit(
         trainer.fit(
             job.wrapper, data.training, data.validation, ckpt_path=None if checkpoint is None else str(checkpoint)
         )
+    except (KeyboardInterrupt, SystemExit):  # the second Ctrl-C, in a form that depends on Lightning's version
+        if stop.received is None:
+            raise
+    except UserError:
+        raise
     except REFUSALS as error:
-        if isinstance(error, UserError) or job.steps_itself or trainer.global_step > 0 or checkpoint is not None:
+        if death := worker_death(error):
+            saved = any(run.checkpoints.glob("*.ckpt"))
+            raise UserError(f"{death}{f'; go on with --resume {shlex.quote(str(run.root))}' * saved}") from error
+        if job.steps_itself or trainer.global_step > 0 or checkpoint is not None:
             raise
         # A host's model has not been tried before: what it cannot do with its config shows in the first step.
         _remove_new(run)
         raise UserError(f"the first step fails: {in_words(error)}; config or data do not fit this model") from error
-    except (KeyboardInterrupt, SystemExit):  # the second Ctrl-C, in a form that depends on Lightning's version
-        if stop.received is None:
-            raise
+
+
+def _finish(job: Job, run: RunFolder, trainer: pl.Trainer, seconds: float, left_out: list[str]) -> None:
+    try:
+        job.finish(run, trainer, seconds, left_out)
+    except OSError as error:
+        raise UserError(
+            f"the training is finished and its checkpoints are complete, but not all results can be written: "
+            f"{error.strerror or error}; free some space, then: ear-sat export {shlex.quote(str(run.root))} FILE"
+        ) from error
 
 
 def _leave(received: signal.Signals, run: RunFolder, trainer: pl.Trainer) -> NoReturn:
@@ -185,9 +204,16 @@ def _resume(run: RunFolder, job: Job) -> tuple[Path, int]:
     checkpoint, notes = newest_readable(run.checkpoints)
     for note in notes:
         logger.warning(note)
-    resumed_at = check_fits(job.wrapper, checkpoint)
+    resumed_at = _check_fits(job, checkpoint)
     _trim_metrics(run, resumed_at)
     return checkpoint, resumed_at
+
+
+def _check_fits(job: Job, path: Path) -> int:
+    """Checks that the training can go on from a checkpoint; returns its round."""
+    rounds = check_fits(job.wrapper, path)
+    check_optimizers(job.wrapper.configure_optimizers(), map_checkpoint(path), path)
+    return rounds
 
 
 def _config(given: Path | None, resumed: Path | None, kind: str) -> dict[str, Any]:
