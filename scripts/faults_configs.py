@@ -80,7 +80,14 @@ def configs() -> dict[str, Any]:
     shipped = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "model_configs").glob("*")}
     audio = json.loads((ROOT / "dataset_configs" / "local.json").read_text(encoding="utf-8"))
     audio["datasets"][0]["path"] = "music"
-    demo = {"dataset_type": "ear_demo", "tracks": 2, "seconds": 2.0, "crops_per_track": 4, "seed": 0, "split": "train"}
+    demo = {
+        "dataset_type": "ear_demo",
+        "tracks": 2,
+        "seconds": 2.0,
+        "crops_per_track": 4,
+        "seed": 0,
+        "split": "held_out",
+    }
     return {**{name: narrow(shipped[name]) for name in sorted(shipped)}, "tiny": training_config()} | {
         "data: ear_audio": audio,
         "data: ear_demo": demo,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +15,7 @@ from faults_process import Child, Done, ear_sat
 
 #: Rounds of a training.
 ROUNDS = 30
-_RESUME = [*TRAIN, "--resume", "runs/run", "--checkpoint-every", 5, "--max-steps", ROUNDS]
+_RESUME = ["train", *TRAIN, "--resume", "runs/run", "--checkpoint-every", 5, "--max-steps", ROUNDS]
 
 
 class Job(NamedTuple):
@@ -120,6 +122,16 @@ def _files(pattern: str, *roots: str) -> Callable[[Path], dict[str, Any]]:
     return read
 
 
+def _prepared(folder: Path) -> dict[str, Any]:
+    """What prepare-data wrote; of shards, whose names depend on the paths of the tracks, the audio in them."""
+    sums, shards = [], list((folder / "prepared" / "shards").glob("*/*.tar"))
+    for path in shards:
+        with tarfile.open(path) as shard:
+            files = [shard.extractfile(member) for member in shard if member.name.endswith(".flac")]
+            sums += [hashlib.sha256(file.read()).hexdigest() for file in files if file is not None]
+    return {**_files("*.[cj]s*", "prepared")(folder), "shards": sorted(sums), "number of shards": len(shards)}
+
+
 def _same(words: list[Any]) -> Callable[[Path], list[Any]]:
     return lambda _: words
 
@@ -134,6 +146,6 @@ _EVALUATE += ["--processes", 1]
 JOBS = (
     Job("training", _lay_out_training, _TRAINING, _training_again, _training_results, processes=False),
     Job("pre-encode", _lay_out_music, _PRE_ENCODE, _same(_PRE_ENCODE), _files("*/*", "latents")),
-    Job("prepare-data", _lay_out_music, _PREPARE, _same(_PREPARE), _files("**/*.[cjt]*", "prepared")),
+    Job("prepare-data", _lay_out_music, _PREPARE, _same(_PREPARE), _prepared),
     Job("evaluate", _lay_out_pairs, _EVALUATE, _same(_EVALUATE), _files("results.csv", "results")),
 )

@@ -126,7 +126,8 @@ def write_configs(folder: Path, data: dict[str, Any] | None = None, **training: 
     """``model.json`` with further keys of training, and ``data.json``, by default of synthetic music."""
     config = training_config()
     config["training"].update(training)
-    data = data or {"dataset_type": "ear_demo", "tracks": 2, "seconds": 2.0, "crops_per_track": 4}
+    # Of the other split nothing is set aside, which would be measured, in seconds.
+    data = data or {"dataset_type": "ear_demo", "tracks": 2, "seconds": 2.0, "crops_per_track": 4, "split": "held_out"}
     (folder / "model.json").write_text(json.dumps(config), encoding="utf-8")
     (folder / "data.json").write_text(json.dumps(data), encoding="utf-8")
 
@@ -134,17 +135,17 @@ def write_configs(folder: Path, data: dict[str, Any] | None = None, **training: 
 def model_config() -> dict[str, Any]:
     """A stereo autoencoder of 32 samples per latent frame."""
     width = {"channels": 2, "c_mults": [1, 2], "strides": [4, 8]}
-    decoder = {"out_channels": 2, "latent_dim": 8, "transformer": {"depth": 1, "dim_heads": 32}, **width}
+    decoder = {"out_channels": 2, "latent_dim": 32, "transformer": {"depth": 1, "dim_heads": 32}, **width}
     return {
         "model_type": "autoencoder",
         "sample_size": SIZE,
         "sample_rate": RATE,
         "audio_channels": 2,
         "model": {
-            "encoder": {"type": "ear_encoder", "config": {"in_channels": 2, "latent_dim": 16, **width}},
+            "encoder": {"type": "ear_encoder", "config": {"in_channels": 2, "latent_dim": 64, **width}},
             "decoder": {"type": "ear_decoder", "config": {**decoder, "final_tanh": False}},
             "bottleneck": {"type": "ear_vae", "config": {"sample": "training"}},
-            "latent_dim": 8,
+            "latent_dim": 32,
             "downsampling_ratio": 32,
             "io_channels": 2,
         },

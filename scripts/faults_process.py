@@ -23,6 +23,7 @@ ENVIRONMENT = {
     "TORCHINDUCTOR_COMPILE_THREADS": "1",
     "HF_HUB_OFFLINE": "1",
     "MPLBACKEND": "Agg",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",  # pyarrow's
 }
 #: Seconds after which a command counts as hanging; the longest sound one takes 20.
 PATIENCE = 120.0
@@ -107,7 +108,7 @@ def ear_sat(*arguments: object) -> Work:
 
 
 def warm_up() -> None:
-    """Imports what the commands need; nothing may compute here, for that would start threads.
+    """Imports what the commands need, and draws once, for fonts take a second; no backward pass, which starts threads.
 
     Raises:
         RuntimeError: there are threads nevertheless.
@@ -124,9 +125,20 @@ def warm_up() -> None:
     for module in ("librosa", "auraloss", "pyarrow.parquet", "matplotlib.pyplot", "soxr", "scipy.signal"):
         importlib.import_module(module)
     _builders()
+    with tempfile.TemporaryDirectory() as folder:
+        _draw(Path(folder))
     threads = len(list(Path("/proc/self/task").iterdir()))
     if threads != 1:
         raise RuntimeError(f"{threads} threads run after the imports; a fork would lose them")
+
+
+def _draw(folder: Path) -> None:
+    import torch
+
+    from ear_sat.report.plots import save_curves, save_spectrograms
+
+    save_curves(folder / "curves.png", {"train/loss/total": [(1, 1.0), (2, 0.5)]}, "run")
+    save_spectrograms(folder / "spectrograms.png", torch.rand(2, 4096), torch.rand(2, 4096), 48_000)
 
 
 def _live(work: Work, folder: Path, descriptors: list[int]) -> NoReturn:

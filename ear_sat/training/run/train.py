@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
@@ -102,7 +103,7 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
             _start(options, checkpoint, job.steps_itself),
         )
     began = time.monotonic()
-    _fit(trainer, job, data, checkpoint, stop)
+    _fit(trainer, job, data, checkpoint, stop, run)
     if trainer.is_global_zero and stop.received in (None, signal.SIGINT):
         known = getattr(getattr(data.training, "dataset", None), "left_out", {})
         lines = sorted({*(f"{path}: {reason}" for path, reason in known.items()), *left_out.lines})
@@ -112,7 +113,9 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
     return run
 
 
-def _fit(trainer: pl.Trainer, job: Job, data: _Data, checkpoint: Path | None, stop: StopOnSignal) -> None:
+def _fit(
+    trainer: pl.Trainer, job: Job, data: _Data, checkpoint: Path | None, stop: StopOnSignal, run: RunFolder
+) -> None:
     try:
         trainer.fit(
             job.wrapper, data.training, data.validation, ckpt_path=None if checkpoint is None else str(checkpoint)
@@ -120,6 +123,23 @@ def _fit(trainer: pl.Trainer, job: Job, data: _Data, checkpoint: Path | None, st
     except (KeyboardInterrupt, SystemExit):  # the second Ctrl-C, in a form that depends on Lightning's version
         if stop.received is None:
             raise
+    except RuntimeError as error:
+        if trainer.world_size > 1 and is_of_another_process(error):
+            raise UserError(
+                f"another process of this run has ended, so this one cannot go on ({str(error).splitlines()[0]}); see "
+                f"what that one printed, and go on with: ear-sat train --resume {shlex.quote(str(run.root))}"
+            ) from error
+        raise
+
+
+def is_of_another_process(error: RuntimeError) -> bool:
+    """Whether an error comes from the exchange between processes: NCCL's has a type of its own, gloo's its name.
+
+    >>> is_of_another_process(RuntimeError("[/gloo/transport/tcp/pair.cc:535] Connection reset by peer"))
+    True
+    """
+    of_nccl = torch.distributed.is_available() and isinstance(error, torch.distributed.DistError)
+    return of_nccl or "/gloo/" in str(error)
 
 
 def _leave(received: signal.Signals, run: RunFolder, trainer: pl.Trainer) -> NoReturn:
