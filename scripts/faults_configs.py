@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from faults_material import RATE, SIZE, TRAIN, Case, Material, training_config
+from faults_material import RATE, SIZE, TRAIN, Case, Material, must, training_config
 from faults_outcome import HELD, LOST, Outcome, judge
-from faults_process import Child, ear_sat
+from faults_process import Child, Work, ear_sat
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Below these keys, names are the user's own.
@@ -26,7 +26,9 @@ _NARROW: dict[str, Any] = {
     "depth": 1,
     "demo_steps": 1,
     "demo_every": 1_000_000,
+    "max_demos": 1,
 }
+_PRETRANSFORM = "pretransform.safetensors"
 Change = Callable[[dict[str, Any] | list[Any], Any, random.Random], None]
 
 
@@ -68,9 +70,10 @@ def cases(material: Material) -> list[Case]:
         for kind in MUTATIONS
         if _makes_sense(config, place, kind)
     ]
+    must(_write_pretransform(material.folder / _PRETRANSFORM), material.folder)
     chosen = random.Random(material.seed).sample(every, min(len(every), material.count(500)))
     return [
-        Case(f"configs: {kind}", f"{name}: {'.'.join(map(str, place))}", _run(name, place, kind))
+        Case(f"configs: {kind}", f"{name}: {'.'.join(map(str, place))}", _run(material, name, place, kind))
         for name, place, kind in chosen
     ]
 
@@ -129,7 +132,7 @@ def _makes_sense(config: Any, place: tuple[Any, ...], kind: str) -> bool:
     return True
 
 
-def _run(name: str, place: tuple[Any, ...], kind: str) -> Callable[[Path, random.Random], Outcome]:
+def _run(material: Material, name: str, place: tuple[Any, ...], kind: str) -> Callable[[Path, random.Random], Outcome]:
     def run(folder: Path, rng: random.Random) -> Outcome:
         config = copy.deepcopy(configs()[name])
         before = _value(config, place)
@@ -139,6 +142,8 @@ def _run(name: str, place: tuple[Any, ...], kind: str) -> Callable[[Path, random
         (folder / "data.json").write_text(json.dumps(data), encoding="utf-8")
         _write_music(folder / "music")
         flags = ["--model-config", "model.json", "--dataset-config", "data.json", "--name", "run"]
+        if "ldm" in name:
+            flags += ["--pretransform-ckpt-path", str(material.folder / _PRETRANSFORM)]
         done = Child(ear_sat("train", *flags, *TRAIN, "--max-steps", 1), folder).wait()
 
         def right() -> str:
@@ -157,6 +162,22 @@ def _run(name: str, place: tuple[Any, ...], kind: str) -> Callable[[Path, random
         return Outcome(outcome.kind, f"{'.'.join(map(str, place))}{now}: {outcome.detail}")
 
     return run
+
+
+def _write_pretransform(path: Path) -> Work:
+    """Weights of the autoencoder in the diffusion models."""
+
+    def work() -> int:
+        from ear_sat.models import Autoencoder
+        from ear_sat.weights import config_metadata, write_weights
+
+        found = [config for name, config in configs().items() if "ldm" in name]
+        model = found[0]["model"]["pretransform"]["config"]
+        config = {**found[0], "model_type": "autoencoder", "model": model}
+        write_weights(Autoencoder.from_config(config).state_dict(), path, metadata=config_metadata(config))
+        return 0
+
+    return work
 
 
 def _write_music(folder: Path) -> None:

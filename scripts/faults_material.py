@@ -122,9 +122,9 @@ def new_run(name: str) -> list[object]:
     return [*configs, *TRAIN, "--name", name, "--save-dir", "runs", "--seed", 3]
 
 
-def write_configs(folder: Path, data: dict[str, Any] | None = None, **training: Any) -> None:
-    """``model.json`` with further keys of training, and ``data.json``, by default of synthetic music."""
-    config = training_config()
+def write_configs(folder: Path, data: dict[str, Any] | None = None, size: int = SIZE, **training: Any) -> None:
+    """``model.json`` with other crops and keys of training, and ``data.json``, by default of synthetic music."""
+    config = {**training_config(), "sample_size": size}
     config["training"].update(training)
     # Of the other split nothing is set aside, which would be measured, in seconds.
     data = data or {"dataset_type": "ear_demo", "tracks": 2, "seconds": 2.0, "crops_per_track": 4, "split": "held_out"}

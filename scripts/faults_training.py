@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MAX_BAD = 4
 #: Rounds of the run whose memory is watched, and the part of them after which it must be flat.
 LONG, SETTLED = 10_000, 0.1
+_LOGGED = 5
 #: What its resident memory may still gain, in MiB.
 GAIN = 8.0
 #: Seconds within which the other rank must end; the product's own waiting is shorter.
@@ -223,7 +224,7 @@ def _memory(rounds: int) -> Callable[[Path, random.Random], Outcome]:
         return Watch()
 
     def run(folder: Path, rng: random.Random) -> Outcome:
-        write_configs(folder, demo={"demo_every": 10_000_000})
+        write_configs(folder, size=1024, log_every=_LOGGED, demo={"demo_every": 10_000_000})
         done = Child(_train(rounds, max(1, rounds // 10), watch), folder).wait(limit=1800)
         outcome = judge(done, folder, codes=(0,))
         if outcome.kind != "held":
@@ -231,7 +232,9 @@ def _memory(rounds: int) -> Callable[[Path, random.Random], Outcome]:
         (first, before), (last, after) = map(json.loads, (folder / "memory.jsonl").read_text().splitlines())
         with (folder / "runs" / "run" / "metrics.csv").open(newline="", encoding="utf-8") as file:
             rows = sum(1 for _ in csv.DictReader(file))
-        told = f"{before:.1f} MiB after {first} rounds, {after:.1f} MiB after {last}; {rows} rows; {done.seconds:.0f} s"
+        told = f"{before:.1f} MiB after {first} rounds, {after:.1f} MiB after {last}; {done.seconds:.0f} s"
+        if rows != 1 + rounds // _LOGGED:  # the first round is logged as well
+            return Outcome(LOST, f"{rows} rows for {rounds} rounds")
         return Outcome("held" if after - before <= GAIN else SILENT, told)
 
     return run
