@@ -103,7 +103,7 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
             _start(options, checkpoint, job.steps_itself),
         )
     began = time.monotonic()
-    _fit(trainer, job, data, checkpoint, stop, run)
+    _fit(trainer, run, job, data, checkpoint, stop)
     if trainer.is_global_zero and stop.received in (None, signal.SIGINT):
         known = getattr(getattr(data.training, "dataset", None), "left_out", {})
         lines = sorted({*(f"{path}: {reason}" for path, reason in known.items()), *left_out.lines})
@@ -114,7 +114,7 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
 
 
 def _fit(
-    trainer: pl.Trainer, job: Job, data: _Data, checkpoint: Path | None, stop: StopOnSignal, run: RunFolder
+    trainer: pl.Trainer, run: RunFolder, job: Job, data: _Data, checkpoint: Path | None, stop: StopOnSignal
 ) -> None:
     try:
         trainer.fit(
