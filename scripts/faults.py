@@ -35,6 +35,8 @@ from faults_process import ENVIRONMENT, Child, warm_up
 PARTS = ("training", "stops", "disk", "configs", "audio", "checkpoints")
 #: Of a case, which has limits of its own for the commands in it.
 _PATIENCE = 3600.0
+#: After how many cases a line is printed.
+_TOLD = 100
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -102,6 +104,8 @@ def _run_all(
                 if keep is not None:
                     shutil.copytree(place, keep / f"{case.row.replace(' ', '-')}-{number}", dirs_exist_ok=True)
             shutil.rmtree(place, ignore_errors=True)
+            if len(results) % _TOLD == 0:
+                print(f"{len(results)} of {len(cases)} done", flush=True)
         time.sleep(0.01)
     return [results[index] for index in range(len(cases))]
 
