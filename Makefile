@@ -2,6 +2,7 @@
 # make test                                           format, lint, types, and the tests that take seconds
 # make test-all                                       the slow ones too
 # make mutants [WORDS="best clip"]                    plants bugs and sees whether the tests notice
+# make faults [ARGS="--only audio --scale 2"]          injects faults, kills and full disks and tells what became of them
 # make check                                          format, lint, types
 # Each sets up what it needs first: HOST=0.0.19 for the older stable-audio-tools, PYTHON=3.12 (or a path) for another
 # Python than the newest found, TORCH_BACKEND=cpu (or cu128, auto, …: uv's option) for another build of torch.
@@ -17,7 +18,7 @@ WORDS ?=
 SET_UP := scripts/set_up.py --venv "$(VENV)" $(if $(HOST),--host "$(HOST)") $(if $(PYTHON),--python "$(PYTHON)") \
   $(if $(TORCH_BACKEND),--torch-backend "$(TORCH_BACKEND)")
 
-.PHONY: setup train test test-slow test-all mutants check clean
+.PHONY: setup train test test-slow test-all mutants faults check clean
 
 setup:
 	@for python in python3 python python3.13 python3.12 python3.11 python3.10; do \
@@ -47,6 +48,9 @@ test-all: test test-slow
 
 mutants: setup
 	$(BIN)/python scripts/mutants.py $(WORDS)
+
+faults: setup
+	$(BIN)/python scripts/faults.py $(ARGS)
 
 clean:
 	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -125,7 +125,7 @@ class WindowSet(CropDataset):
         try:
             audio = source.read(start, self.sample_size)
         except UnusableFileError:
-            if start > 0 and self.seconds(window) <= _SLACK_SECONDS:
+            if start > 0 and source.length - start <= _SLACK_SECONDS * self.sample_rate:
                 return None
             raise
         if not np.isfinite(audio).all():

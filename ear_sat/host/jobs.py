@@ -116,14 +116,14 @@ def _in_words(what: str) -> Iterator[None]:
         raise UserError(f"{what}: {hub}") from error
 
 
-def _from_hub(error: BaseException) -> str | None:
+def _from_hub(error: Exception) -> str | None:
     """The words for what is wanted of a model hub and cannot be got; None for any other error."""
     chain: BaseException | None = error
     while chain is not None:
         if type(chain).__module__.split(".")[0] in _HUB_PACKAGES or any(name in str(chain) for name in _HUB_NAMES):
             return (
                 "a part of it, such as a text encoder, is not in the Hugging Face cache and cannot be downloaded "
-                f"({in_words(error):.200}); run once where the hub can be reached, or set HF_HOME to a cache that has it"
+                f"({in_words(error):.200}); run once where the hub can be reached, or set HF_HOME to a full cache"
             )
         chain = chain.__cause__ or chain.__context__
     return None

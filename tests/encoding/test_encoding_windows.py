@@ -116,6 +116,9 @@ def test_an_estimated_length_gives_no_window_and_no_error():
     longer = Source("x", "a.mp3", "a.mp3", SIZE + RATE // 5, read)
     with pytest.raises(UnusableFileError):
         dataset.read(Window(longer, 1))
+    short = WindowSet([Window(longer, 1)], RATE // 20, RATE)  # many of them before the file's end
+    with pytest.raises(UnusableFileError):
+        short.read(short.windows[0])
 
 
 def test_names_depend_on_id_and_place_in_the_folder_only(opened, write, tmp_path):

@@ -20,7 +20,6 @@ from torch.utils.data import DataLoader
 from ...config import check_types
 from ...data import EpochSampler, held_out_config
 from ...data.loader import LoaderKeys
-from ...data.shared_memory import worker_death
 from ...errors import REFUSALS, UserError, in_words
 from ...named_configs import DATASET, MODEL, load_config
 from ..section import check_model_config
@@ -28,6 +27,7 @@ from .callbacks import LeftOutFiles, Progress, RunCheckpoint
 from .checkpoint_io import check_fits, map_checkpoint, newest_readable
 from .data_order import DataOrder
 from .earlier_runs import as_meant
+from .failures import failure
 from .folder import RunFolder
 from .job import Builders, Crops, Job
 from .metrics_csv import MetricsCsv
@@ -134,9 +134,8 @@ def _fit(
     except UserError:
         raise
     except REFUSALS as error:
-        if death := worker_death(error):
-            saved = any(run.checkpoints.glob("*.ckpt"))
-            raise UserError(f"{death}{f'; go on with --resume {shlex.quote(str(run.root))}' * saved}") from error
+        if told := failure(error, run, several=trainer.world_size > 1):
+            raise told from error
         if job.steps_itself or trainer.global_step > 0 or checkpoint is not None:
             raise
         # A host's model has not been tried before: what it cannot do with its config shows in the first step.
