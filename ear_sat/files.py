@@ -43,7 +43,7 @@ def disk_errors(out: Path, *more: type[Exception]) -> Iterator[None]:
     """Makes a :class:`UserError` of what goes wrong while ``out`` is written to: an OSError, or one of ``more``."""
     try:
         yield
-    except (OSError, *more) as error:
+    except (OSError, *more) as error:  # type: ignore[misc] # mypy loses the types of a tuple in a tuple
         raise UserError(
             f"cannot write to {out}: {error}; what is finished is kept: free some space or choose another --out, and "
             "run the same command again"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..config import load_json
+from ..json_file import load_json
 from ..errors import UserError
 
 INDEX = ".index.json"
