@@ -1,4 +1,4 @@
-"""Numbers and switches from a JSON or a command line: checked, and refused in one sentence.
+"""Numbers, switches and paths from a JSON or a command line: checked, and refused in one sentence.
 
 The sentence says the key, what is expected, and what came.
 """
@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -82,6 +83,20 @@ def require_flag(name: str, value: object) -> bool:
     return value
 
 
+def require_path(name: str, value: object) -> Path:
+    """Returns ``value`` as a path with ``~`` expanded; empty text, which would be the working folder, is refused.
+
+    >>> require_path("datasets[0].path", "")
+    Traceback (most recent call last):
+    ear_sat.errors.UserError: datasets[0].path must be a path, not ''; the working folder is "."
+    """
+    if not isinstance(value, str | Path):
+        raise UserError(f"{name} must be a path, not {value!r}")
+    if value == "":
+        raise UserError(f'{name} must be a path, not {value!r}; the working folder is "."')
+    return Path(value).expanduser()
+
+
 def require_type(name: str, value: object, expected: Any) -> None:
     """Raises :class:`UserError` if ``value``, from a JSON, is none of the type ``expected``, an annotation.
 
@@ -145,6 +160,13 @@ def whole(at_least: int | None = None, *, at_most: int | None = None) -> Callabl
     8
     """
     return partial(_argument, int, partial(require_whole, "", at_least=at_least, at_most=at_most))
+
+
+def path_argument(text: str) -> Path:
+    """The same for a path: an empty one, of a shell variable that is not set, would be the working folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be a path, not ''; the working folder is .")
+    return Path(text)
 
 
 def _argument(parse: Callable[[str], Number], check: Callable[[Any], Number], text: str) -> Number:

@@ -219,7 +219,7 @@ def _run_folder(options: TrainOptions, model_config: dict[str, Any], dataset_con
         run = RunFolder.resume(options.resume) if _is_first() else RunFolder(options.resume)
     else:
         stem = options.model_config.stem if options.model_config else "run"
-        name = options.name or f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+        name = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}" if options.name is None else options.name
         if _is_first():
             run = RunFolder.create(options.save_dir, name, model_config, dataset_config, options.seed)
         else:
