@@ -1,4 +1,4 @@
-"""Numbers and switches from a JSON or a command line: checked, and refused in one sentence.
+"""Numbers, switches and paths from a JSON or a command line: checked, and refused in one sentence.
 
 The sentence says the key, what is expected, and what came.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from .errors import UserError
@@ -75,6 +76,20 @@ def refusal(name: str, wrong: Misfit) -> UserError:
     return UserError(f"{name}{wrong.where} must be {wrong.expected}, not {wrong.value!r:.80}")
 
 
+def require_path(name: str, value: object) -> Path:
+    """Returns ``value`` as a path with ``~`` expanded; empty text, which would be the working folder, is refused.
+
+    >>> require_path("datasets[0].path", "")
+    Traceback (most recent call last):
+    ear_sat.errors.UserError: datasets[0].path must be a path, not ''; the working folder is "."
+    """
+    if not isinstance(value, str | Path):
+        raise UserError(f"{name} must be a path, not {value!r}")
+    if value == "":
+        raise UserError(f'{name} must be a path, not {value!r}; the working folder is "."')
+    return Path(value).expanduser()
+
+
 def number(*, at_least: float | None = None, above: float | None = None) -> Callable[[str], float]:
     """What :mod:`argparse` calls a flag's ``type``, with the bounds of :func:`require_number`.
 
@@ -91,6 +106,13 @@ def whole(at_least: int | None = None, *, at_most: int | None = None) -> Callabl
     8
     """
     return partial(_argument, int, partial(require_whole, "", at_least=at_least, at_most=at_most))
+
+
+def path_argument(text: str) -> Path:
+    """The same for a path: an empty one, of a shell variable that is not set, would be the working folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be a path, not ''; the working folder is .")
+    return Path(text)
 
 
 def _argument(parse: Callable[[str], Number], check: Callable[[Any], Number], text: str) -> Number:

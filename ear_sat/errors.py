@@ -13,6 +13,23 @@ class UserError(ValueError):
     """
 
 
+#: How a UserError stands in the text of a traceback.
+MARK = f"{UserError.__module__}.{UserError.__name__}: "
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """The sentence of the UserError that ``error`` is, that caused it, or of which it tells; None for a bug.
+
+    Lightning wraps errors in others, and data workers hand over the text of theirs: a traceback that ends with it.
+    """
+    text, cause = str(error), error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return str(cause).rpartition(MARK)[2].strip()
+        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
+    return text.rpartition(MARK)[2].strip() if MARK in text else None
+
+
 #: What constructors and networks of other people raise at settings that they cannot use.
 REFUSALS = (
     ArithmeticError,

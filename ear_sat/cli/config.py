@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..checks import path_argument
 from ..config import choice_error
 from ..errors import UserError
 from ..files import write_text
@@ -30,17 +31,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     start = parser.add_mutually_exclusive_group(required=True)
     start.add_argument(
-        "base", nargs="?", type=Path, help="config to start from: a name such as ear_vae, or a JSON file"
+        "base", nargs="?", type=path_argument, help="config to start from: a name such as ear_vae, or a JSON file"
     )
     start.add_argument(
         "--schema", nargs="?", const="model", choices=("model", "dataset"), help="print the JSON Schema of configs"
     )
     start.add_argument("--list", action="store_true", help="print the names there are, with what they are for")
-    parser.add_argument("--model-from", type=Path, metavar="FILE", help="describe the model of this file of weights")
+    parser.add_argument(
+        "--model-from", type=path_argument, metavar="FILE", help="describe the model of this file of weights"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="PATH=JSON", help="set a value; lists by index")
     parser.add_argument("--unset", action="append", default=[], metavar="PATH", help="remove a key")
-    parser.add_argument("--diff", type=Path, metavar="OTHER", help="list the differences to another config")
-    parser.add_argument("--out", type=Path, help="file to write (default: print)")
+    parser.add_argument("--diff", type=path_argument, metavar="OTHER", help="list the differences to another config")
+    parser.add_argument("--out", type=path_argument, help="file to write (default: print)")
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..checks import path_argument
 from .encoding_arguments import add_input_arguments
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="VARIANCE",
         help="a channel whose mean varies by no more than this is dead (default: 0.01)",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write latent_stats.json and latent_stats.png there")
+    parser.add_argument(
+        "--out", type=path_argument, metavar="DIR", help="write latent_stats.json and latent_stats.png there"
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:

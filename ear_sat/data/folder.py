@@ -260,7 +260,9 @@ class FolderDataset(CropDataset):
 def collect_left_out(infos: Iterable[Mapping[str, Any]]) -> list[str]:
     """The "path: reason" lines of files that were left out, from the infos of a batch, each once.
 
-    >>> collect_left_out([{"left_out": ["a.wav: truncated"]}, {}, {"left_out": ["a.wav: truncated"]}])
+    >>> collect_left_out([{"left_out": ["a.wav: truncated"]}, {}, {"left_out": [("a.wav: truncated",)]}])
     ['a.wav: truncated']
     """
-    return list(dict.fromkeys(line for info in infos for line in info.get("left_out", ())))
+    lines = (line for info in infos for line in info.get("left_out", ()))
+    # The host's shards are batched twice, by which each text becomes a tuple of one.
+    return list(dict.fromkeys(line if isinstance(line, str) else line[0] for line in lines))

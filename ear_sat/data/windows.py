@@ -190,7 +190,7 @@ def data_config(data: Path | None = None, dataset_config: Path | None = None) ->
 
 
 def _absolute(entry: Any) -> Any:
-    if isinstance(entry, dict) and isinstance(entry.get("path"), str):
+    if isinstance(entry, dict) and isinstance(entry.get("path"), str) and entry["path"]:
         return {**entry, "path": str(Path(entry["path"]).expanduser().absolute())}
     return entry
 

@@ -23,6 +23,7 @@ from ..data import DATASET_TYPES, create_dataloader
 from ..errors import UserError
 from ..models import BOTTLENECKS, DECODERS, ENCODERS, build_part, check_model_sizes
 from . import compat
+from .dataset_entries import blame_metadata, checked_entries
 from .diffusion.pretransform_weights import watch
 from .engine_types import hand_over
 from .host_terms import add_terms, bottleneck_losses, check_training, split_losses
@@ -140,12 +141,16 @@ def _dataloader_factory(original: Callable[..., Any]) -> Callable[..., Any]:
                 raise choice_error("dataset_type", kind, DATASET_TYPES)
             kwargs.pop("tokenizers", None)  # the host's own audio leaves texts as they are too
             return create_dataloader(dataset_config, *args, **kwargs)
-        given = signature.bind(dataset_config, *args, **kwargs)
+        given = signature.bind(checked_entries(dataset_config), *args, **kwargs)
         given.apply_defaults()
         workers = compat.settled_workers(**{name: given.arguments[name] for name in _LOADER[:6]})
         given.arguments["num_workers"] = workers
         with compat.mended_loaders(workers):
-            return original(*given.args, **given.kwargs)
+            try:
+                return original(*given.args, **given.kwargs)
+            except Exception:
+                blame_metadata(dataset_config)
+                raise
 
     return create_dataloader_from_config
 

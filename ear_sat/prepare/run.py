@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ..checks import require_whole
 from ..config import check_choice
-from ..data.finding import SUFFIXES
+from ..data.finding import ARCHIVES, SUFFIXES
 from ..data.manifest import split_path
 from ..errors import UserError
 from ..files import disk_errors, make_folder, stale_files
@@ -126,7 +126,9 @@ def _clear(out: Path) -> None:
 def _not_read(others: Counter[str]) -> str:
     suffixes = sorted(others, key=lambda suffix: (-others[suffix], suffix))
     kinds = ", ".join(f"{suffix} {others[suffix]}" for suffix in suffixes)
-    return f"{others.total()} file(s) of formats that are not read ({kinds}): convert them to flac first"
+    archives = any(suffix in ARCHIVES for suffix in others)
+    advice = "convert them to flac first" + (", and unpack archives" if archives else "")
+    return f"{others.total()} file(s) of formats that are not read ({kinds}): {advice}"
 
 
 def _measure_missing(database: Database, run: Runner) -> int:

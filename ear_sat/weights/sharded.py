@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..json_file import load_json
 from ..errors import UserError
+from ..json_file import load_json
 
 INDEX = ".index.json"
 _PART = re.compile(r"(.+)-\d{5}-of-(\d{5})(\.\w+)")

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from ...config import check_types
 from ...data import EpochSampler, held_out_config
 from ...data.loader import LoaderKeys
-from ...errors import REFUSALS, UserError, in_words
+from ...errors import REFUSALS, UserError, in_words, sentence_of
 from ...named_configs import DATASET, MODEL, load_config
 from ..section import check_model_config
 from .callbacks import LeftOutFiles, Progress, RunCheckpoint
@@ -131,9 +131,9 @@ def _fit(
     except (KeyboardInterrupt, SystemExit):  # the second Ctrl-C, in a form that depends on Lightning's version
         if stop.received is None:
             raise
-    except UserError:
-        raise
     except REFUSALS as error:
+        if sentence_of(error):
+            raise
         if told := failure(error, run, several=trainer.world_size > 1):
             raise told from error
         if job.steps_itself or trainer.global_step > 0 or checkpoint is not None:
@@ -257,7 +257,7 @@ def _run_folder(options: TrainOptions, model_config: dict[str, Any], dataset_con
         run = RunFolder.resume(options.resume) if _is_first() else RunFolder(options.resume)
     else:
         stem = options.model_config.stem if options.model_config else "run"
-        name = options.name or f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+        name = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}" if options.name is None else options.name
         if _is_first():
             run = RunFolder.create(options.save_dir, name, model_config, dataset_config, options.seed)
         else:
