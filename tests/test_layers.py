@@ -13,6 +13,7 @@ LAYERS = [
         "errors",
         "checks",
         "files",
+        "caches",
         "config",
         "named_configs",
         "versions",

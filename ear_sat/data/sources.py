@@ -9,6 +9,7 @@ from pathlib import Path
 from ..checks import require_number
 from ..config import build
 from ..errors import UserError
+from ..files import expanded
 from .finding import SUFFIXES, find_audio_files
 from .manifest import read_manifest
 from .metadata import CustomMetadata
@@ -55,22 +56,20 @@ def _open(
 ) -> MusicSource:
     if weight is not None:
         require_number(f"{where}: weight", weight, above=0)
-    folder = None if path is None else Path(path).expanduser()
+    folder = None if path is None else expanded(path)
     if folder is not None and not folder.is_dir():
         raise UserError(f"{where}: no such folder: {folder}; give the path of a folder with audio files")
     if manifest is not None:
         decisions = ["keep"] if decisions is None else decisions
         if isinstance(decisions, str) or not isinstance(decisions, Sequence) or not decisions:
             raise UserError(f'{where}: decisions must be a list such as ["keep"], not {decisions!r}')
-        root, files = read_manifest(Path(manifest).expanduser(), leave_out, folder, list(map(str, decisions)))
+        root, files = read_manifest(expanded(manifest), leave_out, folder, list(map(str, decisions)))
     elif decisions is not None:
         raise UserError(f"{where}: decisions are those of a manifest; give manifest too, or drop decisions")
     else:
         assert folder is not None  # one of the two is given
         root, files = folder, _folder_files(where, folder, leave_out)
-    metadata = (
-        None if custom_metadata_module is None else CustomMetadata(str(Path(custom_metadata_module).expanduser()))
-    )
+    metadata = None if custom_metadata_module is None else CustomMetadata(str(expanded(custom_metadata_module)))
     return MusicSource(root, files, weight, metadata)
 
 
