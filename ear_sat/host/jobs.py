@@ -103,9 +103,9 @@ def _in_words(what: str) -> Iterator[None]:
         raise UserError(f"{what}: {_words(error)}") from error
     except Exception as error:
         hub = _from_hub(error)
-        if hub is None:
+        if hub is None and not isinstance(error, OSError):  # of a file that it names
             raise
-        raise UserError(f"{what}: {hub}") from error
+        raise UserError(f"{what}: {hub or _words(error)}") from error
 
 
 def _from_hub(error: BaseException) -> str | None:
