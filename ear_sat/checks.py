@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from .errors import UserError
+from .files import expanded
 from .value_types import Misfit, Range, misfit
 
 Number = TypeVar("Number", int, float)
@@ -87,7 +88,7 @@ def require_path(name: str, value: object) -> Path:
         raise UserError(f"{name} must be a path, not {value!r}")
     if value == "":
         raise UserError(f'{name} must be a path, not {value!r}; the working folder is "."')
-    return Path(value).expanduser()
+    return expanded(value)
 
 
 def number(*, at_least: float | None = None, above: float | None = None) -> Callable[[str], float]:

@@ -19,6 +19,20 @@ MAX_NAME_BYTES = 255
 """Of a file's name, on nearly every file system."""
 
 
+def expanded(path: str | Path) -> Path:
+    """``path`` with the home folder that a ``~`` at its beginning stands for.
+
+    Raises:
+        UserError: there is no such user, or the user has no home, as in some containers.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(
+            f"cannot read {path}: there is no home folder that its ~ stands for; write out the path"
+        ) from None
+
+
 def make_folder(path: Path) -> None:
     """Makes a folder and those above it; it may exist.
 

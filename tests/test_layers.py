@@ -13,6 +13,7 @@ LAYERS = [
         "errors",
         "checks",
         "files",
+        "caches",
         "config",
         "json_file",
         "schema",

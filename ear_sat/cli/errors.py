@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from ..caches import ensure_caches
 from ..errors import AssumptionWarning, sentence_of
 from .console import tolerant
 
@@ -48,6 +49,7 @@ def _show_warning(original: Callable[..., None]) -> Callable[..., None]:
 
 def run(main: Callable[[], int | None]) -> int:
     """Calls ``main`` and returns the exit code; only a bug shows a traceback."""
+    ensure_caches()
     with tolerant():
         return _run(main)
 

@@ -16,7 +16,7 @@ from ..compute import PRECISIONS, choose_device
 from ..config import check_choice
 from ..data.windows import Window, WindowSet, open_windows
 from ..errors import UserError
-from ..files import make_folder
+from ..files import expanded, make_folder
 from ..models import Autoencoder
 from ..processes import workers
 from ..versions import versions
@@ -104,7 +104,7 @@ def pre_encode(
         UserError: settings that cannot be or that differ from those of the latents in ``out``, no usable audio, a full
             disk, too little memory.
     """
-    out = Path(out).expanduser()
+    out = expanded(out)
     require_whole("--batch-size", batch_size, at_least=1)
     require_whole("--processes", processes, at_least=1)
     require_whole("--seed", seed, at_least=0)

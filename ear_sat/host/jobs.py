@@ -111,9 +111,9 @@ def _in_words(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         hub = _from_hub(error)
-        if hub is None:
+        if hub is None and not isinstance(error, OSError):  # of a file that it names
             raise
-        raise UserError(f"{what}: {hub}") from error
+        raise UserError(f"{what}: {hub or in_words(error)}") from error
 
 
 def _from_hub(error: Exception) -> str | None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..files import expanded
 from ..json_file import load_json
 from .released import RELEASES, download
 from .sharded import INDEX, read_index, whole_of
@@ -111,7 +112,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     every, metadata, kind = read_tensors(file)
     kind, state = _unwrapped(every, kind)
     _check_values(file, state)
-    folder = Path(path).expanduser()  # of an export or a run
+    folder = expanded(path)  # of an export or a run
     config = folder / "model_config.json"
     if "model_config" not in metadata and folder.is_dir() and config.is_file():
         metadata = {**metadata, **config_metadata(load_json(config))}
@@ -176,7 +177,7 @@ def resolve(path: str | Path) -> Path:
     try:
         if str(path) in RELEASES and not Path(path).exists():
             return download(str(path))
-        path = Path(path).expanduser()
+        path = expanded(path)
         if not path.is_dir():
             return whole_of(path)
         names = (
@@ -189,8 +190,8 @@ def resolve(path: str | Path) -> Path:
         for name in names:
             if (path / name).is_file():
                 return path / name
-    except (OSError, RuntimeError) as error:  # no permission, a name too long, no such home
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    except OSError as error:  # no permission, a name too long
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     raise UserError(f"{path} is a folder without {', '.join(names[:4])}; give the path of a checkpoint")
 
 
