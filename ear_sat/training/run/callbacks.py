@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...data import collect_left_out
+from ...errors import UserError
 from ..faults import all_ranks_agree
 from ..round import Batch
 from ..wrapper import EarTrainingWrapper
@@ -131,6 +132,25 @@ class RunCheckpoint(pl.Callback):
             steps = sorted(self.run.checkpoints.glob("step-*.ckpt"), key=lambda p: int(p.stem.split("-")[1]))
             for old in steps[: max(0, len(steps) - self.keep)]:
                 old.unlink(missing_ok=True)
+
+
+class EmptyEpochs(pl.Callback):
+    """Ends a run whose data give no batch: Lightning would begin one epoch after the other for ever.
+
+    Raises:
+        UserError: epochs in a row had no batch; a single one has none where a run goes on from an epoch's end.
+    """
+
+    def __init__(self) -> None:
+        self._ended = 0  # epochs, since the last batch
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
+        self._ended = 0
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._ended += 1
+        if self._ended > 2:
+            raise UserError("the data set gives no batch, for it has fewer items: lower --batch-size, or add data")
 
 
 class LeftOutFiles(pl.Callback):

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from ...data import EpochSampler, held_out_config
 from ...errors import UserError
 from ...named_configs import DATASET, MODEL, load_config
-from .callbacks import LeftOutFiles, Progress, RunCheckpoint
+from .callbacks import EmptyEpochs, LeftOutFiles, Progress, RunCheckpoint
 from .checkpoint_io import check_fits, newest_readable
 from .data_order import DataOrder
 from .earlier_runs import as_meant
@@ -82,6 +82,7 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
                 stop,
                 demo,
                 left_out,
+                EmptyEpochs(),
                 *job.callbacks(data.held_out, demo),
             ],
             job,
