@@ -276,12 +276,14 @@ def test_s3_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             listed()
 
 
-def run_train(folder: Path, path: str, workers: int, name: str) -> subprocess.CompletedProcess[str]:
-    config = {"dataset_type": "wds", "datasets": [{"id": "music", "path": path}], "epoch_steps": 30}
+def run_train(
+    folder: Path, path: str, workers: int, name: str, batch_size: int = 1, **keys: Any
+) -> subprocess.CompletedProcess[str]:
+    config = {"dataset_type": "wds", "datasets": [{"id": "music", "path": path}], "epoch_steps": 30, **keys}
     (folder / "data.json").write_text(json.dumps(config))
     (folder / "model.json").write_text(json.dumps(model_config()))
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), "--model-config", "model.json", "--name", name]
-    command += ["--dataset-config", "data.json", "--batch-size", "1", "--num-workers", str(workers)]
+    command += ["--dataset-config", "data.json", "--batch-size", str(batch_size), "--num-workers", str(workers)]
     command += ["--max-steps", "2", "--accelerator", "cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
@@ -310,3 +312,15 @@ def test_a_training_names_what_it_left_out(workers: int, tmp_path: Path) -> None
 def test_no_shards_and_no_run_folder(tmp_path: Path) -> None:
     done = run_train(tmp_path, "nowhere", 1, "run")
     assert done.returncode == 1 and "Traceback" not in done.stderr and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1])
+def test_fewer_samples_than_a_batch(workers: int, tmp_path: Path) -> None:
+    """Where shards are not drawn again and again, an epoch ends without a batch, and so does the next one."""
+    shard(tmp_path / "shards" / "0.tar", GOOD)
+    done = run_train(tmp_path, "shards", workers, "run", batch_size=4, resampled_shards=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.rstrip().endswith(
+        "error: the data set gives no batch, for it has fewer items: lower --batch-size, or add data"
+    )

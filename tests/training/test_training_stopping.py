@@ -100,7 +100,7 @@ def test_data_that_yield_nothing_end_the_run() -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    with pytest.raises(UserError, match="yielded no batch in a whole epoch"):
+    with pytest.raises(UserError, match="the data set gives no batch"):
         trainer.fit(Still(), DataLoader(Nothing(), batch_size=None))
 
 

@@ -70,7 +70,10 @@ class EmptyEpochs(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._empty += 1
         if self._empty > 1:
-            raise UserError("the training data yielded no batch in a whole epoch; the lines above may say why")
+            raise UserError(
+                "the data set gives no batch: all of it is left out, or it has fewer items than one; see the lines above, "
+                "lower --batch-size, or add data"
+            )
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
