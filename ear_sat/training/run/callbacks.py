@@ -71,8 +71,8 @@ class EmptyEpochs(pl.Callback):
         self._empty += 1
         if self._empty > 1:
             raise UserError(
-                "the data set gives no batch: all of it is left out, or it has fewer items than one; see the lines above, "
-                "lower --batch-size, or add data"
+                "the data set gives no batch, for it has fewer items, or all are left out: see the lines above, lower "
+                "--batch-size, or add data"
             )
 
     def on_train_batch_start(
