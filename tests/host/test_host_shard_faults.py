@@ -322,5 +322,6 @@ def test_fewer_samples_than_a_batch(workers: int, tmp_path: Path) -> None:
     done = run_train(tmp_path, "shards", workers, "run", batch_size=4, resampled_shards=False)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.rstrip().endswith(
-        "error: the data set gives no batch, for it has fewer items, or all are left out: see the lines above, lower --batch-size, or add data"
+        "error: the data set gives no batch, for it has fewer items, or all are left out: see the lines above, "
+        "lower --batch-size, or add data"
     )
