@@ -55,9 +55,10 @@ def unwritten(path: Path, reason: str) -> OSError:
 @contextlib.contextmanager
 def disk_errors(out: Path, *more: type[Exception]) -> Iterator[None]:
     """Makes a :class:`UserError` of what goes wrong while ``out`` is written to: an OSError, or one of ``more``."""
+    kinds: tuple[type[Exception], ...] = (OSError, *more)
     try:
         yield
-    except (OSError, *more) as error:
+    except kinds as error:
         raise UserError(
             f"cannot write to {out}: {error}; what is finished is kept: free some space or choose another --out, and "
             "run the same command again"
