@@ -49,7 +49,7 @@ def unwritten(path: Path, reason: str) -> OSError:
     """The error for what a library has not written, or in part: libsndfile keeps the system's reason to itself."""
     if shutil.disk_usage(path.parent).free < _ROOM:
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    return OSError(f"{reason}; may files there be so large?")
+    return OSError(f"{reason}; is the disk full, or the file larger than one may be?")
 
 
 @contextlib.contextmanager
