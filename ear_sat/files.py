@@ -49,15 +49,16 @@ def unwritten(path: Path, reason: str) -> OSError:
     """The error for what a library has not written, or in part: libsndfile keeps the system's reason to itself."""
     if shutil.disk_usage(path.parent).free < _ROOM:
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    return OSError(f"{reason}; may files there be so large?")
+    return OSError(f"{reason}; is the disk full, or the file larger than one may be?")
 
 
 @contextlib.contextmanager
 def disk_errors(out: Path, *more: type[Exception]) -> Iterator[None]:
     """Makes a :class:`UserError` of what goes wrong while ``out`` is written to: an OSError, or one of ``more``."""
+    kinds: tuple[type[Exception], ...] = (OSError, *more)
     try:
         yield
-    except (OSError, *more) as error:  # type: ignore[misc] # mypy loses the types of a tuple in a tuple
+    except kinds as error:
         raise UserError(
             f"cannot write to {out}: {error}; what is finished is kept: free some space or choose another --out, and "
             "run the same command again"

@@ -138,6 +138,6 @@ def test_a_full_disk_ends_the_reconstruction_of_many(
 def test_a_clip_of_a_demo_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     import torch
 
-    with largest_file(10_000), pytest.raises(OSError, match="so large"):
+    with largest_file(10_000), pytest.raises(OSError, match="is the disk full"):
         save_audio(tmp_path / "a.wav", torch.zeros(2, 44100), RATE)
     assert not list(tmp_path.iterdir())
