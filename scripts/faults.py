@@ -48,6 +48,12 @@ def get_parser() -> argparse.ArgumentParser:
     add("--jobs", type=int, default=2, help="cases at a time (default: 2)")
     add("--out", type=Path, metavar="FILE", help="write every outcome to this JSON file")
     add("--table", type=Path, metavar="FILE", help="write the table to this Markdown file")
+    add(
+        "--again",
+        type=Path,
+        metavar="FILE",
+        help="repeat what was not held in this file of --out, with its seed and scale",
+    )
     add("--keep", type=Path, metavar="DIR", help="keep the folders of what was not held there")
     return parser
 
@@ -65,13 +71,17 @@ def main(argv: list[str] | None = None) -> int:
     warm_up()
     began = time.monotonic()
     print(f"seed {arguments.seed}, scale {arguments.scale:g}, {arguments.jobs} at a time", flush=True)
+    earlier = {} if arguments.again is None else _earlier(arguments.again)
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         (place := Path(folder, "material")).mkdir()
         material = write_material(place, arguments.scale, arguments.seed)
         cases = []
         for part in parts:  # numbers of their own, so that a case is the same with and without the other parts
             cases += enumerate(importlib.import_module(f"faults_{part}").cases(material))
-        results = _run_all(cases, Path(folder), arguments.seed, arguments.jobs, arguments.keep)
+        waiting = [one for one in cases if earlier.get(_key(*one), {}).get("kind") != HELD]
+        results = _run_all(waiting, Path(folder), arguments.seed, arguments.jobs, arguments.keep)
+    earlier |= {(result["row"], result["name"], result["number"]): result for result in results}
+    results = [earlier[_key(*one)] for one in cases]
     table = markdown(results)
     minutes = (time.monotonic() - began) / 60
     print(f"\n{table}\n{len(results)} faults in {minutes:.1f} minutes, seed {arguments.seed}")
@@ -108,6 +118,15 @@ def _run_all(
                 print(f"{len(results)} of {len(cases)} done", flush=True)
         time.sleep(0.01)
     return [results[index] for index in range(len(cases))]
+
+
+def _key(number: int, case: Case) -> tuple[str, str, int]:
+    return case.row, case.name, number
+
+
+def _earlier(path: Path) -> dict[tuple[str, str, int], dict[str, Any]]:
+    results = json.loads(path.read_text(encoding="utf-8"))
+    return {(result["row"], result["name"], result["number"]): result for result in results}
 
 
 def _run_case(case: Case, place: Path, seed: int, number: int) -> int:
