@@ -1,4 +1,4 @@
-"""Numbers and switches from a JSON or a command line: checked, and refused in one sentence.
+"""Numbers, switches and paths from a JSON or a command line: checked, and refused in one sentence.
 
 The sentence says the key, what is expected, and what came.
 """
@@ -6,13 +6,14 @@ The sentence says the key, what is expected, and what came.
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
-from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 from .errors import UserError
+from .files import expanded
+from .value_types import Misfit, Range, misfit
 
 Number = TypeVar("Number", int, float)
 
@@ -41,18 +42,8 @@ def require_number(
     Traceback (most recent call last):
     ear_sat.errors.UserError: log_floor_db must be a number of dB below 0, not 'low'
     """
-    number = value if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
-    within = (
-        -sys.float_info.max <= number <= sys.float_info.max  # refuses NaN too
-        and (at_least is None or number >= at_least)
-        and (above is None or number > above)
-        and (at_most is None or number <= at_most)
-        and (below is None or number < below)
-    )
-    if not within:
-        bounds = {"of at least": at_least, "above": above, "at most": at_most, "below": below}
-        raise _refusal(name, value, "a number", unit, bounds)
-    return number
+    bounds = Range(at_least, above, at_most, below, unit)
+    return _required(name, value, Annotated[float, bounds])  # type: ignore[no-any-return]
 
 
 def require_whole(
@@ -66,67 +57,38 @@ def require_whole(
     Traceback (most recent call last):
     ear_sat.errors.UserError: steps must be a whole number of rounds of at least 1, not 2.5
     """
-    if not isinstance(value, int) or isinstance(value, bool):
-        within = False
-    else:
-        within = (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
-    if not within:
-        raise _refusal(name, value, "a whole number", unit, {"of at least": at_least, "at most": at_most})
-    return value  # type: ignore[return-value]
+    bounds = Range(at_least=at_least, at_most=at_most, unit=unit)
+    return _required(name, value, Annotated[int, bounds])  # type: ignore[no-any-return]
 
 
 def require_flag(name: str, value: object) -> bool:
     """Returns ``value`` if it is true or false, else raises :class:`UserError`."""
-    if not isinstance(value, bool):
-        raise UserError(f"{name} must be true or false, not {value!r}")
+    return _required(name, value, bool)  # type: ignore[no-any-return]
+
+
+def _required(name: str, value: object, expected: Any) -> Any:
+    if wrong := misfit(value, expected):
+        raise refusal(name, wrong)
     return value
 
 
-def require_type(name: str, value: object, expected: Any) -> None:
-    """Raises :class:`UserError` if ``value``, from a JSON, is none of the type ``expected``, an annotation.
+def refusal(name: str, wrong: Misfit) -> UserError:
+    """The sentence about a value that does not fit: its key, what is expected, and what came."""
+    return UserError(f"{name}{wrong.where} must be {wrong.expected}, not {wrong.value!r:.80}")
 
-    Types that no JSON has, which come from the program, are not judged.
 
-    >>> require_type("decoder.config.strides", [2, 4], Sequence[int])
-    >>> require_type("encoder.config.use_snake", "false", bool)
+def require_path(name: str, value: object) -> Path:
+    """Returns ``value`` as a path with ``~`` expanded; empty text, which would be the working folder, is refused.
+
+    >>> require_path("datasets[0].path", "")
     Traceback (most recent call last):
-    ear_sat.errors.UserError: encoder.config.use_snake must be true or false, not 'false'
+    ear_sat.errors.UserError: datasets[0].path must be a path, not ''; the working folder is "."
     """
-    if not _fits(value, expected):
-        raise UserError(f"{name} must be {_in_words(expected)}, not {value!r:.80}")
-
-
-#: What a JSON can hold, in words.
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
-
-
-def _fits(value: object, expected: Any) -> bool:
-    origin, arguments = get_origin(expected), get_args(expected)
-    if origin in (Union, UnionType):
-        return any(_fits(value, one) for one in arguments)
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return isinstance(value, Mapping) and all(_fits(item, arguments[-1]) for item in value.values())
-    if isinstance(origin, type) and issubclass(origin, Sequence):
-        return isinstance(value, list | tuple) and all(_fits(item, arguments[0]) for item in value)
-    if expected is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if expected is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if expected in (bool, str, type(None)):
-        return isinstance(value, expected)
-    return True
-
-
-def _in_words(expected: Any) -> str:
-    origin, arguments = get_origin(expected), get_args(expected)
-    if origin in (Union, UnionType):
-        return " or ".join(dict.fromkeys(map(_in_words, arguments)))
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return "an object"
-    if isinstance(origin, type) and issubclass(origin, Sequence):
-        plural = {int: "a list of whole numbers", float: "a list of numbers", str: "a list of texts"}
-        return plural.get(arguments[0], "a list of objects" if _in_words(arguments[0]) == "an object" else "a list")
-    return _WORDS.get(expected, "of another type")
+    if not isinstance(value, str | Path):
+        raise UserError(f"{name} must be a path, not {value!r}")
+    if value == "":
+        raise UserError(f'{name} must be a path, not {value!r}; the working folder is "."')
+    return expanded(value)
 
 
 def number(*, at_least: float | None = None, above: float | None = None) -> Callable[[str], float]:
@@ -147,6 +109,13 @@ def whole(at_least: int | None = None, *, at_most: int | None = None) -> Callabl
     return partial(_argument, int, partial(require_whole, "", at_least=at_least, at_most=at_most))
 
 
+def path_argument(text: str) -> Path:
+    """The same for a path: an empty one, of a shell variable that is not set, would be the working folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be a path, not ''; the working folder is .")
+    return Path(text)
+
+
 def _argument(parse: Callable[[str], Number], check: Callable[[Any], Number], text: str) -> Number:
     try:
         return check(parse(text))
@@ -156,9 +125,3 @@ def _argument(parse: Callable[[str], Number], check: Callable[[Any], Number], te
         return check(text)  # says what was typed
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error).strip()) from None
-
-
-def _refusal(name: str, value: object, kind: str, unit: str, bounds: dict[str, float | None]) -> UserError:
-    given = [f"{word} {bound}" for word, bound in bounds.items() if bound is not None]
-    expected = f"{kind} of {unit}" if unit else kind
-    return UserError(f"{name} must be {' '.join([expected, ' and '.join(given)]).rstrip()}, not {value!r}")

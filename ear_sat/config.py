@@ -1,20 +1,19 @@
-"""JSON configs: read them, build objects from them, and name the close match when a key or a type is unknown.
+"""JSON configs: build objects from them, and name the close match when a key or a type is unknown.
 
 Config keys are constructor arguments, so the constructor's signature is the schema.
 """
 
 from __future__ import annotations
 
-import codecs
 import difflib
+import functools
 import inspect
-import json
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_type_hints, is_typeddict
 
-from .checks import require_type
+from .checks import refusal
 from .errors import UserError
+from .value_types import misfit
 
 T = TypeVar("T")
 
@@ -49,6 +48,17 @@ def check_keys(what: str, config: Mapping[str, Any], valid: Iterable[str]) -> No
             raise choice_error(f"key in {what}", key, names)
 
 
+def check_near_misses(what: str, config: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raises :class:`UserError` for a key that is nearly one of ``known`` which is absent: others may be somebody's."""
+    names = list(known)
+    absent = [key for key in names if key not in config]
+    for key in config:
+        if key in names:
+            continue
+        if close := difflib.get_close_matches(key, absent, n=1, cutoff=0.8):
+            raise UserError(f"unknown key in {what} '{key}'; did you mean '{close[0]}'?")
+
+
 def _parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """What ``factory`` takes. A class is asked for its ``__init__``: a ``__new__`` beside it may take anything."""
     function = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
@@ -61,6 +71,12 @@ def parameter_names(factory: Callable[..., Any], *, without: Iterable[str] = ())
     hidden = {"self", *without}
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [name for name, p in _parameters(factory).items() if p.kind in kinds and name not in hidden]
+
+
+def required_names(factory: Callable[..., Any]) -> list[str]:
+    """The keyword arguments without which ``factory`` cannot be called."""
+    parameters = _parameters(factory)
+    return [name for name in parameter_names(factory) if parameters[name].default is inspect.Parameter.empty]
 
 
 def argument(factory: Callable[..., Any], config: Mapping[str, Any], name: str) -> Any:
@@ -84,76 +100,37 @@ def build(what: str, factory: Callable[..., T], config: Mapping[str, Any] | None
     if not accepts_any:
         check_keys(what, config, parameter_names(factory, without=injected))
         injected = {k: v for k, v in injected.items() if k in parameter_names(factory)}
-    required = [
-        name
-        for name, p in _parameters(factory).items()
-        if p.default is inspect.Parameter.empty
-        and p.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        and name not in injected
-    ]
-    missing = [name for name in required if name not in config]
+    missing = [name for name in required_names(factory) if name not in injected and name not in config]
     if missing:
         raise UserError(f"{what} needs the key{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
     check_types(what, factory, config)
     return factory(**injected, **config)
 
 
-def check_types(what: str, factory: Callable[..., Any], config: Mapping[str, Any]) -> None:
-    """Raises :class:`UserError` for the first value of ``config`` that is none of the type ``factory`` takes."""
-    types = _annotations(factory)
-    for key, value in config.items():
-        if key in types:
-            require_type(f"{what}.{key}", value, types[key])
+def check_types(what: str, types: object, config: Mapping[str, Any], without: Iterable[str] = ()) -> None:
+    """Raises :class:`UserError` for the first value of ``config`` that is not what the annotations say.
 
-
-def _annotations(factory: Callable[..., Any]) -> dict[str, Any]:
-    """Name → type of what ``factory`` takes; empty where its annotations cannot be told."""
-    function = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
-    try:
-        return get_type_hints(function)
-    except (NameError, TypeError):  # names that are imported for a type checker only; a partial
-        return {}
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    config = dict(pairs)
-    if len(config) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise UserError(f'the key "{twice}" stands twice in one object, and only the last would count; drop one')
-    return config
-
-
-def _refuse_constant(name: str) -> float:
-    raise UserError(f"{name} is not a number that JSON has; give a finite one")
-
-
-def load_json(path: str | Path) -> dict[str, Any]:
-    """Reads a JSON object from ``path``, in UTF-8 or, as some editors save it, with a byte order mark or in UTF-16.
-
-    Raises:
-        UserError: the file is missing, is not JSON (with line and column), or is not an object; a key stands twice in
-            one object, or a number is NaN or infinite.
+    Args:
+        what: the place in the JSON.
+        types: what has the annotations: a function, a class (its constructor's are meant), or a ``TypedDict``.
+        config: the object.
+        without: keys that are not judged.
     """
-    path = Path(path)
+    annotations = value_types(types)
+    for key, value in config.items():
+        if key in annotations and key not in without and (wrong := misfit(value, annotations[key])):
+            where = f"{what}.{key}" if what else key
+            if wrong.choices:
+                raise choice_error(where + wrong.where, wrong.value, wrong.choices)
+            raise refusal(where, wrong)
+
+
+def value_types(of: object) -> dict[str, Any]:
+    """Name → annotation of what a function or a constructor takes, or of a ``TypedDict``'s keys."""
+    function = of.__init__ if isinstance(of, type) and not is_typeddict(of) else of  # type: ignore[misc]
+    while isinstance(function, functools.partial):
+        function = function.func
     try:
-        data = path.read_bytes()
-        encoding = "utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
-        config = json.loads(
-            data.decode(encoding), object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant
-        )
-    except FileNotFoundError:
-        raise UserError(
-            f"no such file: {path}; give the path of a JSON config, or a name that `ear-sat config --list` shows"
-        ) from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not text in UTF-8; save it as UTF-8") from None
-    except (OSError, RecursionError) as error:
-        raise UserError(f"cannot read {path}: {error}") from None
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path} must hold a JSON object, not a {type(config).__name__}")
-    return config
+        return get_type_hints(function, include_extras=True)
+    except (NameError, TypeError):  # somebody else's, with names that are imported for a type checker only
+        return {}

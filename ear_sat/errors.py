@@ -1,4 +1,9 @@
-"""The one exception a user is meant to read."""
+"""The one exception a user is meant to read, and what other people's are in words."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
 
 
 class UserError(ValueError):
@@ -6,6 +11,55 @@ class UserError(ValueError):
 
     Command lines print it after ``error:`` and exit with code 1; everything else is a bug and keeps its traceback.
     """
+
+
+#: How a UserError stands in the text of a traceback.
+MARK = f"{UserError.__module__}.{UserError.__name__}: "
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """The sentence of the UserError that ``error`` is, that caused it, or of which it tells; None for a bug.
+
+    Lightning wraps errors in others, and data workers hand over the text of theirs: a traceback that ends with it.
+    """
+    text, cause = str(error), error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return str(cause).rpartition(MARK)[2].strip()
+        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
+    return text.rpartition(MARK)[2].strip() if MARK in text else None
+
+
+#: What constructors and networks of other people raise at settings that they cannot use.
+REFUSALS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+def in_words(error: Exception) -> str:
+    """The first line of an error; a KeyError's own text is the bare key."""
+    if isinstance(error, KeyError):
+        return f'it lacks the key "{error.args[0]}"'
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+@contextlib.contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """While open, what other people's code raises at settings becomes a sentence that begins with ``what``."""
+    try:
+        yield
+    except UserError:
+        raise
+    except REFUSALS as error:
+        raise UserError(f"{what}: {in_words(error)}") from error
 
 
 class AssumptionWarning(UserWarning):

@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import UserError
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS) if hasattr(errno, "EDQUOT") else (errno.ENOSPC, errno.EROFS)
+"""Numbers of the errors after which nothing can be written for the time being, whatever it is."""
+_ROOM = 1 << 16  # bytes: a disk with less took what it could
 MAX_NAME_BYTES = 255
 """Of a file's name, on nearly every file system."""
+
+
+def expanded(path: str | Path) -> Path:
+    """``path`` with the home folder that a ``~`` at its beginning stands for.
+
+    Raises:
+        UserError: there is no such user, or the user has no home, as in some containers.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(
+            f"cannot read {path}: there is no home folder that its ~ stands for; write out the path"
+        ) from None
 
 
 def make_folder(path: Path) -> None:
@@ -24,6 +43,25 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the folder {path}: {error.strerror or error}; choose another --out") from None
+
+
+def unwritten(path: Path, reason: str) -> OSError:
+    """The error for what a library has not written, or in part: libsndfile keeps the system's reason to itself."""
+    if shutil.disk_usage(path.parent).free < _ROOM:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return OSError(f"{reason}; may files there be so large?")
+
+
+@contextlib.contextmanager
+def disk_errors(out: Path, *more: type[Exception]) -> Iterator[None]:
+    """Makes a :class:`UserError` of what goes wrong while ``out`` is written to: an OSError, or one of ``more``."""
+    try:
+        yield
+    except (OSError, *more) as error:  # type: ignore[misc] # mypy loses the types of a tuple in a tuple
+        raise UserError(
+            f"cannot write to {out}: {error}; what is finished is kept: free some space or choose another --out, and "
+            "run the same command again"
+        ) from error
 
 
 @contextlib.contextmanager

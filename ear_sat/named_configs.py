@@ -10,8 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .config import choice_error, load_json
+from .config import choice_error
 from .errors import UserError
+from .json_file import load_json
 
 MODEL, DATASET = "model_configs", "dataset_configs"
 #: What the configs are for, in one line each.

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from ear_sat.cli import errors
-from ear_sat.config import load_json
 from ear_sat.data import find_audio_files
+from ear_sat.json_file import load_json
 
 TEMPLATE = Path(__file__).parents[1] / "dataset_configs" / "local.json"
 

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from ear_sat.checks import number
 from ear_sat.cli import errors
-from ear_sat.config import load_json
 from ear_sat.data import read_excerpt
+from ear_sat.json_file import load_json
 from ear_sat.losses import LossBundle
 from ear_sat.models import Autoencoder
 from ear_sat.report.tables import print_table

@@ -18,7 +18,7 @@ import torch
 import ear_sat
 from ear_sat.cli import main as command_line
 from ear_sat.cli import train
-from ear_sat.config import load_json
+from ear_sat.json_file import load_json
 from ear_sat.versions import versions
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ from ear_sat.errors import UserError
 def test_a_number_outside_its_bounds(bad):
     with pytest.raises(UserError) as refused:
         require_number("training.share", bad, above=0, below=2, unit="dB")
-    assert str(refused.value) == f"training.share must be a number of dB above 0 and below 2, not {bad!r}"
+    assert str(refused.value) == f"training.share must be a number of dB above 0 and below 2, not {bad!r:.80}"
 
 
 def test_bounds_include_what_they_say():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ear_sat import UserError
-from ear_sat.config import load_json
+from ear_sat.json_file import load_json
 
 CONFIG = {"name": "Gärtner", "model": {"latent_dim": 64}}
 

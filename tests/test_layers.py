@@ -13,7 +13,11 @@ LAYERS = [
         "errors",
         "checks",
         "files",
+        "caches",
         "config",
+        "json_file",
+        "schema",
+        "value_types",
         "named_configs",
         "versions",
         "compute",
@@ -27,7 +31,7 @@ LAYERS = [
     {"tones"},
     {"inference", "prepare", "encoding", "evaluate"},
     {"training"},
-    {"host"},
+    {"host", "config_schema"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

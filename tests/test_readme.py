@@ -19,8 +19,8 @@ from readme import README, Block, blocks
 
 import ear_sat
 from ear_sat.cli.main import main
-from ear_sat.config import load_json
 from ear_sat.data import synthesise_track
+from ear_sat.json_file import load_json
 from ear_sat.models import Autoencoder
 from ear_sat.weights import config_metadata, write_weights
 

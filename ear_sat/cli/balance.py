@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from ..checks import number
+from ..checks import number, path_argument
 from ..config import choice_error
 from ..errors import UserError
 from ..named_configs import MODEL, load_config
@@ -32,17 +32,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument(
         "--model-config",
-        type=Path,
+        type=path_argument,
         required=True,
         metavar="CONFIG",
         help="name or JSON file, with training.loss_configs",
     )
-    parser.add_argument("--reference", type=Path, required=True, help="audio file, or folder of them")
+    parser.add_argument("--reference", type=path_argument, required=True, help="audio file, or folder of them")
     parser.add_argument(
-        "--estimate", type=Path, required=True, help="its reconstruction, or folder with the same names"
+        "--estimate", type=path_argument, required=True, help="its reconstruction, or folder with the same names"
     )
     parser.add_argument(
-        "--checkpoint", type=Path, help="checkpoint of a training with this config, for its trained discriminator"
+        "--checkpoint",
+        type=path_argument,
+        help="checkpoint of a training with this config, for its trained discriminator",
     )
     parser.add_argument(
         "--seconds", type=number(above=0), default=6.0, help="length of the excerpt from the middle (default: 6)"

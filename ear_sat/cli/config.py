@@ -4,7 +4,8 @@
 a copy of one. Variants are plain JSON, so that the host's scripts read them as well: ``ear-sat config ear_vae --set
 training.loss_configs.magnitude.config.weighting=a --out mine.json`` writes one; ``--unset training.loss_configs.
 correlation`` removes an entry; ``--model-from ear_vae_44k.pyt`` takes the autoencoder (of a diffusion model: its
-pretransform) from a file of weights, and ``--diff`` lists the differences of two configs.
+pretransform) from a file of weights, and ``--diff`` lists the differences of two configs. ``--schema`` prints the JSON
+Schema of model configs (``--schema dataset``: of dataset configs), by which editors complete and check them.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..config import choice_error, load_json
+from ..checks import path_argument
+from ..config import choice_error
 from ..errors import UserError
 from ..files import write_text
+from ..json_file import load_json
 from ..named_configs import DATASET, DESCRIPTIONS, MODEL, find_config, load_config, named_configs
 
 _ABSENT = object()
@@ -28,24 +31,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     start = parser.add_mutually_exclusive_group(required=True)
     start.add_argument(
-        "base", nargs="?", type=Path, help="config to start from: a name such as ear_vae, or a JSON file"
+        "base", nargs="?", type=path_argument, help="config to start from: a name such as ear_vae, or a JSON file"
+    )
+    start.add_argument(
+        "--schema", nargs="?", const="model", choices=("model", "dataset"), help="print the JSON Schema of configs"
     )
     start.add_argument("--list", action="store_true", help="print the names there are, with what they are for")
-    parser.add_argument("--model-from", type=Path, metavar="FILE", help="describe the model of this file of weights")
+    parser.add_argument(
+        "--model-from", type=path_argument, metavar="FILE", help="describe the model of this file of weights"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="PATH=JSON", help="set a value; lists by index")
     parser.add_argument("--unset", action="append", default=[], metavar="PATH", help="remove a key")
-    parser.add_argument("--diff", type=Path, metavar="OTHER", help="list the differences to another config")
-    parser.add_argument("--out", type=Path, help="file to write (default: print)")
+    parser.add_argument("--diff", type=path_argument, metavar="OTHER", help="list the differences to another config")
+    parser.add_argument("--out", type=path_argument, help="file to write (default: print)")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Writes, prints, compares or lists."""
     if arguments.list:
         return _list()
+    if arguments.schema:
+        return _schema(arguments.schema)
     if arguments.diff and arguments.out:
         raise UserError("--diff prints the differences and writes no config; drop --out or --diff")
     base = find_config(arguments.base)
     config = load_json(base)
+    _edit(config, arguments)
+    if arguments.diff:
+        for path, ours, theirs in differences(config, load_config(arguments.diff)):
+            print(f"{path}: {_show(ours)} → {_show(theirs)}")
+        return 0
+    changed = arguments.model_from or arguments.set or arguments.unset
+    # A copy keeps the layout that its author gave it.
+    text = json.dumps(config, indent=2) + "\n" if changed else base.read_text(encoding="utf-8")
+    if arguments.out is None:
+        print(text, end="")
+    elif arguments.out.exists():
+        raise UserError(f"{arguments.out} exists already; choose another name or remove it")
+    else:
+        _write(arguments.out, text)
+    return 0
+
+
+def _edit(config: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Does what the flags say to the config, in their order: weights, values set, keys removed."""
     if arguments.model_from:
         _take_model(config, arguments.model_from)
     for assignment in arguments.set:
@@ -63,20 +92,6 @@ def main(arguments: argparse.Namespace) -> int:
         *parents, last = path.split(".")
         parent = _walk(config, parents)
         del parent[_key(parent, last)]
-    if arguments.diff:
-        for path, ours, theirs in differences(config, load_config(arguments.diff)):
-            print(f"{path}: {_show(ours)} → {_show(theirs)}")
-        return 0
-    changed = arguments.model_from or arguments.set or arguments.unset
-    # A copy keeps the layout that its author gave it.
-    text = json.dumps(config, indent=2) + "\n" if changed else base.read_text(encoding="utf-8")
-    if arguments.out is None:
-        print(text, end="")
-    elif arguments.out.exists():
-        raise UserError(f"{arguments.out} exists already; choose another name or remove it")
-    else:
-        _write(arguments.out, text)
-    return 0
 
 
 def _list() -> int:
@@ -85,6 +100,14 @@ def _list() -> int:
         print(folder.replace("_", " "))
         for name in names:
             print(f"  {name:<{max(map(len, names))}}  {DESCRIPTIONS.get(name, '')}".rstrip())
+    return 0
+
+
+def _schema(kind: str) -> int:
+    from ..config_schema import dataset_config_schema, model_config_schema
+
+    schema = model_config_schema() if kind == "model" else dataset_config_schema()
+    print(json.dumps(schema, indent=2))
     return 0
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from ..checks import path_argument
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     """Weights, data, windows and device."""
     parser.add_argument(
-        "--weights", type=Path, required=True, help="released, exported or training weights, or their folder"
+        "--weights", type=path_argument, required=True, help="released, exported or training weights, or their folder"
     )
     data = parser.add_mutually_exclusive_group(required=True)
-    data.add_argument("--data", type=Path, metavar="DIR", help="folder of audio files, with its subfolders")
+    data.add_argument("--data", type=path_argument, metavar="DIR", help="folder of audio files, with its subfolders")
     data.add_argument(
         "--dataset-config",
-        type=Path,
+        type=path_argument,
         metavar="CONFIG",
         help="name or JSON file, of type ear_audio, ear_demo or audio_dir",
     )

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import AssumptionWarning, UserError
+from ..caches import ensure_caches
+from ..errors import AssumptionWarning, sentence_of
 from .console import tolerant
 
+#: Environment variable: anything but nothing and 0 shows the traceback of a user's error, too.
+DEBUG = "EAR_SAT_DEBUG"
 
-def _user_error(error: BaseException | None) -> UserError | None:
-    """The UserError in the chain of causes."""
-    while error is not None:
-        if isinstance(error, UserError):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
+
+class _Debug(argparse.Action):
+    """Sets :data:`DEBUG`, so that it reaches the processes that are started from here."""
+
+    def __call__(self, *_: object) -> None:
+        os.environ[DEBUG] = "1"
+
+
+def add_debug(parser: argparse.ArgumentParser) -> None:
+    """The flag ``--debug``, which puts nothing into the namespace."""
+    parser.add_argument(
+        "--debug",
+        action=_Debug,
+        nargs=0,
+        dest=argparse.SUPPRESS,
+        default=argparse.SUPPRESS,
+        help=f"show the traceback of an error, too (or set {DEBUG}=1)",
+    )
 
 
 def _show_warning(original: Callable[..., None]) -> Callable[..., None]:
@@ -32,6 +49,7 @@ def _show_warning(original: Callable[..., None]) -> Callable[..., None]:
 
 def run(main: Callable[[], int | None]) -> int:
     """Calls ``main`` and returns the exit code; only a bug shows a traceback."""
+    ensure_caches()
     with tolerant():
         return _run(main)
 
@@ -44,16 +62,11 @@ def _run(main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except Exception as error:
-        # Data loader workers and Lightning wrap errors; what the user can mend is still inside.
-        inner = _user_error(error)
-        lines = str(error).strip().splitlines()
-        if inner is None and lines and "ear_sat.errors.UserError" in str(error):
-            inner = UserError(lines[-1].split("UserError: ", 1)[-1])
-        if inner is None:
+        sentence = sentence_of(error)
+        if sentence is None:
             raise
-        print(f"error: {inner}", file=sys.stderr)
+        if os.environ.get(DEBUG, "0") not in ("", "0"):
+            traceback.print_exc()
+        print(f"error: {sentence}", file=sys.stderr)
         return 1

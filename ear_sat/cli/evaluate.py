@@ -10,14 +10,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..checks import whole
+from ..checks import path_argument, whole
 from ..compute import PRECISIONS
 from ..errors import UserError
 from ..evaluate import Evaluation, evaluate
 from ..evaluate.engine import check_processes
 from ..evaluate.run import DEFAULT_CLIPS
 from ..evaluate.tables import print_published, print_summary
-from ..files import make_folder
+from ..files import disk_errors, make_folder
 from ..metrics import METRICS
 from ..models.reconstruction import DEFAULT_CHUNK_SECONDS
 from ..report.tables import print_table
@@ -28,7 +28,7 @@ MAX_LINES = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--reference", type=Path, metavar="DIR", help="folder of the originals, or one file")
+    parser.add_argument("--reference", type=path_argument, metavar="DIR", help="folder of the originals, or one file")
     parser.add_argument(
         "--estimate",
         action="append",
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=DIR",
         help="a codec's name and the folder of its output, or one file; once per codec",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for results and report")
+    parser.add_argument("--out", type=path_argument, required=True, metavar="DIR", help="folder for results and report")
     parser.add_argument("--align", action="store_true", help="take out constant offsets that are detected")
     parser.add_argument("--processes", type=int, metavar="N", help="processes to use (default: one per core)")
     parser.add_argument(
@@ -57,8 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--paper-table", action="store_true", help="show the paper's figures as well, measured elsewhere on other music"
     )
     own = parser.add_argument_group("with a model of one's own")
-    own.add_argument("--weights", type=Path, metavar="FILE", help="checkpoint or export of an autoencoder, 44k or 48k")
-    own.add_argument("--data", type=Path, metavar="DIR", help="folder of music for it, in place of --reference")
+    own.add_argument(
+        "--weights", type=path_argument, metavar="FILE", help="checkpoint or export of an autoencoder, 44k or 48k"
+    )
+    own.add_argument(
+        "--data", type=path_argument, metavar="DIR", help="folder of music for it, in place of --reference"
+    )
     own.add_argument(
         "--test-tones",
         action="store_true",
@@ -164,7 +168,8 @@ def _test_tones(arguments: argparse.Namespace, weights: Path) -> None:
             bar.update(done - bar.n)
 
         results = measure_tones(process, model.sample_rate, progress=progress)
-    page = save_tone_report(results, arguments.out / "test_tones")
+    with disk_errors(arguments.out):
+        page = save_tone_report(results, arguments.out / "test_tones")
     for table in tone_tables(results):
         print_table(*table)
     print(f"test tones: {page}")

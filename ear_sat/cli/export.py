@@ -10,14 +10,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..checks import path_argument
 from ..errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("source", type=Path, help="run folder, checkpoint, or any file of weights")
+    parser.add_argument("source", type=path_argument, help="run folder, checkpoint, or any file of weights")
     parser.add_argument(
-        "target", type=Path, help="file to write (.pyt, .ckpt, .safetensors), or a folder for --format hub"
+        "target", type=path_argument, help="file to write (.pyt, .ckpt, .safetensors), or a folder for --format hub"
     )
     parser.add_argument("--checkpoint", metavar="NAME", help="of a run folder: last (default), best or step-N")
     parser.add_argument("--format", choices=("release", "host", "safetensors", "hub"), help="default: by the suffix")
@@ -68,10 +69,10 @@ def _checkpoint(source: Path, name: str | None) -> Path:
     except OSError:  # reading it will say why
         is_run = False
     if not is_run:
-        if name:
+        if name is not None:
             raise UserError(f"--checkpoint is for run folders, and {source} is none; give the checkpoint itself")
         return source
-    path = folder / f"{(name or 'last').removesuffix('.ckpt')}.ckpt"
+    path = folder / f"{('last' if name is None else name).removesuffix('.ckpt')}.ckpt"
     if not path.is_file():
         names = sorted((path.stem for path in folder.glob("*.ckpt")), key=lambda name: (len(name), name))
         choices = f"--checkpoint can be {', '.join(names)}" if names else "the run saved no checkpoint"

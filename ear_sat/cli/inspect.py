@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
+
+from ..checks import path_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("file", type=Path, help="any file of weights, or a folder of an export or run")
+    parser.add_argument("file", type=path_argument, help="any file of weights, or a folder of an export or run")
     parser.add_argument("--json", action="store_true", help="print JSON, with the model config")
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..checks import path_argument
 from .encoding_arguments import add_input_arguments
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="VARIANCE",
         help="a channel whose mean varies by no more than this is dead (default: 0.01)",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write latent_stats.json and latent_stats.png there")
+    parser.add_argument(
+        "--out", type=path_argument, metavar="DIR", help="write latent_stats.json and latent_stats.png there"
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -40,7 +42,7 @@ def main(arguments: argparse.Namespace) -> int:
     from ..data.windows import data_config
     from ..encoding import latent_stats
     from ..encoding.latent_files import write_file
-    from ..files import make_folder
+    from ..files import disk_errors, make_folder
     from ..report.latents import save_latent_plot
     from ..report.tables import print_table
 
@@ -64,17 +66,18 @@ def main(arguments: argparse.Namespace) -> int:
     print_table("Channels", columns, rows, notes=[_advice(stats), *bad_file_lines(stats.bad_files)])
     if arguments.out is not None:
         write_file(arguments.out / "latent_stats.json", (json.dumps(record, indent=2) + "\n").encode())
-        save_latent_plot(
-            arguments.out / "latent_stats.png",
-            mean=stats.mean,
-            std=stats.std,
-            posterior_std=stats.posterior_std,
-            kl=stats.kl,
-            dead=stats.dead,
-            dead_below=stats.dead_below,
-            scale=stats.scale,
-            title=f"Latents of {name}: {stats.windows} windows, {stats.seconds / 60:.1f} minutes",
-        )
+        with disk_errors(arguments.out):
+            save_latent_plot(
+                arguments.out / "latent_stats.png",
+                mean=stats.mean,
+                std=stats.std,
+                posterior_std=stats.posterior_std,
+                kl=stats.kl,
+                dead=stats.dead,
+                dead_below=stats.dead_below,
+                scale=stats.scale,
+                title=f"Latents of {name}: {stats.windows} windows, {stats.seconds / 60:.1f} minutes",
+            )
         print(f"written: {arguments.out / 'latent_stats.json'}, {arguments.out / 'latent_stats.png'}")
     return 0
 

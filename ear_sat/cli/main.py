@@ -48,6 +48,7 @@ def get_parser(chosen: str | None = None) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text.splitlines()[0].split(": ", 1)[-1], description=text)
         if name == chosen != TRAIN:
             load(name).add_arguments(command)
+            errors.add_debug(command)
     return parser
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..checks import path_argument
 from .encoding_arguments import add_input_arguments
 from .latent_stats import bad_file_lines
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_input_arguments(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of latents, new or to continue")
+    parser.add_argument(
+        "--out", type=path_argument, required=True, metavar="DIR", help="folder of latents, new or to continue"
+    )
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="that share the files (default: 1)")
     parser.add_argument("--precision", default="32", help="32 (default), bf16 or 16; files are float32 in any case")
     parser.add_argument("--compile", action="store_true", help="compile the network; for long runs")

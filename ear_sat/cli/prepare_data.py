@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..checks import path_argument
 from ..errors import UserError
 
 if TYPE_CHECKING:
@@ -21,12 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "sources",
         nargs="+",
-        type=Path,
+        type=path_argument,
         metavar="SRC",
-        help="folders, audio files, WebDataset shards (.tar), or lists of them: .txt with a path per line, .csv or "
-        ".parquet with a column path",
+        help="folders, audio files, WebDataset shards (.tar), or lists of them: .txt or .m3u with a path per line, "
+        ".csv, .parquet or .jsonl with a column path",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for everything that is written")
+    parser.add_argument(
+        "--out", type=path_argument, required=True, metavar="DIR", help="folder for everything that is written"
+    )
     _add_rules(parser)
     shards = parser.add_argument_group("WebDataset shards")
     shards.add_argument("--shards", action="store_true", help="write the fit tracks to tar shards as well, as FLAC")
@@ -74,7 +77,8 @@ def _add_rules(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Prepares and prints what came of it."""
-    from ..prepare.run import disk_errors, prepare_data
+    from ..files import disk_errors
+    from ..prepare.run import prepare_data
     from ..prepare.summary import save_distributions, summary_tables, write_summary
     from ..report.tables import print_table
 

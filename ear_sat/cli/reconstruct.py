@@ -7,8 +7,8 @@ each, with its length, sample rate and channels. Finished files are skipped when
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from ..checks import path_argument
 from ..compute import PRECISIONS
 from ..errors import UserError
 from ..files import make_folder
@@ -19,9 +19,11 @@ from ..inference.settings import CHANNELS, PEAKS, SUBTYPES
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     default = Settings()
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="audio file, or folder of them")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
-    parser.add_argument("--weights", type=Path, required=True, metavar="FILE", help="checkpoint of the autoencoder")
+    parser.add_argument("inputs", nargs="+", type=path_argument, metavar="IN", help="audio file, or folder of them")
+    parser.add_argument("--out", type=path_argument, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument(
+        "--weights", type=path_argument, required=True, metavar="FILE", help="checkpoint of the autoencoder"
+    )
     parser.add_argument("--force", action="store_true", help="also do files that are there already")
     audio = parser.add_argument_group("audio")
     audio.add_argument(

@@ -13,6 +13,7 @@ import sys
 import types
 from pathlib import Path
 
+from ..checks import path_argument
 from ..errors import UserError
 
 #: Tells the processes that Lightning starts with ``python -m ear_sat.cli.run …`` which script they are to run.
@@ -21,7 +22,9 @@ SCRIPT_VARIABLE = "EAR_SAT_RUN_SCRIPT"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("script", type=Path, help="Python script, such as the host's train.py or unwrap_model.py")
+    parser.add_argument(
+        "script", type=path_argument, help="Python script, such as the host's train.py or unwrap_model.py"
+    )
     parser.add_argument("args", nargs=argparse.REMAINDER, help="its arguments")
 
 

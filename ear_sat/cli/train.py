@@ -16,8 +16,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..checks import number, whole
+from ..checks import number, path_argument, whole
 from ..errors import UserError
+from .errors import add_debug
 
 if TYPE_CHECKING:
     from ..training.run.job import Builders
@@ -34,20 +35,26 @@ def get_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     inputs = parser.add_argument_group("inputs")
     inputs.add_argument(
-        "--model-config", type=Path, metavar="CONFIG", help="model and training: a name such as ear_vae, or a JSON file"
+        "--model-config",
+        type=path_argument,
+        metavar="CONFIG",
+        help="model and training: a name such as ear_vae, or a JSON file",
     )
     inputs.add_argument(
-        "--dataset-config", type=Path, metavar="CONFIG", help="training data: a name such as demo, or a JSON file"
+        "--dataset-config",
+        type=path_argument,
+        metavar="CONFIG",
+        help="training data: a name such as demo, or a JSON file",
     )
     inputs.add_argument(
         "--val-dataset-config",
-        type=Path,
+        type=path_argument,
         metavar="CONFIG",
         help="validation data, likewise (default: what is held out)",
     )
     inputs.add_argument(
         "--pretrained-ckpt-path",
-        type=Path,
+        type=path_argument,
         help="weights to start a new run from: released .pyt, .ckpt, .safetensors, or a training checkpoint",
     )
     inputs.add_argument(
@@ -56,7 +63,9 @@ def get_parser() -> argparse.ArgumentParser:
     inputs.add_argument(
         "--reuse-discriminator", action="store_true", help="take the discriminator of that training checkpoint as well"
     )
-    inputs.add_argument("--pretransform-ckpt-path", type=Path, help="weights of the pretransform of a diffusion model")
+    inputs.add_argument(
+        "--pretransform-ckpt-path", type=path_argument, help="weights of the pretransform of a diffusion model"
+    )
     inputs.add_argument(
         "--import",
         dest="imports",
@@ -66,13 +75,15 @@ def get_parser() -> argparse.ArgumentParser:
     )
     inputs.add_argument("--remove-pretransform-weight-norm", choices=("", "pre_load", "post_load"))
     inputs.add_argument(
-        "--config-file", type=Path, help="INI file whose [DEFAULTS] hold any of these flags, as the host's"
+        "--config-file", type=path_argument, help="INI file whose [DEFAULTS] hold any of these flags, as the host's"
     )
     run = parser.add_argument_group("run folder")
     run.add_argument("--name", help="run folder below --save-dir (default: config name and time)")
-    run.add_argument("--save-dir", type=Path, help="folder of all runs (default: runs)")
-    run.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
-    run.add_argument("--ckpt-path", type=Path, help="Lightning checkpoint to continue from in a new run folder")
+    run.add_argument("--save-dir", type=path_argument, help="folder of all runs (default: runs)")
+    run.add_argument("--resume", type=path_argument, metavar="RUN", help="continue the run in this folder")
+    run.add_argument(
+        "--ckpt-path", type=path_argument, help="Lightning checkpoint to continue from in a new run folder"
+    )
     run.add_argument("--checkpoint-every", type=whole(1), metavar="ROUNDS", help="default: 10000")
     run.add_argument(
         "--checkpoint-minutes",
@@ -107,6 +118,7 @@ def get_parser() -> argparse.ArgumentParser:
     machine.add_argument("--strategy", help="Lightning strategy (default: ddp on several devices)")
     machine.add_argument("--precision", help="default: 32 on the CPU, bf16-mixed (16-mixed on old cards) on a GPU")
     add("--compile", action="store_true", help="compile the networks with torch.compile")
+    add_debug(parser)
     return parser
 
 
@@ -168,7 +180,7 @@ def _import(modules: Sequence[str], model_config: Path | None) -> None:
     for name in modules:
         try:
             importlib.import_module(name)
-        except ImportError as error:
+        except (ImportError, ValueError) as error:  # ValueError: an empty name
             raise UserError(
                 f"--import {name} failed ({error}); name one of the working folder, the config's, or an installed one"
             ) from error

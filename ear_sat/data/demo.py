@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from typing import Annotated
 
 import numpy as np
 
 from ..checks import require_number, require_whole
 from ..config import check_choice
+from ..value_types import Count, Crops, OneOf, Range, Size
 from .base import CropDataset, Sample, is_silent
 from .synth import synthesise_track
 
 # Track numbers of the held-out split start here, so no held-out track is ever a training track.
+#: A track is kept in memory: 0.5 GB of an hour.
+MAX_SECONDS = 3600
 _FIRST_TRACK = {"train": 0, "held_out": 1_000_000}
 _CACHED_TRACKS = 64  # 12 s of stereo at 44.1 kHz are 4 MB
 _REDRAWS = 8
@@ -39,20 +43,20 @@ class DemoDataset(CropDataset):
 
     def __init__(
         self,
-        sample_size: int,
-        sample_rate: int,
-        channels: int = 2,
+        sample_size: Size,
+        sample_rate: Size,
+        channels: Size = 2,
         *,
-        tracks: int = 24,
-        seconds: float = 12.0,
-        seed: int = 0,
-        crops_per_track: int = 8,
-        split: str = "train",
+        tracks: Annotated[int, Range(at_least=1, at_most=_FIRST_TRACK["held_out"])] = 24,
+        seconds: Annotated[float, Range(above=0, at_most=MAX_SECONDS)] = 12.0,
+        seed: Count = 0,
+        crops_per_track: Crops = 8,
+        split: Annotated[str, OneOf(tuple(_FIRST_TRACK))] = "train",
     ) -> None:
         super().__init__(seed=seed, sample_size=sample_size, sample_rate=sample_rate, channels=channels)
         self.tracks = require_whole("tracks", tracks, at_least=1, at_most=_FIRST_TRACK["held_out"])
         self.crops_per_track = require_whole("crops_per_track", crops_per_track, at_least=1)
-        self.seconds = float(require_number("seconds", seconds, above=0))
+        self.seconds = float(require_number("seconds", seconds, above=0, at_most=MAX_SECONDS))
         self.split = check_choice("split", split, _FIRST_TRACK)
         self._cache: dict[int, np.ndarray] = {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Collection, Iterator
 from contextlib import suppress
@@ -17,6 +18,13 @@ OTHER_SUFFIXES = (
     *(".mka", ".mp2", ".mp4", ".mpc", ".oga", ".ra", ".rf64", ".spx", ".tak", ".tta", ".w64", ".weba", ".webm", ".wma"),
     ".wv",
 )
+#: Suffix → command that unpacks it. Longer ones first: a name may end with several.
+ARCHIVES = {
+    **dict.fromkeys((".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tgz", ".tbz2", ".txz", ".tar"), "tar -xf"),
+    **{".zip": "unzip", ".7z": "7z x", ".rar": "unrar x", ".gz": "gunzip", ".bz2": "bunzip2", ".xz": "unxz"},
+    ".zst": "unzstd",
+}
+LISTS = (".txt", ".csv", ".parquet", ".pq", ".jsonl", ".ndjson", ".m3u", ".m3u8")
 _OTHER_KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe (FIFO)",
@@ -93,3 +101,20 @@ def audio_stem(name: str) -> str:
     """
     suffix = Path(name).suffix
     return name.removesuffix(suffix) if suffix.lower() in (*SUFFIXES, *OTHER_SUFFIXES) else name
+
+
+def why_no_audio(path: str | Path) -> str:
+    """What a file is by its suffix, and the way out, where that is an archive or a list of files; else nothing.
+
+    >>> why_no_audio("a/music.tar.gz")
+    'it is an archive: unpack it (tar -xf music.tar.gz)'
+    >>> why_no_audio("song.flac")
+    ''
+    """
+    name = printable(Path(path).name)
+    for suffix, command in ARCHIVES.items():
+        if name.lower().endswith(suffix):
+            return f"it is an archive: unpack it ({command} {shlex.quote(name)})"
+    if name.lower().endswith(LISTS):
+        return "it is a list: give the files that it names, or what `ear-sat prepare-data` makes of it"
+    return ""

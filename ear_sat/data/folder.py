@@ -9,20 +9,21 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from ..checks import require_flag, require_number, require_whole
 from ..config import check_choice
 from ..errors import UserError
+from ..value_types import ArgumentsOf, Count, Crops, OneOf, Range, Size
 from .augment import Augmentation
 from .base import CropDataset, Sample, is_silent
 from .metadata import CustomMetadata
 from .parts import UnusableFileError
 from .reading import read_crop
 from .shares import Shares
-from .sources import open_source
+from .sources import open_entry, open_source
 from .stream import AudioFile
 from .table import FileTable
 
@@ -73,18 +74,18 @@ class FolderDataset(CropDataset):
 
     def __init__(
         self,
-        datasets: Sequence[Mapping[str, Any]],
-        sample_size: int,
-        sample_rate: int,
-        channels: int = 2,
+        datasets: Sequence[Annotated[Mapping[str, Any], ArgumentsOf(open_entry, without=("where", "leave_out"))]],
+        sample_size: Size,
+        sample_rate: Size,
+        channels: Size = 2,
         *,
-        seed: int = 0,
+        seed: Count = 0,
         random_crop: bool = True,
-        crops_per_file: int = 1,
+        crops_per_file: Crops = 1,
         silence_threshold_db: float | None = -60.0,
-        max_redraws: int = 8,
-        split: str = "all",
-        held_out_share: float = 0.1,
+        max_redraws: Count = 8,
+        split: Annotated[str, OneOf(SPLITS)] = "all",
+        held_out_share: Annotated[float, Range(above=0, below=1)] = 0.1,
         gain_db: Sequence[float] | None = None,
         flip_polarity: bool = False,
         swap_channels: bool = False,
@@ -259,7 +260,9 @@ class FolderDataset(CropDataset):
 def collect_left_out(infos: Iterable[Mapping[str, Any]]) -> list[str]:
     """The "path: reason" lines of files that were left out, from the infos of a batch, each once.
 
-    >>> collect_left_out([{"left_out": ["a.wav: truncated"]}, {}, {"left_out": ["a.wav: truncated"]}])
+    >>> collect_left_out([{"left_out": ["a.wav: truncated"]}, {}, {"left_out": [("a.wav: truncated",)]}])
     ['a.wav: truncated']
     """
-    return list(dict.fromkeys(line for info in infos for line in info.get("left_out", ())))
+    lines = (line for info in infos for line in info.get("left_out", ()))
+    # The host's shards are batched twice, by which each text becomes a tuple of one.
+    return list(dict.fromkeys(line if isinstance(line, str) else line[0] for line in lines))

@@ -5,27 +5,35 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import torch
 from torch.utils.data import DataLoader
 
 from ..checks import require_flag, require_whole
-from ..config import build, check_keys, choice_error, parameter_names
+from ..config import build, check_keys, check_types, choice_error, parameter_names
 from ..errors import UserError
 from .augment import Augmentation
 from .base import CropDataset, Sample
 from .demo import DemoDataset
 from .folder import FolderDataset
 from .sampler import EpochSampler
+from .shared_memory import InSharedMemory, audio_batch_bytes, settle_workers
 
 logger = logging.getLogger(__name__)
 D = TypeVar("D", bound=CropDataset)
 
 DATASET_TYPES: dict[str, type[CropDataset]] = {"ear_demo": DemoDataset, "ear_audio": FolderDataset}
 
-_SIZES = ("sample_size", "sample_rate", "channels")
-_LOADER_KEYS = ("dataset_type", "drop_last")
+#: Arguments of data sets that no JSON gives.
+GIVEN = ("sample_size", "sample_rate", "channels")
+
+
+class LoaderKeys(TypedDict, total=False):
+    """The keys of a dataset config that are not arguments of its data set."""
+
+    dataset_type: str
+    drop_last: bool
 
 
 def collate(samples: Sequence[Sample]) -> tuple[torch.Tensor, tuple[dict[str, Any], ...]]:
@@ -40,6 +48,7 @@ def create_dataset(
     """The data set that ``dataset_config`` describes; see :func:`create_dataloader`."""
     if "dataset_type" not in dataset_config:
         raise UserError(f"the dataset config needs the key dataset_type: {' or '.join(DATASET_TYPES)}")
+    check_types("dataset config", LoaderKeys, dataset_config)
     dataset_type = dataset_config["dataset_type"]
     if dataset_type not in DATASET_TYPES:
         raise choice_error("dataset_type", dataset_type, DATASET_TYPES)
@@ -49,9 +58,9 @@ def create_dataset(
 def build_dataset(factory: Callable[..., D], dataset_config: Mapping[str, Any], *sizes: int) -> D:
     """``factory`` called with a config's arguments and with sample size, sample rate and channels."""
     what = f"dataset config of type {dataset_config['dataset_type']}"
-    check_keys(what, dataset_config, [*_LOADER_KEYS, *parameter_names(factory, without=_SIZES)])
-    arguments = {key: value for key, value in dataset_config.items() if key not in _LOADER_KEYS}
-    return build(what, factory, arguments, **dict(zip(_SIZES, sizes, strict=True)))
+    check_keys(what, dataset_config, [*LoaderKeys.__annotations__, *parameter_names(factory, without=GIVEN)])
+    arguments = {key: value for key, value in dataset_config.items() if key not in LoaderKeys.__annotations__}
+    return build(what, factory, arguments, **dict(zip(GIVEN, sizes, strict=True)))
 
 
 def create_dataloader(
@@ -63,6 +72,8 @@ def create_dataloader(
     num_workers: int = 4,
     shuffle: bool = True,
     pad: bool = True,
+    *,
+    shared_bytes: int | None = None,
 ) -> DataLoader[Sample]:
     """A data loader for one of :data:`DATASET_TYPES`.
 
@@ -78,9 +89,10 @@ def create_dataloader(
         sample_size: samples per crop and channel.
         sample_rate: in Hz.
         audio_channels: 1 or 2.
-        num_workers: 0 reads in this process.
+        num_workers: at most so many processes read, fewer where shared memory is short; 0: this one.
         shuffle: a new order and new crops every epoch; false: always the same.
         pad: fill what is shorter than a crop with zeros; false leaves it as long as it is, for batches of one.
+        shared_bytes: shared memory for the workers' batches; None for what is free.
 
     Raises:
         UserError: an unknown type or key, a value out of range, no usable audio.
@@ -89,7 +101,7 @@ def create_dataloader(
     require_whole("num_workers", num_workers, at_least=0)
     dataset = create_dataset(dataset_config, sample_size, sample_rate, audio_channels)
     dataset.pad = require_flag("pad", pad)
-    drop_last = require_flag("drop_last", dataset_config.get("drop_last", True))
+    drop_last = dataset_config.get("drop_last", True)
     if drop_last and len(dataset) < batch_size:
         times = math.ceil(batch_size / len(dataset))
         logger.warning(
@@ -99,6 +111,9 @@ def create_dataloader(
             times,
         )
         dataset.repeat(times)
+    num_workers = settle_workers(
+        num_workers, audio_batch_bytes(batch_size, dataset.channels, dataset.sample_size), shared_bytes
+    )
     sampler = EpochSampler(dataset, shuffle=shuffle, seed=dataset.seed, batch_size=batch_size if drop_last else 1)
     return DataLoader(
         dataset,
@@ -108,7 +123,7 @@ def create_dataloader(
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),
         drop_last=drop_last,
-        collate_fn=collate,
+        collate_fn=InSharedMemory(collate),
     )
 
 

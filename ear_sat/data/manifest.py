@@ -1,20 +1,21 @@
-"""Manifests: tables of audio files, CSV or Parquet, that save opening every file to learn its length."""
+"""Manifests: tables of audio files that save opening every file to learn its length."""
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from .finding import why_no_audio
 from .parts import UnusableFileError
 from .reading import check_usable
+from .rows import TABLE_SUFFIXES, Row, read_rows
 from .stream import AudioFile
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,6 @@ logger = logging.getLogger(__name__)
 COLUMNS = ("path", "frames", "duration", "sample_rate", "channels", "decision")
 SHARD_SUFFIX = ".tar"
 _MEMBER = re.compile(rf"(.*?{re.escape(SHARD_SUFFIX)})::(.*)", re.IGNORECASE | re.DOTALL)
-Row = dict[str, Any]
 
 
 def split_path(path: str) -> tuple[str, str]:
@@ -45,8 +45,8 @@ def read_manifest(
     """The files of a manifest that are to be used; members of shards (``0.tar::a.flac``) are none.
 
     Args:
-        manifest: ``.csv`` or ``.parquet`` with the columns ``path``, ``frames`` (samples per channel) or ``duration``
-            (seconds), ``sample_rate`` (Hz) and ``channels``, and optionally ``decision``.
+        manifest: ``.csv``, ``.parquet`` or ``.jsonl`` (an object per line) with ``path``, ``frames`` (samples per
+            channel) or ``duration`` (seconds), ``sample_rate`` (Hz) and ``channels``, and optionally ``decision``.
         leave_out: called with path and reason for a row whose file cannot be used.
         folder: what relative paths start from; by default the manifest's own folder.
         decisions: rows with another decision are not used; without that column all are.
@@ -58,11 +58,14 @@ def read_manifest(
         UserError: no such file, a missing column, or no row to use.
     """
     if not manifest.is_file():
-        raise UserError(f"no such manifest: {manifest}; give the path of a .csv or .parquet file")
+        raise UserError(f"no such manifest: {manifest}; give the path of a .csv, .parquet or .jsonl file")
+    if manifest.suffix.lower() not in TABLE_SUFFIXES:
+        why = why_no_audio(manifest)
+        raise UserError(f"a manifest must be a .csv, .parquet or .jsonl file, not {manifest}{why and f': {why}'}")
     start = os.path.abspath(manifest.parent if folder is None else folder)  # noqa: PTH100 - removes ".." as well
     skipped: Counter[str] = Counter()
     files, members, first, last = [], 0, "", ""
-    for row in _rows(manifest):
+    for row in read_rows(f"the manifest {manifest}", manifest, COLUMNS, _check_columns):
         if split_path(str(row["path"]))[1]:
             members += 1
             continue
@@ -92,44 +95,12 @@ def read_manifest(
     return Path(start) if folder is not None and root.is_relative_to(start) else root, files
 
 
-def _rows(manifest: Path) -> Iterator[Row]:
-    if manifest.suffix.lower() in (".parquet", ".pq"):
-        yield from _parquet_rows(manifest)
-        return
-    if manifest.suffix.lower() != ".csv":
-        raise UserError(f"a manifest must be a .csv or .parquet file, not {manifest}")
-    try:
-        with manifest.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.DictReader(file)
-            _check_columns(manifest, reader.fieldnames or ())
-            yield from reader
-    except (OSError, csv.Error) as error:
-        raise UserError(f"cannot read the manifest {manifest}: {error}") from error
-
-
-def _parquet_rows(manifest: Path) -> Iterator[Row]:
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError:
-        raise UserError(
-            f"{manifest} is a Parquet file, which needs pyarrow; run: pip install 'ear-sat[parquet]', or give a .csv"
-        ) from None
-    try:
-        file = parquet.ParquetFile(manifest)
-        _check_columns(manifest, file.schema_arrow.names)
-        columns = [name for name in COLUMNS if name in file.schema_arrow.names]
-        for batch in file.iter_batches(columns=columns):
-            yield from batch.to_pylist()
-    except (ArrowException, OSError) as error:
-        raise UserError(f"cannot read the manifest {manifest}: {error}") from error
-
-
-def _check_columns(manifest: Path, names: Sequence[str]) -> None:
+def _check_columns(what: str, names: Collection[str]) -> None:
     missing = [name for name in ("path", "sample_rate", "channels") if name not in names]
     if "frames" not in names and "duration" not in names:
         missing.append("frames (or duration)")
     if missing:
-        raise UserError(f"the manifest {manifest} lacks the column {', '.join(missing)}; it has {', '.join(names)}")
+        raise UserError(f"{what} lacks the column {', '.join(missing)}; it has {', '.join(names)}")
 
 
 def _file(path: str, row: Row) -> AudioFile:

@@ -6,14 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..checks import require_number
+from ..checks import require_path
 from ..config import build
 from ..errors import UserError
-from .finding import SUFFIXES, find_audio_files
+from ..value_types import Positive
+from .finding import SUFFIXES, find_audio_files, why_no_audio
 from .manifest import read_manifest
 from .metadata import CustomMetadata
 from .parts import UnusableFileError
 from .reading import open_header
+from .rows import TABLE_SUFFIXES
 from .stream import AudioFile
 
 
@@ -40,37 +42,41 @@ def open_source(what: str, entry: object, leave_out: Callable[[str, str], None])
     """
     if not isinstance(entry, Mapping) or not isinstance(entry.get("path", entry.get("manifest")), str | Path):
         raise UserError(f'{what} must be {{"id": …, "path": folder}} or {{"id": …, "manifest": file}}, not {entry!r}')
-    return build(what, _open, entry, where=what, leave_out=leave_out)
+    return build(what, open_entry, entry, where=what, leave_out=leave_out)
 
 
-def _open(
+def open_entry(
     where: str,
     leave_out: Callable[[str, str], None],
     id: str | None = None,  # read by who names the windows
     path: str | Path | None = None,
     manifest: str | Path | None = None,
     decisions: Sequence[str] | None = None,
-    weight: float | None = None,
+    weight: Positive | None = None,
     custom_metadata_module: str | Path | None = None,
 ) -> MusicSource:
-    if weight is not None:
-        require_number(f"{where}: weight", weight, above=0)
-    folder = None if path is None else Path(path).expanduser()
+    """Opens an entry; its arguments are the entry's keys."""
+    folder = None if path is None else require_path(f"{where}.path", path)
     if folder is not None and not folder.is_dir():
-        raise UserError(f"{where}: no such folder: {folder}; give the path of a folder with audio files")
+        if folder.suffix.lower() in TABLE_SUFFIXES and folder.is_file():
+            raise UserError(f'{where}: {folder} is a table; give it as "manifest", not as "path"')
+        why = (why_no_audio(folder) or "it is a file") if folder.exists() else "there is no such folder"
+        raise UserError(f"{where}: {folder}: {why}; give the path of a folder with audio files")
     if manifest is not None:
         decisions = ["keep"] if decisions is None else decisions
         if isinstance(decisions, str) or not isinstance(decisions, Sequence) or not decisions:
             raise UserError(f'{where}: decisions must be a list such as ["keep"], not {decisions!r}')
-        root, files = read_manifest(Path(manifest).expanduser(), leave_out, folder, list(map(str, decisions)))
+        root, files = read_manifest(
+            require_path(f"{where}.manifest", manifest), leave_out, folder, list(map(str, decisions))
+        )
     elif decisions is not None:
         raise UserError(f"{where}: decisions are those of a manifest; give manifest too, or drop decisions")
     else:
         assert folder is not None  # one of the two is given
         root, files = folder, _folder_files(where, folder, leave_out)
-    metadata = (
-        None if custom_metadata_module is None else CustomMetadata(str(Path(custom_metadata_module).expanduser()))
-    )
+    metadata = None
+    if custom_metadata_module is not None:
+        metadata = CustomMetadata(str(require_path(f"{where}.custom_metadata_module", custom_metadata_module)))
     return MusicSource(root, files, weight, metadata)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..config import choice_error
 from ..errors import UserError
+from ..files import expanded
 from ..named_configs import DATASET, load_config
 from .base import CropDataset, Sample
 from .demo import DemoDataset
@@ -190,8 +191,8 @@ def data_config(data: Path | None = None, dataset_config: Path | None = None) ->
 
 
 def _absolute(entry: Any) -> Any:
-    if isinstance(entry, dict) and isinstance(entry.get("path"), str):
-        return {**entry, "path": str(Path(entry["path"]).expanduser().absolute())}
+    if isinstance(entry, dict) and isinstance(entry.get("path"), str) and entry["path"]:
+        return {**entry, "path": str(expanded(entry["path"]).absolute())}
     return entry
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..config import load_json
 from ..errors import UserError
+from ..json_file import load_json
 from .latent_files import finished_windows, write_file
 
 NAME = "details.json"

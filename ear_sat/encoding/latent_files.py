@@ -48,8 +48,13 @@ def write_window(folder: Path, name: str, latents: Tensor, mask: Tensor, info: d
     content = {key: plain(value, key) for key, value in info.items()} | {"padding_mask": mask.tolist()}
     array = io.BytesIO()  # numpy's own writing to a file hides why it failed
     np.save(array, np.ascontiguousarray(latents.numpy(), np.float32))
-    write_file(folder / f"{name}.json", json.dumps(content).encode())
-    write_file(folder / f"{name}.npy", array.getvalue())
+    beside = folder / f"{name}.json"
+    write_file(beside, json.dumps(content).encode())
+    try:
+        write_file(folder / f"{name}.npy", array.getvalue())
+    except UserError:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def plain(value: Any, what: str) -> Any:

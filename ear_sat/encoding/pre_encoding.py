@@ -16,7 +16,7 @@ from ..compute import PRECISIONS, choose_device
 from ..config import check_choice
 from ..data.windows import Window, WindowSet, open_windows
 from ..errors import UserError
-from ..files import make_folder
+from ..files import expanded, make_folder
 from ..models import Autoencoder
 from ..processes import workers
 from ..versions import versions
@@ -104,7 +104,7 @@ def pre_encode(
         UserError: settings that cannot be or that differ from those of the latents in ``out``, no usable audio, a full
             disk, too little memory.
     """
-    out = Path(out).expanduser()
+    out = expanded(out)
     require_whole("--batch-size", batch_size, at_least=1)
     require_whole("--processes", processes, at_least=1)
     require_whole("--seed", seed, at_least=0)
@@ -181,7 +181,7 @@ def _shares(windows: WindowSet, ranks: range, size: int) -> list[WindowSet]:
 def _run(shares: list[Share], model: Autoencoder | None, result: PreEncodeResult, progress: bool) -> None:
     """Encodes and counts."""
     for share in shares:
-        share.folder.mkdir(exist_ok=True)
+        make_folder(share.folder)
     began = time.perf_counter()
     total = result.present + sum(len(share.windows) for share in shares)
     hidden = None if progress else True  # None: hidden where there is no terminal

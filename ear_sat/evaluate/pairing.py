@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..config import choice_error
-from ..data.finding import SUFFIXES, find_audio_files
+from ..data.finding import SUFFIXES, find_audio_files, why_no_audio
 from ..errors import UserError
 
 
@@ -72,6 +72,8 @@ def pair_files(
             raise UserError(f"no such file or folder: {path}")
         if path.is_dir() != reference.is_dir():
             raise UserError(f"{reference} and {path} must both be files or both be folders")
+        if why := "" if path.is_dir() else why_no_audio(path):
+            raise UserError(f"{path}: {why}")
     if not reference.is_dir():
         return Pairing([Pair(reference.stem, system, reference, path) for system, path in estimates.items()])
 

@@ -12,7 +12,7 @@ from ..checks import require_whole
 from ..config import check_choice
 from ..data.parts import UnusableFileError
 from ..errors import UserError
-from ..files import write_text
+from ..files import disk_errors, write_text
 from ..metrics import METRICS
 from ..processes import Runner, workers
 from .cache import ResultCache
@@ -59,8 +59,8 @@ def evaluate(
         reasons: why a reference has no estimate, where that is known.
 
     Raises:
-        UserError: nothing to compare, or an argument out of range. Files that cannot be used raise nothing: see
-            :attr:`Evaluation.failures`.
+        UserError: nothing to compare, an argument out of range, or a full disk. Files that cannot be used raise
+            nothing: see :attr:`Evaluation.failures`.
     """
     check_choice("metric", rank_by, METRICS)
     if clips is not None:
@@ -71,6 +71,23 @@ def evaluate(
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; give a folder for the results")
     check_processes(processes, 1)
+    with disk_errors(out):
+        return _evaluate(reference, estimates, out, align, processes, clips, audio, rank_by, seed, paper_table, reasons)
+
+
+def _evaluate(
+    reference: Path,
+    estimates: Mapping[str, Path],
+    out: Path,
+    align: bool,
+    processes: int | None,
+    clips: int | None,
+    audio: bool,
+    rank_by: str,
+    seed: int,
+    paper_table: bool,
+    reasons: Mapping[Path, str] | None,
+) -> Evaluation:
     pairing = pair_files(reference, estimates, without=out, reasons=reasons)
     cache = ResultCache(out / "cache", {"align": align})
     known = [result for pair in pairing.pairs if (result := cache.read(pair)) is not None]

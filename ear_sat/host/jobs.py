@@ -11,15 +11,20 @@ from torch.utils.data import DataLoader
 
 from ..config import choice_error
 from ..data import DATASET_TYPES
-from ..errors import UserError
+from ..errors import UserError, in_words, refusing
 from ..training.run.autoencoder_job import AutoencoderJob
-from ..training.run.job import Crops, Job, compiles, no_pretransform, required
+from ..training.run.job import Crops, Job, compiles, no_pretransform
 from ..training.run.options import TrainOptions
 from ..training.run.pretrained import load_strictly, load_weights
+from ..training.trial import try_round
 from ..training.wrapper import EarTrainingWrapper
 from .diffusion.job import HostJob
 from .diffusion.pretransform_weights import check_pretransform_weights
 from .host_types import branch_types
+
+#: Of errors while something is fetched from a hub: packages that raise them, and what their texts name.
+_HUB_PACKAGES = ("huggingface_hub", "httpx", "httpcore", "requests", "urllib3")
+_HUB_NAMES = ("huggingface.co", "Hugging Face")
 
 
 class HostBuilders:
@@ -29,9 +34,15 @@ class HostBuilders:
         from stable_audio_tools.models.factory import create_model_from_config
         from stable_audio_tools.training import create_training_wrapper_from_config
 
-        required(model_config, "sample_rate")
-        if "training" not in model_config:
-            raise UserError('the model config needs a "training" section')
+        def build() -> Any:
+            with _in_words("the host cannot build this model config"):
+                model = create_model_from_config(model_config)
+            with _in_words("the host cannot train with this training section"):
+                return create_training_wrapper_from_config(model_config, model)
+
+        if (model_config.get("model_type"), model_config["training"].get("type")) == ("autoencoder", "ear"):
+            crops = Crops.of(model_config)
+            try_round(build, crops.audio_channels, crops.sample_size)
         with _in_words("the host cannot build this model config"):
             model = create_model_from_config(model_config)
         load_weights(model, options)
@@ -43,6 +54,8 @@ class HostBuilders:
             wrapper = create_training_wrapper_from_config(model_config, model)
         if isinstance(wrapper, EarTrainingWrapper):
             return AutoencoderJob(wrapper, model_config, options)
+        with _in_words("the host cannot train with this training section"):
+            wrapper.configure_optimizers()  # Lightning asks for them later; what is wrong with them is said now.
         _log_every_step(wrapper, model_config)
         if compiles(options):
             wrapper.compile()
@@ -62,7 +75,7 @@ class HostBuilders:
         try:
             loader = create_dataloader_from_config(dataset_config, batch_size, **settings)
         except (AssertionError, KeyError) as error:
-            raise UserError(f"the dataset config does not fit the host: {_words(error)}") from error
+            raise UserError(f"the dataset config does not fit the host: {in_words(error)}") from error
         except ValueError as error:
             if "num_samples" not in str(error):  # torch's word for an empty data set
                 raise
@@ -90,20 +103,30 @@ def _log_every_step(wrapper: Any, model_config: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _in_words(what: str) -> Iterator[None]:
-    """Turns the errors by which the host refuses a config into one sentence that begins with ``what``."""
+    """:func:`ear_sat.errors.refusing`, which knows the model hub's errors too."""
     try:
-        yield
+        with refusing(what):
+            yield
     except UserError:
         raise
-    except (AssertionError, KeyError, NotImplementedError, TypeError, ValueError) as error:
-        raise UserError(f"{what}: {_words(error)}") from error
+    except Exception as error:
+        hub = _from_hub(error)
+        if hub is None and not isinstance(error, OSError):  # of a file that it names
+            raise
+        raise UserError(f"{what}: {hub or in_words(error)}") from error
 
 
-def _words(error: Exception) -> str:
-    """The error in words: a KeyError's own text is the bare key."""
-    if isinstance(error, KeyError):
-        return f'it lacks the key "{error.args[0]}"'
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _from_hub(error: Exception) -> str | None:
+    """The words for what is wanted of a model hub and cannot be got; None for any other error."""
+    chain: BaseException | None = error
+    while chain is not None:
+        if type(chain).__module__.split(".")[0] in _HUB_PACKAGES or any(name in str(chain) for name in _HUB_NAMES):
+            return (
+                "a part of it, such as a text encoder, is not in the Hugging Face cache and cannot be downloaded "
+                f"({in_words(error):.200}); run once where the hub can be reached, or set HF_HOME to a full cache"
+            )
+        chain = chain.__cause__ or chain.__context__
+    return None
 
 
 def _prepare_pretransform(model: Any, options: TrainOptions) -> None:

@@ -23,6 +23,7 @@ from ..data import DATASET_TYPES, create_dataloader
 from ..errors import UserError
 from ..models import BOTTLENECKS, DECODERS, ENCODERS, build_part, check_model_sizes
 from . import compat
+from .dataset_entries import blame_metadata, checked_entries
 from .diffusion.pretransform_weights import watch
 from .engine_types import hand_over
 from .host_terms import add_terms, bottleneck_losses, check_training, split_losses
@@ -63,7 +64,9 @@ def _part_factory(what: str, types: Mapping[str, Callable[..., Any]]) -> Callabl
 
 def _autoencoder_factory(original: Callable[..., Any]) -> Callable[..., Any]:
     def create_autoencoder_from_config(config: Any) -> Any:
-        model = config.get("model", {})
+        model = config.get("model", {}) if isinstance(config, Mapping) else None
+        if not isinstance(model, Mapping):
+            raise UserError("the config of an autoencoder must be an object with a model, which is an object")
         if any(_is_ours(model.get(part)) for part in ("encoder", "decoder", "bottleneck")):
             check_model_sizes(model)
         return original(config)
@@ -129,6 +132,8 @@ def _demo_factory(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _dataloader_factory(original: Callable[..., Any]) -> Callable[..., Any]:
+    signature = inspect.signature(original)
+
     def create_dataloader_from_config(dataset_config: Any, *args: Any, **kwargs: Any) -> Any:
         kind = dataset_config.get("dataset_type")
         if _is_ours(dataset_config, "dataset_type"):
@@ -136,8 +141,16 @@ def _dataloader_factory(original: Callable[..., Any]) -> Callable[..., Any]:
                 raise choice_error("dataset_type", kind, DATASET_TYPES)
             kwargs.pop("tokenizers", None)  # the host's own audio leaves texts as they are too
             return create_dataloader(dataset_config, *args, **kwargs)
-        with compat.worker_count_zero(kwargs.get("num_workers", args[4] if len(args) > 4 else None)):
-            return original(dataset_config, *args, **kwargs)
+        given = signature.bind(checked_entries(dataset_config), *args, **kwargs)
+        given.apply_defaults()
+        workers = compat.settled_workers(**{name: given.arguments[name] for name in _LOADER[:6]})
+        given.arguments["num_workers"] = workers
+        with compat.mended_loaders(workers):
+            try:
+                return original(*given.args, **given.kwargs)
+            except Exception:
+                blame_metadata(dataset_config)
+                raise
 
     return create_dataloader_from_config
 

@@ -14,7 +14,8 @@ from tqdm import tqdm
 from ..data import UnusableFileError
 from ..data.finding import printable
 from ..data.stream import reason_of
-from ..files import stale_files, temporary_path
+from ..errors import UserError
+from ..files import FULL, stale_files, temporary_path
 from ..models import Autoencoder
 from ..report.tables import print_table
 from .files import FileJob
@@ -42,6 +43,9 @@ def reconstruct_files(
 
     Returns:
         what became of each job. A failure is printed to standard error as it happens, and the next file goes on.
+
+    Raises:
+        UserError: the disk is full.
     """
     waiting = [job for job in jobs if force or not job.output.exists()]
     seconds = {job: _seconds(job) for job in waiting}
@@ -118,6 +122,11 @@ def _attempt(model: Autoencoder, job: FileJob, settings: Settings, meter: _Meter
     except (torch.OutOfMemoryError, MemoryError):
         return Result(job, "failed", notes=["out of memory; give a smaller --chunk-seconds or --batch-size"])
     except OSError as error:
+        if error.errno in FULL:  # the next file would fail as well, after all its work
+            raise UserError(
+                f"cannot write {printable(job.output)}: {reason_of(error)}; what is finished is kept: free some space "
+                "or choose another --out, and run the same command again"
+            ) from error
         return Result(job, "failed", notes=[f"cannot write {printable(job.output)}: {reason_of(error)}"])
     except RuntimeError as error:
         if "not enough memory" not in str(error) and "allocate memory" not in str(error):

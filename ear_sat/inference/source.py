@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data import AudioFile, UnusableFileError, mix_channels, open_header
+from ..data.finding import why_no_audio
 from ..data.layouts import Layout
 from ..data.reading import require_mixable
 from ..data.stream import Stream
@@ -31,6 +32,8 @@ def readable(path: Path, scratch: Path) -> Iterator[tuple[AudioFile, bool]]:
     Raises:
         UnusableFileError: neither can read it.
     """
+    if why := why_no_audio(path):  # ffmpeg would play a list
+        raise UnusableFileError(why)
     try:
         header = read_header(path)
     except UnusableFileError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import soundfile
 
 from ..data.handle import native_path
 from ..data.stream import reason_of
-from ..files import atomic_path
+from ..files import atomic_path, unwritten
 from .settings import SUBTYPES
 
 _BLOCK = 1 << 16
@@ -112,14 +113,14 @@ def _write(
                 _write_block(file, block)
                 frames += block.shape[1]
     except soundfile.SoundFileError as error:
-        raise OSError(reason_of(error)) from error
+        raise unwritten(path, reason_of(error)) from error
     # libsndfile does not always notice that a disk is full.
     if soundfile.info(name).frames != frames:
-        raise OSError("not all of it was written; is the disk full?")
+        raise unwritten(path, "not all of it was written")
 
 
 def _write_block(file: soundfile.SoundFile, block: np.ndarray) -> None:
     try:
         file.write(np.ascontiguousarray(block.T))
     except AssertionError as error:  # soundfile asserts that all frames were written
-        raise OSError("not all of it was written; is the disk full?") from error
+        raise unwritten(Path(os.fsdecode(file.name)), "not all of it was written") from error

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
 
-from ..checks import require_number, require_whole
+from ..checks import require_number
 from ..compute import outside_autocast
-from ..config import build, check_keys, choice_error
+from ..config import build, check_keys, check_types, choice_error, value_types
 from ..errors import UserError
+from ..value_types import Range
 from .registry import find_loss
 from .term import SpectralTerm, Wanted, as_pair, evaluate_spectral
 
@@ -30,6 +31,15 @@ class LossOutput(NamedTuple):
     total: Tensor
     weighted: dict[str, Tensor]
     raw: dict[str, Tensor]
+
+
+class LossEntry(TypedDict, total=False):
+    """The keys of one term in ``loss_configs``, which Python has as :class:`Entry`."""
+
+    type: str
+    config: Mapping[str, Any] | None
+    weights: Mapping[str, float]
+    start_step: Annotated[int, Range(at_least=0, unit="rounds")]
 
 
 class Entry(NamedTuple):
@@ -85,14 +95,14 @@ class LossBundle(nn.Module):
                 raise UserError(f"name an entry of loss_configs without '/', which is kept for its parts; got '{name}'")
             if not isinstance(config, Mapping):
                 raise UserError(f"loss_configs.{name} must be an object with type, config and weights")
-            check_keys(f"loss_configs.{name}", config, ("type", "config", "weights", "start_step"))
+            check_keys(f"loss_configs.{name}", config, value_types(LossEntry))
+            check_types(f"loss_configs.{name}", LossEntry, config)
             kind = config.get("type")
             factory = find_loss(kind, f"loss type in loss_configs.{name}")
             module = build(f"loss_configs.{name}.config", factory, config.get("config"), sample_rate=sample_rate)
             weights = check_weights(name, config.get("weights"), getattr(module, "PARTS", None))
-            start = config.get("start_step", 0)
-            require_whole(f"loss_configs.{name}.start_step", start, 0, unit="rounds")
-            entries[name] = Entry(str(kind), {k: w for k, w in weights.items() if w != 0}, start, module)
+            used = {key: weight for key, weight in weights.items() if weight != 0}
+            entries[name] = Entry(str(kind), used, config.get("start_step", 0), module)
         return cls(entries)
 
     def forward(

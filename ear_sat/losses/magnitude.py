@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from ..checks import require_number
 from ..config import check_choice
+from ..value_types import HopFactor, OneOf, Range, Size, Window
 from .spectra import Spectra, SpectraPair, parse_components
 from .stft import FLOOR, Resolution
 from .term import DEFAULT_HOP_FACTOR, DEFAULT_WINDOWS, SpectralTerm
-from .weighting import WEIGHTING_MODES, bin_gain, check_weighting
+from .weighting import WEIGHTING_MODES, WEIGHTINGS, WeightingFloor, bin_gain, check_weighting
 
 #: Smallest denominator of the spectral convergence, relative to the loudest channel of the same clip and resolution
 #: (−20 dB). Ours: without it a Side 60 dB down costs a few hundred, and a silent one explodes.
@@ -74,15 +76,15 @@ class MagnitudeTerm(SpectralTerm):
 
     def __init__(
         self,
-        sample_rate: int,
-        windows: Sequence[int] = DEFAULT_WINDOWS,
-        hop_factor: float = DEFAULT_HOP_FACTOR,
+        sample_rate: Size,
+        windows: Sequence[Window] = DEFAULT_WINDOWS,
+        hop_factor: HopFactor = DEFAULT_HOP_FACTOR,
         channels: str | Sequence[str] = "mslr",
-        weighting: str = "k",
-        weighting_mode: str = "prefilter",
-        weighting_floor_db: float | None = None,
-        log_floor_db: float = -100,
-        log_floor_reference: str = "full_scale",
+        weighting: Annotated[str, OneOf(WEIGHTINGS)] = "k",
+        weighting_mode: Annotated[str, OneOf(WEIGHTING_MODES)] = "prefilter",
+        weighting_floor_db: WeightingFloor | None = None,
+        log_floor_db: Annotated[float, Range(at_least=-100, at_most=0, unit="dB")] = -100,
+        log_floor_reference: Annotated[str, OneOf(LOG_FLOOR_REFERENCES)] = "full_scale",
     ) -> None:
         super().__init__(windows, hop_factor)
         require_number("log_floor_db", log_floor_db, at_least=-100, at_most=0, unit="dB")

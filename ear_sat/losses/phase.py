@@ -6,12 +6,13 @@ Both look at bins where estimate and target are above the floor; the others are 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..config import check_choice
+from ..value_types import HopFactor, OneOf, Window
 from .spectra import SpectraPair, parse_components
 from .stft import FLOOR, Resolution
 from .term import DEFAULT_HOP_FACTOR, DEFAULT_WINDOWS, SpectralTerm
@@ -104,10 +105,10 @@ def unwrapped_derivative_loss(preds: Tensor, target: Tensor, weight: Tensor, dim
 class _PhaseTerm(SpectralTerm):
     def __init__(
         self,
-        windows: Sequence[int] = DEFAULT_WINDOWS,
-        hop_factor: float = DEFAULT_HOP_FACTOR,
+        windows: Sequence[Window] = DEFAULT_WINDOWS,
+        hop_factor: HopFactor = DEFAULT_HOP_FACTOR,
         channels: str | Sequence[str] = "lr",
-        bin_weighting: str = "magnitude",
+        bin_weighting: Annotated[str, OneOf(BIN_WEIGHTINGS)] = "magnitude",
     ) -> None:
         super().__init__(windows, hop_factor)
         self.components = parse_components(channels)
@@ -151,11 +152,11 @@ class PhaseDerivativeTerm(_PhaseTerm):
 
     def __init__(
         self,
-        windows: Sequence[int] = DEFAULT_WINDOWS,
-        hop_factor: float = DEFAULT_HOP_FACTOR,
+        windows: Sequence[Window] = DEFAULT_WINDOWS,
+        hop_factor: HopFactor = DEFAULT_HOP_FACTOR,
         channels: str | Sequence[str] = "lr",
-        bin_weighting: str = "magnitude",
-        wrapping: str = "principal",
+        bin_weighting: Annotated[str, OneOf(BIN_WEIGHTINGS)] = "magnitude",
+        wrapping: Annotated[str, OneOf(WRAPPINGS)] = "principal",
     ) -> None:
         super().__init__(windows, hop_factor, channels, bin_weighting)
         self.wrapping = check_choice("wrapping", wrapping, WRAPPINGS)

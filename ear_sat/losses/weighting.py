@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -12,10 +12,12 @@ from torch import Tensor
 
 from ..checks import require_number
 from ..config import check_choice
+from ..value_types import Range
 from ..weighting import a_gain, k_gain
 
 WEIGHTINGS = ("k", "a", "none")
 WEIGHTING_MODES = ("prefilter", "gain", "bins")
+WeightingFloor = Annotated[float, Range(at_least=-200, at_most=0, unit="dB")]
 
 
 class Weighting(NamedTuple):

@@ -18,6 +18,7 @@ from auraloss.freq import MelSTFTLoss
 from auraloss.perceptual import FIRFilter
 from torch import Tensor
 
+from ..caches import ensure_caches
 from .clips import mean_over_pairs
 from .fir import fir_filter
 from .frames import power, stft_blocks
@@ -154,6 +155,7 @@ def _a_weighting_taps(sample_rate: int, device: torch.device) -> Tensor:
 @lru_cache(maxsize=16)
 def _mel_bands(size: int, sample_rate: int, device: torch.device) -> Tensor:
     """auraloss' mel filter bank, (bins, bands)."""
+    ensure_caches()  # it imports librosa, and numba with that
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Empty filters")  # the metric is NaN then, which says the same
         return MelSTFTLoss(sample_rate, size, size // 4, size, n_mels=N_MELS).fb[0].T.to(device)

@@ -12,9 +12,11 @@ from torch.nn import functional as F
 from ..errors import UserError
 from .bottleneck import VAEBottleneck
 from .chunking import decode_in_chunks, encode_in_chunks
+from .inputs import check_audio, check_latents, too_short
 from .oobleck import Decoder, Encoder
 from .parts import BOTTLENECKS, DECODERS, ENCODERS, build_part, check_model_sizes
 from .preprocessing import prepare_batch
+from .receptive_field import output_length, reaches
 from .reconstruction import (
     DEFAULT_CHUNK_SECONDS,
     check_waveform,
@@ -102,7 +104,14 @@ class Autoencoder(nn.Module):
             return_info: return a dict as well, with ``pre_bottleneck_latents``, ``mean``, ``std`` and the KL term.
             iterate_batch: one item after the other, for less memory.
             kwargs: for the bottleneck.
+
+        Raises:
+            UserError: audio of another shape or type, or too short for a latent frame.
         """
+        check_audio(self.encoder, audio)
+        samples, hop = audio.shape[-1], self.downsampling_ratio
+        if samples < hop and output_length(reaches(self.encoder), samples) == 0:
+            raise too_short(samples, hop)
         items = audio.split(1) if iterate_batch else (audio,)
         encoded = torch.cat([self.encoder(item) for item in items])
         return self._bottlenecked(encoded, skip_bottleneck, return_info, **kwargs)
@@ -113,7 +122,11 @@ class Autoencoder(nn.Module):
         """(batch, latent_dim, frames) → audio (batch, channels, frames · downsampling_ratio).
 
         ``skip_bottleneck`` and ``iterate_batch`` as in :meth:`encode`; ``kwargs`` are for the decoder.
+
+        Raises:
+            UserError: latents of another shape or type, or without a frame.
         """
+        check_latents(self.decoder, latents)
         latents = latents if skip_bottleneck else self.bottleneck.decode(latents)
         items = latents.split(1) if iterate_batch else (latents,)
         return self.bound(torch.cat([self.decoder(item, **kwargs) for item in items]))
@@ -221,5 +234,6 @@ class Autoencoder(nn.Module):
 
         Odd strides give a little less: see :class:`Decoder`.
         """
+        check_audio(self.encoder, audio)
         padded = F.pad(audio, (0, -audio.shape[-1] % self.downsampling_ratio))
         return self.decode(self.encode(padded))[..., : audio.shape[-1]]

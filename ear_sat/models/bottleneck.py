@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import check_choice
+from ..value_types import OneOf
 
 #: Added to the variance before the logarithm of the KL term; the release's.
 VARIANCE_EPSILON = 1e-6
@@ -41,7 +42,7 @@ class VAEBottleneck(nn.Module):
 
     is_discrete = False
 
-    def __init__(self, sample: str = "training") -> None:
+    def __init__(self, sample: Annotated[str, OneOf(SAMPLE_MODES)] = "training") -> None:
         super().__init__()
         self.sample = check_choice("bottleneck sample mode", sample, SAMPLE_MODES)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..checks import require_whole
 from ..compute import outside_autocast, return_freed_memory
 from ..errors import UserError
+from .inputs import check_audio, check_latents, too_short
 from .oobleck import Decoder, Encoder
 from .receptive_field import Reach, hop_length, inputs_of, output_length, reaches
 
@@ -116,12 +117,14 @@ def encode_in_chunks(encoder: Encoder, audio: Tensor, chunk_frames: int, iterate
     >>> torch.allclose(encode_in_chunks(encoder, audio, chunk_frames=10), encoder(audio), atol=1e-6)
     True
     """
+    check_audio(encoder, audio)
     items = audio.split(1) if iterate_batch else (audio,)
     return torch.cat([torch.cat(list(encode_chunks(encoder, [item], chunk_frames)), dim=-1) for item in items])
 
 
 def decode_in_chunks(decoder: Decoder, latents: Tensor, chunk_frames: int, iterate_batch: bool = False) -> Tensor:
     """``decoder(latents)`` by way of :func:`attend` and :func:`decode_chunks`."""
+    check_latents(decoder, latents)
     items = latents.split(1) if iterate_batch else (latents,)
     parts = [list(decode_chunks(decoder, attend(decoder, item), chunk_frames)) for item in items]
     return torch.cat([torch.cat(chunks, dim=-1) for chunks in parts])
@@ -150,7 +153,7 @@ def _audio_stretches(layers: list[Reach], blocks: Iterable[Tensor], chunk: int) 
     samples = 0 if held is None else origin + held.shape[-1]
     frames = output_length(layers, samples)
     if held is None or frames == 0:
-        raise UserError(f"{samples} samples are too short for a latent frame; pad them with zeros to {hop}")
+        raise too_short(samples, hop)
     while start < frames:
         stop = min(start + chunk, frames)
         first, last = inputs_of(layers, start, stop)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from ..compute import outside_autocast, warn_of_slow_bf16
 from ..config import check_choice
 from ..errors import UserError
 from ..losses.adversarial import discriminator_loss, feature_matching, generator_loss
+from ..value_types import HopFactor, OneOf, Size, Window
 from .layers import WNConv2d
 
 #: Slope of the leaky ReLU below zero: EnCodec's.
@@ -26,6 +27,7 @@ LEAKY_SLOPE = 0.2
 #: Window lengths in samples. Ours, the host's stock set: the paper's list is not known to us.
 DEFAULT_WINDOWS = (2048, 1024, 512, 256, 128)
 DISCRIMINATOR_PRECISIONS = ("training", "bf16")
+DISCRIMINATOR_CHANNELS = ("lr", "mslr")
 
 
 class DiscriminatorOutput(NamedTuple):
@@ -133,15 +135,15 @@ class MultiResolutionSTFTDiscriminator(nn.Module):
 
     def __init__(
         self,
-        in_channels: int = 2,
-        filters: int = 64,
-        windows: Sequence[int] = DEFAULT_WINDOWS,
-        hop_factor: float = 0.25,
-        channels: str = "lr",
-        kernel_size: Sequence[int] = (3, 9),
-        dilations: Sequence[int] = (1, 2, 4),
-        stride: Sequence[int] = (1, 2),
-        precision: str = "training",
+        in_channels: Size = 2,
+        filters: Size = 64,
+        windows: Sequence[Window] = DEFAULT_WINDOWS,
+        hop_factor: HopFactor = 0.25,
+        channels: Annotated[str, OneOf(DISCRIMINATOR_CHANNELS)] = "lr",
+        kernel_size: Sequence[Size] = (3, 9),
+        dilations: Sequence[Size] = (1, 2, 4),
+        stride: Sequence[Size] = (1, 2),
+        precision: Annotated[str, OneOf(DISCRIMINATOR_PRECISIONS)] = "training",
         normalize: bool = True,
     ) -> None:
         super().__init__()
@@ -149,7 +151,7 @@ class MultiResolutionSTFTDiscriminator(nn.Module):
         self.precision = check_choice("discriminator precision", precision, DISCRIMINATOR_PRECISIONS)
         if precision == "bf16" and not torch.cuda.is_available():
             warn_of_slow_bf16()
-        self.channels = check_choice("discriminator channels", channels, ("lr", "mslr"))
+        self.channels = check_choice("discriminator channels", channels, DISCRIMINATOR_CHANNELS)
         if channels == "mslr" and in_channels != 2:
             raise UserError(f'discriminator channels "mslr" need stereo audio; this model has {in_channels} channel(s)')
         if len(kernel_size) != 2 or any(k < 1 or k % 2 == 0 for k in kernel_size):

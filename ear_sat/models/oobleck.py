@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,13 @@ from torch.utils.checkpoint import checkpoint
 from ..compute import autocast_rounds, outside_autocast
 from ..config import build
 from ..errors import UserError
+from ..value_types import ArgumentsOf, OneOf, Size
 from .layers import WNConv1d, activation, downsampling, residual_units, upsampling
 from .transformer import Transformer
 
 #: The 44.1 kHz release's downsampling per block: 1024 samples per latent frame.
 DEFAULT_STRIDES = (2, 4, 4, 4, 8)
+Checkpointing = bool | Annotated[str, OneOf(("auto",))]
 
 
 def _check_shape(c_mults: Sequence[int], strides: Sequence[int]) -> None:
@@ -113,15 +115,15 @@ class Encoder(_Blocks):
 
     def __init__(
         self,
-        in_channels: int = 2,
-        channels: int = 128,
-        c_mults: Sequence[int] = (1, 2, 4, 8, 16),
-        strides: Sequence[int] = DEFAULT_STRIDES,
-        latent_dim: int = 128,
+        in_channels: Size = 2,
+        channels: Size = 128,
+        c_mults: Sequence[Size] = (1, 2, 4, 8, 16),
+        strides: Sequence[Size] = DEFAULT_STRIDES,
+        latent_dim: Size = 128,
         use_snake: bool = True,
         antialias_activation: bool = False,
         bias: bool = True,
-        gradient_checkpointing: bool | str = False,
+        gradient_checkpointing: Checkpointing = False,
     ) -> None:
         _check_shape(c_mults, strides)
         widths = [channels, *(m * channels for m in c_mults)]
@@ -174,18 +176,18 @@ class Decoder(_Blocks):
 
     def __init__(
         self,
-        out_channels: int = 2,
-        channels: int = 128,
-        c_mults: Sequence[int] = (1, 2, 4, 8, 16),
-        strides: Sequence[int] = DEFAULT_STRIDES,
-        latent_dim: int = 64,
+        out_channels: Size = 2,
+        channels: Size = 128,
+        c_mults: Sequence[Size] = (1, 2, 4, 8, 16),
+        strides: Sequence[Size] = DEFAULT_STRIDES,
+        latent_dim: Size = 64,
         use_snake: bool = True,
         antialias_activation: bool = False,
         use_nearest_upsample: bool = False,
         final_tanh: bool = False,
-        transformer: Mapping[str, Any] | None = None,
+        transformer: Annotated[Mapping[str, Any], ArgumentsOf(Transformer, without=("dim",))] | None = None,
         bias: bool = True,
-        gradient_checkpointing: bool | str = False,
+        gradient_checkpointing: Checkpointing = False,
     ) -> None:
         _check_shape(c_mults, strides)
         widths = [channels, *(m * channels for m in c_mults)]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from torch import nn
 
-from ..config import argument, build, check_keys, check_types, choice_error, parameter_names
+from ..config import argument, build, check_keys, check_types, choice_error, parameter_names, value_types
 from ..errors import UserError
+from ..value_types import Size
 from .bottleneck import VAEBottleneck
 from .oobleck import Decoder, Encoder
 
@@ -19,12 +20,34 @@ DECODERS: dict[str, Callable[..., nn.Module]] = {"ear_decoder": Decoder}
 BOTTLENECKS: dict[str, Callable[..., nn.Module]] = {"ear_vae": VAEBottleneck}
 
 
+class Part(TypedDict, total=False):
+    """The keys of encoder, decoder and bottleneck."""
+
+    type: str
+    config: Mapping[str, Any] | None
+    requires_grad: bool
+    soft_clip: bool
+
+
+class ModelSection(TypedDict, total=False):
+    """The keys of ``model`` that are ours; a host reads others beside them."""
+
+    encoder: Mapping[str, Any]
+    decoder: Mapping[str, Any]
+    bottleneck: Mapping[str, Any]
+    latent_dim: Size
+    downsampling_ratio: Size
+    io_channels: Size
+    in_channels: Size | None
+    out_channels: Size | None
+
+
 def build_part(what: str, types: Mapping[str, Callable[..., nn.Module]], config: Mapping[str, Any]) -> nn.Module:
     """Builds ``{"type", "config", "requires_grad"?}`` from the given types; errors name the close match."""
     kind = str(config.get("type"))
     if kind not in types:
         raise choice_error(f"{what} type", kind, types)
-    check_keys(what, config, ("type", "config", "requires_grad", "soft_clip"))
+    check_keys(what, config, value_types(Part))
     part = build(f"{what}.config", types[kind], config.get("config"))
     return part if config.get("requires_grad", True) else part.requires_grad_(False)
 
@@ -34,6 +57,9 @@ def check_model_sizes(model: Mapping[str, Any]) -> None:
     for part in ("encoder", "decoder", "bottleneck", "latent_dim", "downsampling_ratio", "io_channels"):
         if part not in model:
             raise UserError(f'the model config needs the key "{part}" inside "model"')
+    check_types("model", ModelSection, model)
+    for name in ("encoder", "decoder", "bottleneck"):
+        check_types(f"model.{name}", Part, model[name])
     for name, types in (("encoder", ENCODERS), ("decoder", DECODERS)):
         if (kind := model[name].get("type")) in types:  # a misspelt key is no wrong size
             config = model[name].get("config") or {}

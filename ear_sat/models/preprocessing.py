@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..checks import require_whole
 from ..errors import UserError
 from ..resampling import resampler
 
@@ -31,7 +32,8 @@ def prepare_batch(
         (len(audio), channels, time).
 
     Raises:
-        UserError: a tensor of another shape, no audio at all, not one rate for each, or no torchaudio to resample with.
+        UserError: a tensor of another shape or type, no audio at all, not one rate for each, or no torchaudio to
+            resample with.
 
     >>> prepare_batch([torch.ones(1, 5), torch.ones(2, 9)], 8000, 8000, channels=2, hop=4).shape
     torch.Size([2, 2, 12])
@@ -39,6 +41,8 @@ def prepare_batch(
     rates = [sample_rates] * len(audio) if isinstance(sample_rates, int) else list(sample_rates)
     if not audio or len(rates) != len(audio):
         raise UserError(f"give at least one recording and a sample rate for each; got {len(audio)} and {len(rates)}")
+    for rate in rates:
+        require_whole("the sample rate of a recording", rate, at_least=1, unit="Hz")
     items = [_at_rate(_two_axes(item), rate, sample_rate) for item, rate in zip(audio, rates, strict=True)]
     longest = max(item.shape[-1] for item in items)
     length = longest + -longest % hop
@@ -50,8 +54,9 @@ def _two_axes(item: Tensor) -> Tensor:
         item = item[0]
     elif item.ndim == 1:
         item = item[None]
-    if item.ndim != 2:
-        raise UserError(f"a recording must have the shape (channels, time), not {tuple(item.shape)}")
+    if item.ndim != 2 or item.shape[0] == 0 or not item.is_floating_point():
+        shape = f"{tuple(item.shape)} of {item.dtype}"
+        raise UserError(f"a recording must have the shape (channels, time), floating point, not {shape}")
     return item
 
 

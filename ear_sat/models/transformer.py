@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from ..checks import require_whole
 from ..errors import UserError
+from ..value_types import Size
 
 #: Smallest number of rotated dimensions per head, and the base of the rotary frequencies; both the release's.
 MIN_ROTARY_DIMS = 32
@@ -135,7 +136,7 @@ class Transformer(nn.Module):
     True
     """
 
-    def __init__(self, dim: int, depth: int = 2, dim_heads: int = 32) -> None:
+    def __init__(self, dim: int, depth: Size = 2, dim_heads: Size = 32) -> None:
         super().__init__()
         require_whole("transformer depth (leave the transformer out for none)", depth, at_least=1)
         if dim_heads < MIN_ROTARY_DIMS or dim % dim_heads:

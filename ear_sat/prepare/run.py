@@ -6,7 +6,6 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,10 +14,10 @@ from tqdm import tqdm
 
 from ..checks import require_whole
 from ..config import check_choice
-from ..data.finding import SUFFIXES
+from ..data.finding import ARCHIVES, SUFFIXES
 from ..data.manifest import split_path
 from ..errors import UserError
-from ..files import make_folder, stale_files
+from ..files import disk_errors, make_folder, stale_files
 from ..processes import Runner, cores, workers
 from .configs import manifest_config, shard_config, write_config
 from .database import Database
@@ -91,7 +90,7 @@ def prepare_data(
     require_pyarrow()
     rules, result = rules or Rules(), Preparation()
     make_folder(out)
-    with disk_errors(out):
+    with disk_errors(out, sqlite3.OperationalError):
         with Database(out / DATABASE) as database:
             _clear(out)
             others: Counter[str] = Counter()
@@ -117,18 +116,6 @@ def prepare_data(
     return result
 
 
-@contextmanager
-def disk_errors(out: Path) -> Iterator[None]:
-    """Makes a UserError of what goes wrong while ``out`` is written to."""
-    try:
-        yield
-    except (OSError, sqlite3.OperationalError) as error:
-        raise UserError(
-            f"cannot write to {out}: {error}; what is finished is kept: free some space or choose another --out, and "
-            "run the same command again"
-        ) from error
-
-
 def _clear(out: Path) -> None:
     """Removes what killed runs left half-written."""
     for folder in (out, out / "shards" / KEEP, out / "shards" / STAGE1):
@@ -139,7 +126,9 @@ def _clear(out: Path) -> None:
 def _not_read(others: Counter[str]) -> str:
     suffixes = sorted(others, key=lambda suffix: (-others[suffix], suffix))
     kinds = ", ".join(f"{suffix} {others[suffix]}" for suffix in suffixes)
-    return f"{others.total()} file(s) of formats that are not read ({kinds}): convert them to flac first"
+    archives = any(suffix in ARCHIVES for suffix in others)
+    advice = "convert them to flac first" + (", and unpack archives" if archives else "")
+    return f"{others.total()} file(s) of formats that are not read ({kinds}): {advice}"
 
 
 def _measure_missing(database: Database, run: Runner) -> int:

@@ -6,25 +6,27 @@ Tracks are found one by one, never as a list.
 
 from __future__ import annotations
 
-import codecs
-import csv
 import json
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
-from ..data.finding import OTHER_SUFFIXES, SUFFIXES, printable, regular_file, walk_files
+from ..data.finding import ARCHIVES, OTHER_SUFFIXES, SUFFIXES, printable, regular_file, walk_files, why_no_audio
 from ..data.manifest import SHARD_SUFFIX, split_path
 from ..data.parts import UnusableFileError
+from ..data.rows import TABLE_SUFFIXES, open_text, read_rows
 from ..data.stream import reason_of
 from ..errors import UserError
 
-LIST_SUFFIXES = (".txt", ".csv", ".parquet", ".pq")
+PLAYLISTS = (".m3u", ".m3u8")
+LIST_SUFFIXES = (".txt", *PLAYLISTS, *TABLE_SUFFIXES)
+_COUNTED = (*OTHER_SUFFIXES, *ARCHIVES)
 
 
 @dataclass(frozen=True)
@@ -46,14 +48,16 @@ def find_tracks(sources: Sequence[Path], without: Path, others: Counter[str] | N
     """The tracks of all sources, in no particular order; one that is named twice comes twice.
 
     Args:
-        sources: folders, with what is below them; audio files; ``.tar`` shards; lists: ``.txt`` with a path per line,
-            ``.csv`` or ``.parquet`` with a column ``path``. Relative paths of a list start from its folder.
+        sources: folders, with what is below them; audio files; ``.tar`` shards; lists: ``.txt`` or ``.m3u`` with a path
+            per line, ``.csv``, ``.parquet`` or ``.jsonl`` with a column ``path``. Relative paths of a list start from
+            its folder.
         without: a folder that is left out.
-        others: counts by suffix the files of folders and shards that are audio of a format that is not read.
+        others: counts by suffix the files of folders and shards that are archives, or audio of a format that is not
+            read.
 
     Raises:
-        UserError: a source does not exist, or a list cannot be read. A listed path that is none, or of no file, is an
-            error of that track.
+        UserError: a source does not exist or is an archive, or a list cannot be read. A listed path that is none, or of
+            no file, is an error of that track.
     """
     others = Counter() if others is None else others
     for source in sources:
@@ -61,6 +65,8 @@ def find_tracks(sources: Sequence[Path], without: Path, others: Counter[str] | N
             raise UserError(
                 f"no such file or folder: {source}; give folders, audio files, .tar shards, or lists of them"
             )
+        if source.suffix.lower() in ARCHIVES.keys() - {SHARD_SUFFIX} and source.is_file():
+            raise UserError(f"{source}: {why_no_audio(source)}, and give the folder")
     for source in sources:
         if source.is_file() and source.suffix.lower() in LIST_SUFFIXES:
             folder = os.path.abspath(source.parent)  # noqa: PTH100 - removes ".." as well, and keeps links
@@ -114,51 +120,36 @@ def _found(path: str, identity: str = "", error: str = "") -> Found:
 
 
 def _is_audio(name: str, others: Counter[str]) -> bool:
-    """Whether it is audio that is read; counts in ``others`` what is other audio."""
+    """Whether it is audio that is read; counts in ``others`` what is other audio, or an archive."""
     base = name.rsplit("/", 1)[-1].lower()
     if base.startswith("."):
         return False
-    if base.endswith(OTHER_SUFFIXES):
+    if base.endswith(_COUNTED):
         others[base[base.rindex(".") :]] += 1
     return base.endswith(SUFFIXES)
 
 
 def _listed(source: Path) -> Iterator[str]:
     """The paths of a list, as they stand there."""
-    suffix = source.suffix.lower()
+    what = f"the list {source}"
+    if source.suffix.lower() in TABLE_SUFFIXES:
+        yield from (str(row["path"]) for row in read_rows(what, source, ("path",), _require_path) if row["path"])
+        return
+    playlist = source.suffix.lower() in PLAYLISTS
     try:
-        if suffix in (".parquet", ".pq"):
-            yield from _parquet_paths(source)
-            return
-        with source.open("rb") as binary:
-            if binary.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-                raise UserError(f"the list {source} is UTF-16; save it as UTF-8")
-        with source.open(
-            newline="" if suffix == ".csv" else None, encoding="utf-8-sig", errors="surrogateescape"
-        ) as file:
-            if suffix == ".txt":
-                yield from (line for text in file if (line := text.strip()))
-                return
-            table = csv.DictReader(file)
-            if "path" not in (table.fieldnames or ()):
-                raise UserError(f"the list {source} has no column path; it has {', '.join(table.fieldnames or ())}")
-            yield from (row["path"] for row in table if row["path"])
-    except (OSError, csv.Error) as error:
-        raise UserError(f"cannot read the list {source}: {error}") from error
+        with open_text(what, source) as file:
+            for line in map(str.strip, file):
+                if playlist and line.startswith("file://"):
+                    yield unquote(line.removeprefix("file://"), errors="surrogateescape")
+                elif line and not (playlist and line.startswith("#")):
+                    yield line
+    except OSError as error:
+        raise UserError(f"cannot read {what}: {error}") from error
 
 
-def _parquet_paths(source: Path) -> Iterator[str]:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        file = parquet.ParquetFile(source)
-        if "path" not in file.schema_arrow.names:
-            raise UserError(f"the list {source} has no column path; it has {', '.join(file.schema_arrow.names)}")
-        for batch in file.iter_batches(batch_size=10_000, columns=["path"]):
-            yield from (str(path) for path in batch.column(0).to_pylist() if path)
-    except pyarrow.ArrowException as error:
-        raise UserError(f"cannot read the list {source}: {error}") from error
+def _require_path(what: str, names: Collection[str]) -> None:
+    if "path" not in names:
+        raise UserError(f"{what} has no column path; it has {', '.join(names)}")
 
 
 def read_member(shard: str, member: str) -> bytes:
@@ -188,9 +179,13 @@ def read_sidecar(path: str) -> dict[str, Any]:
         UnusableFileError: it is not a JSON object.
     """
     shard, member = split_path(path)
+    if not member:
+        return {}
     folder, slash, name = member.rpartition("/")
-    sidecar = f"{folder}{slash}{name.partition('.')[0]}.json"  # WebDataset's rule: a name ends at its first dot
-    if not member or sidecar not in _members(shard):
+    # WebDataset's rule is that a name ends at its first dot; one with dots may have a JSON of its own.
+    stems = (name.rpartition(".")[0], name.partition(".")[0])
+    sidecar = next((file for stem in stems if (file := f"{folder}{slash}{stem}.json") in _members(shard)), None)
+    if sidecar is None:
         return {}
     try:
         content = json.loads(read_member(shard, sidecar))

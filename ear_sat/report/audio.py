@@ -7,7 +7,7 @@ from pathlib import Path
 import soundfile
 import torch
 
-from ..files import atomic_path
+from ..files import atomic_path, unwritten
 
 
 def save_audio(path: str | Path, waveform: torch.Tensor, sample_rate: int) -> int:
@@ -23,6 +23,7 @@ def save_audio(path: str | Path, waveform: torch.Tensor, sample_rate: int) -> in
 
     Raises:
         ValueError: the waveform has another shape.
+        OSError: the file cannot be written.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -37,5 +38,10 @@ def save_audio(path: str | Path, waveform: torch.Tensor, sample_rate: int) -> in
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
-        soundfile.write(temporary, samples.T.contiguous().numpy(), sample_rate, subtype="PCM_24", format="WAV")
+        try:
+            soundfile.write(temporary, samples.T.contiguous().numpy(), sample_rate, subtype="PCM_24", format="WAV")
+        except (soundfile.SoundFileError, AssertionError) as error:  # it asserts that all was written
+            raise unwritten(path, str(error) or "not all of it was written") from error
+        if soundfile.info(temporary).frames != samples.shape[1]:  # libsndfile does not always notice a full disk
+            raise unwritten(path, "not all of it was written")
     return clipped

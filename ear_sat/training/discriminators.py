@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
-from ..config import build, check_keys, choice_error
+from ..config import build, check_keys, check_types, choice_error, value_types
 from ..errors import UserError
 from ..losses import check_weights
 from ..models.discriminator import DISCRIMINATORS
@@ -13,6 +13,14 @@ from . import registry
 from .players import Discriminator
 
 WEIGHT_KEYS = ("adversarial", "feature_matching")
+
+
+class DiscriminatorEntry(TypedDict, total=False):
+    """The keys of ``loss_configs.discriminator``."""
+
+    type: str
+    config: Mapping[str, Any] | None
+    weights: Mapping[str, float]
 
 
 def create_discriminator(config: Mapping[str, Any], sample_rate: int, channels: int) -> Discriminator:
@@ -24,7 +32,8 @@ def create_discriminator(config: Mapping[str, Any], sample_rate: int, channels: 
     where = "loss_configs.discriminator"
     if not isinstance(config, Mapping):
         raise UserError(f"{where} must be an object with type, config and weights")
-    check_keys(where, config, ("type", "config", "weights"))
+    check_keys(where, config, value_types(DiscriminatorEntry))
+    check_types(where, DiscriminatorEntry, config)
     check_weights("discriminator", config.get("weights"), WEIGHT_KEYS)
     kind = config.get("type")
     if kind in DISCRIMINATORS:

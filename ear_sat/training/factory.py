@@ -4,35 +4,23 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
-from ..checks import require_flag, require_number, require_whole
-from ..config import check_keys, choice_error, parameter_names
+from ..config import check_keys, check_types, parameter_names, value_types
 from ..errors import UserError
 from ..losses import LossBundle, check_weights
 from ..models import VAEBottleneck
+from ..value_types import OneOf
 from .discriminators import create_discriminator
 from .optimizers import Optimizers
 from .phases import Schedule
 from .players import Autoencoder, Discriminator
+from .section import MovingAverage, TrainingSection
 from .validation import Validation
 from .wrapper import EarTrainingWrapper
 
-#: Keys of ``training`` of type "ear" that are read here; the others are arguments of the wrapper under the same name.
-_READ_HERE = (
-    "type",
-    "learning_rate",
-    "optimizer_configs",
-    "clip_grad_norm",
-    "loss_configs",
-    "phases",
-    "use_ema",
-    "ema",
-    "eval_loss_configs",
-    "demo",
-)
 #: What the wrapper is given built.
-_BUILT = (
+BUILT = (
     "autoencoder",
     "bundle",
     "optimizers",
@@ -44,6 +32,14 @@ _BUILT = (
     "ema_copy",
     "ema_config",
 )
+
+
+class BottleneckEntry(TypedDict, total=False):
+    """The keys of ``loss_configs.bottleneck``."""
+
+    type: Annotated[str, OneOf(("kl", "bottleneck"))]
+    config: Mapping[str, Any] | None
+    weights: Mapping[str, float]
 
 
 def create_wrapper(
@@ -60,12 +56,14 @@ def create_wrapper(
     Raises:
         UserError: any key, type, name or number in the section that cannot be right.
     """
-    settings = parameter_names(EarTrainingWrapper, without=_BUILT)
-    check_keys("training", training, [*_READ_HERE, *settings])
+    settings = parameter_names(EarTrainingWrapper, without=BUILT)
+    check_keys("training", training, [*TrainingSection.__annotations__, *settings])
     loss_configs = training.get("loss_configs")
-    if not isinstance(loss_configs, Mapping) or not loss_configs:
+    if not loss_configs:
         raise UserError("training.loss_configs is missing; name at least one loss term")
-    _check_values(training)
+    for types in (TrainingSection, EarTrainingWrapper):
+        check_types("training", types, training, without=BUILT)
+    check_types("training.ema", MovingAverage, training.get("ema") or {})
     channels = autoencoder.out_channels
     bundle = LossBundle.from_config(loss_configs, sample_rate)
     discriminator: Discriminator | None = None
@@ -88,26 +86,32 @@ def create_wrapper(
         ema_config=training.get("ema"),
         **{key: training[key] for key in settings if key in training},
     )
+    _require_losses(wrapper)
     wrapper.configure_optimizers()  # Lightning asks for them later; what is wrong with them is said now.
     return wrapper
 
 
-def _check_values(training: Mapping[str, Any]) -> None:
-    for key in ("use_ema", "force_input_mono"):
-        require_flag(f"training.{key}", training.get(key, False))
-    for key, least in (("max_bad_batches", 1), ("log_every", 1), ("gradient_log_every", 0)):
-        require_whole(f"training.{key}", training.get(key, least), least)
-    require_number("training.latent_mask_ratio", training.get("latent_mask_ratio", 0), at_least=0, at_most=1)
+def _require_losses(wrapper: EarTrainingWrapper) -> None:
+    """Raises :class:`UserError` for a phase in which nothing pulls at the generator."""
+    weights = {
+        **{name: entry.weights for name, entry in wrapper.bundle.entries.items()},
+        "bottleneck": wrapper.bottleneck_weights,
+    }
+    for phase in wrapper.schedule.phases:
+        entries = weights if phase.losses is None else phase.losses
+        pulls = any(weights.get(name) for name in entries)
+        if phase.generator and not pulls and not (phase.adversarial and any(wrapper.adversarial_weights.values())):
+            raise UserError(
+                f"no loss with a weight other than 0 trains the generator in the phase '{phase.name}'; "
+                "give one of its losses a weight"
+            )
 
 
-def _bottleneck_weights(autoencoder: Autoencoder, entry: object) -> dict[str, float]:
+def _bottleneck_weights(autoencoder: Autoencoder, entry: Mapping[str, Any] | None) -> dict[str, float]:
     if entry is None:
         return {}
-    if not isinstance(entry, Mapping):
-        raise UserError("loss_configs.bottleneck must be an object with type and weights")
-    check_keys("loss_configs.bottleneck", entry, ("type", "config", "weights"))
-    if entry.get("type", "kl") not in ("kl", "bottleneck"):
-        raise choice_error("loss type in loss_configs.bottleneck", entry["type"], ["kl"])
+    check_keys("loss_configs.bottleneck", entry, value_types(BottleneckEntry))
+    check_types("loss_configs.bottleneck", BottleneckEntry, entry)
     known = ("kl",) if isinstance(autoencoder.bottleneck, VAEBottleneck) else None
     weights = check_weights("bottleneck", entry.get("weights"), known)
     return {key: weight for key, weight in weights.items() if weight != 0}

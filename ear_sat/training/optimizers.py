@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypedDict
 
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.optim import Optimizer, lr_scheduler
 
 from ..checks import require_number
-from ..config import check_keys, choice_error, parameter_names
-from ..errors import UserError
+from ..config import check_keys, check_types, choice_error, parameter_names, value_types
+from ..errors import REFUSALS, UserError
 from . import registry
 from .phases import Phase, Schedule
 from .players import Trainable
@@ -26,6 +26,20 @@ CONFIG_NAMES = {"generator": "autoencoder", "discriminator": "discriminator"}
 #: AdamW, betas 0.5 and 0.9, rate 3e-4: the paper's.
 DEFAULT_BETAS = (0.5, 0.9)
 DEFAULT_RATE = 3e-4
+
+
+class TypedConfig(TypedDict, total=False):
+    """An optimizer or a scheduler of torch's, of a host's, by its class name."""
+
+    type: str
+    config: Mapping[str, Any] | None
+
+
+class OptimizerEntry(TypedDict, total=False):
+    """One of ``optimizer_configs``."""
+
+    optimizer: TypedConfig
+    scheduler: TypedConfig
 
 
 class OptimizerPair(NamedTuple):
@@ -66,9 +80,7 @@ class Optimizers:
             configs = {"autoencoder": {"optimizer": adamw}, "discriminator": {"optimizer": adamw}}
         check_keys("training.optimizer_configs", configs, CONFIG_NAMES.values())
         for name, config in configs.items():
-            if not isinstance(config, Mapping):
-                raise UserError(f"training.optimizer_configs.{name} must be an object with an optimizer")
-            check_keys(f"training.optimizer_configs.{name}", config, ("optimizer", "scheduler"))
+            check_keys(f"training.optimizer_configs.{name}", config, value_types(OptimizerEntry))
         self.configs = configs
         if isinstance(clip_grad_norm, Mapping):
             check_keys("training.clip_grad_norm", clip_grad_norm, PLAYERS)
@@ -97,6 +109,8 @@ class Optimizers:
             where = f"training.optimizer_configs.{CONFIG_NAMES[player]}"
             parameters = trained if _wants_names(config["optimizer"]) else [p for _, p in trained]
             optimizer = _create(f"{where}.optimizer", _optimizer_types(), config["optimizer"], parameters)
+            for group in optimizer.param_groups:
+                require_number(f"{where}.optimizer.config.lr", float(group["lr"]), above=0)
             self._base[player] = [group["lr"] for group in optimizer.param_groups]
             optimizers.append(optimizer)
             if "scheduler" in config:
@@ -184,16 +198,18 @@ def _create(where: str, known: Mapping[str, Registered], config: object, subject
     """The optimizer or scheduler of ``config`` for parameters or an optimizer, after checking type and keys."""
     if not isinstance(config, Mapping):
         raise UserError(f"{where} must be an object with type and config")
-    check_keys(where, config, ("type", "config"))
+    check_keys(where, config, value_types(TypedConfig))
+    check_types(where, TypedConfig, config)
     kind, settings = str(config.get("type")), config.get("config") or {}
     if kind not in known:
         raise choice_error(f"type in {where}", kind, known)
     create, signature = known[kind]
     if signature is not None:
         check_keys(f"{where}.config", settings, parameter_names(signature, without=("params", "optimizer")))
+        check_types(f"{where}.config", signature, settings)
     try:
         return create(subject, settings)
     except ImportError as error:
         raise UserError(f"{where}: the type {kind} needs a package that is not installed ({error})") from error
-    except (AssertionError, TypeError, ValueError) as error:
-        raise UserError(f"{where}: {str(error) or f'{kind} refuses its config {dict(settings)}'}") from error
+    except REFUSALS as error:
+        raise UserError(f"{where}: {kind} refuses its config {dict(settings)} ({error})".replace(" ()", "")) from error

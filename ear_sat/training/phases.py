@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any
 
-from ..checks import require_flag, require_number, require_whole
-from ..config import check_keys, choice_error
+from ..config import check_keys, check_types, choice_error
 from ..errors import UserError
+from ..value_types import NotNegative, OneOf, Positive, Range
+
+Rounds = Annotated[int, Range(at_least=1, unit="rounds")]
+#: ``losses`` in JSON.
+Losses = Sequence[str] | Annotated[str, OneOf(("all",))]
+RoundsOrNone = Annotated[int, Range(at_least=0, unit="rounds")]
 
 
 @dataclass(frozen=True)
@@ -33,14 +38,14 @@ class Phase:
     """
 
     name: str
-    steps: int | None = None
+    steps: Rounds | None = None
     losses: tuple[str, ...] | None = None
     generator: bool = True
     adversarial: bool = True
-    lr: float | None = None
-    lr_warmup_steps: int = 0
-    lr_milestones: tuple[int, ...] = ()
-    lr_gamma: float = 0.5
+    lr: Positive | None = None
+    lr_warmup_steps: RoundsOrNone = 0
+    lr_milestones: Sequence[RoundsOrNone] = ()
+    lr_gamma: NotNegative = 0.5
 
     @property
     def sets_rate(self) -> bool:
@@ -120,20 +125,8 @@ def _phase(index: int, config: object, entries: Sequence[str]) -> Phase:
     named = entries if losses is None else losses
     values: dict[str, Any] = {"name": f"phase {index + 1}", "adversarial": "discriminator" in named, **config}
     values["losses"] = losses
-    for key in ("generator", "adversarial"):
-        require_flag(f"{where}.{key}", values.get(key, True))
-    for key, least in (("steps", 1), ("lr_warmup_steps", 0)):
-        if values.get(key) is not None:
-            require_whole(f"{where}.{key}", values[key], least, unit="rounds")
-    milestones = values.get("lr_milestones", ())
-    if isinstance(milestones, str) or not isinstance(milestones, Sequence):
-        raise UserError(f"{where}.lr_milestones is a list of rounds from the phase's start, not {milestones!r}")
-    values["lr_milestones"] = tuple(
-        require_whole(f"{where}.lr_milestones[{i}]", m, 0, unit="rounds") for i, m in enumerate(milestones)
-    )
-    for key in ("lr", "lr_gamma"):
-        if values.get(key) is not None:
-            require_number(f"{where}.{key}", values[key], at_least=0)
+    check_types(where, Phase, config, without=("losses",))
+    values["lr_milestones"] = tuple(values.get("lr_milestones", ()))
     phase = Phase(**values)
     if not phase.generator and not phase.adversarial:
         raise UserError(f"{where} trains nothing: set generator or adversarial to true")

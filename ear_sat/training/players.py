@@ -35,6 +35,7 @@ class Autoencoder(Trainable, Protocol):
     sample_rate: int
     downsampling_ratio: int
     latent_dim: int
+    in_channels: int
     out_channels: int
 
     @property

@@ -8,7 +8,7 @@ each player's gradients are reduced in calls of their own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -19,6 +19,7 @@ from torch.profiler import record_function
 from ..compute import keep_freed_memory
 from ..config import build, check_choice
 from ..losses import LossBundle
+from ..value_types import Count, OneOf, Share, Size
 from ..weights import config_metadata, write_weights
 from .faults import FaultCounter, all_ranks_agree, not_finite
 from .memory_plan import plan_checkpointing
@@ -77,12 +78,12 @@ class EarTrainingWrapper(pl.LightningModule):
         validation: Validation | None = None,
         ema_copy: Autoencoder | None = None,
         ema_config: Mapping[str, object] | None = None,
-        update: str = "both",
+        update: Annotated[str, OneOf(UPDATES)] = "both",
         force_input_mono: bool = False,
-        latent_mask_ratio: float = 0.0,
-        max_bad_batches: int = 20,
-        log_every: int = 10,
-        gradient_log_every: int = 100,
+        latent_mask_ratio: Share = 0.0,
+        max_bad_batches: Size = 20,
+        log_every: Size = 10,
+        gradient_log_every: Count = 100,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False

@@ -11,9 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..config import load_json
 from ..errors import UserError
+from ..files import expanded
+from ..json_file import load_json
 from .released import RELEASES, download
+from .sharded import INDEX, read_index, whole_of
+from .spelling import with_plain_keys
 from .torch_file import read_file
 
 _PRETRANSFORM = "(its pretransform)"
@@ -97,8 +100,10 @@ def config_metadata(model_config: Mapping[str, Any], rounds: int | None = None) 
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Reads a released ``.pyt``, a host ``{"state_dict": …}``, a training checkpoint, or a safetensors file.
 
-    A folder stands for the file in it: ``model.safetensors`` or ``model.ckpt`` of an export, or the last checkpoint of
-    a run. The moving average is preferred to the trained weights. Code in a file is never run.
+    A folder stands for the file in it: ``model.safetensors``, ``model.ckpt`` or the index of several parts, or the
+    last checkpoint of a run. Keys may be those of a wrapper (DistributedDataParallel, torch.compile) or of torch's
+    other weight norm: see :mod:`.spelling`. The moving average is preferred to the trained weights. Code in a file is
+    never run.
 
     Raises:
         UserError: the file cannot be read (see :func:`read_file`), holds no tensors, or tensors that cannot be right.
@@ -107,7 +112,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     every, metadata, kind = read_tensors(file)
     kind, state = _unwrapped(every, kind)
     _check_values(file, state)
-    folder = Path(path).expanduser()  # of an export or a run
+    folder = expanded(path)  # of an export or a run
     config = folder / "model_config.json"
     if "model_config" not in metadata and folder.is_dir() and config.is_file():
         metadata = {**metadata, **config_metadata(load_json(config))}
@@ -121,11 +126,27 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
-    """Every tensor of a file under the key it has there, the metadata, and what kind of file it is by its form.
+    """Every tensor of a file by its :func:`plain_key`, the metadata, and what kind of file it is by its form.
 
     Raises:
         UserError: the file cannot be read, or holds no tensors, or some that are not what they seem.
     """
+    if not path.name.endswith(INDEX):
+        every, metadata, kind = _read_one(path)
+        return with_plain_keys(every), metadata, kind
+    places = read_index(path)
+    parts = {file: _read_one(file) for file in dict.fromkeys(places.values())}
+    lost = [key for key, file in places.items() if key not in parts[file][0]]
+    if lost:
+        raise UserError(
+            f"{path}: {places[lost[0]].name} lacks {lost[0]}{_more(lost)}; get all parts of the model again"
+        )
+    _, metadata, kind = parts[next(iter(parts))]
+    every = {key: parts[file][0][key] for key, file in places.items()}
+    return with_plain_keys(every), metadata, f"{kind} in {len(parts)} part(s)"
+
+
+def _read_one(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
     content, metadata, is_safetensors = read_file(path)
     if not isinstance(content, Mapping):
         raise UserError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors; give a checkpoint")
@@ -156,16 +177,22 @@ def resolve(path: str | Path) -> Path:
     try:
         if str(path) in RELEASES and not Path(path).exists():
             return download(str(path))
-        path = Path(path).expanduser()
+        path = expanded(path)
         if not path.is_dir():
-            return path
-        names = ("model.safetensors", "model.ckpt", "checkpoints/last.ckpt", "checkpoints/best.ckpt")
+            return whole_of(path)
+        names = (
+            "model.safetensors",
+            "model.ckpt",
+            f"model.safetensors{INDEX}",
+            "checkpoints/last.ckpt",
+            "checkpoints/best.ckpt",
+        )
         for name in names:
             if (path / name).is_file():
                 return path / name
-    except (OSError, RuntimeError) as error:  # no permission, a name too long, no such home
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-    raise UserError(f"{path} is a folder without {', '.join(names[:3])}; give the path of a checkpoint")
+    except OSError as error:  # no permission, a name too long
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    raise UserError(f"{path} is a folder without {', '.join(names[:4])}; give the path of a checkpoint")
 
 
 def _unwrapped(every: Mapping[str, Tensor], kind: str) -> tuple[str, dict[str, Tensor]]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from .spelling import with_keys_of
 
 _SHOWN_GROUPS = 6
 
@@ -63,12 +64,14 @@ def shared_keys(model: nn.Module) -> list[list[str]]:
 
 
 def complete(model: nn.Module, state: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """``state`` with both keys of every shared parameter; safetensors' ``save_model`` keeps only one of them.
+    """``state`` in the model's spelling, with both keys of every shared parameter.
+
+    safetensors' ``save_model`` keeps only one of them.
 
     Raises:
         UserError: the two keys of a shared parameter have different values.
     """
-    state = dict(state)
+    state = with_keys_of(model.state_dict(), state)
     for keys in shared_keys(model):
         present = [key for key in keys if key in state]
         for key in present[1:]:

@@ -7,8 +7,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..caches import cache_folder
 from ..config import check_choice
 from ..errors import UserError
+from ..files import expanded
 
 #: Hugging Face repository of the authors, Apache-2.0, at the revision that was examined.
 REPOSITORY = "earlab/EAR_VAE"
@@ -46,11 +48,21 @@ def sha256(path: str | Path) -> str:
 
 
 def folder() -> Path:
-    """Where a file that was fetched by other means is looked for: ``$EAR_SAT_WEIGHTS``, or the user's cache."""
+    """Where a file that was fetched by other means is looked for: ``$EAR_SAT_WEIGHTS``, or the user's cache.
+
+    Raises:
+        UserError: the user has no home, and so no cache.
+    """
     chosen = os.environ.get("EAR_SAT_WEIGHTS")
     if chosen:
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ear_sat"
+        return expanded(chosen)
+    cache = cache_folder()
+    if cache is None:
+        raise UserError(
+            "this user has no home folder for the released weights; set HOME or XDG_CACHE_HOME to a folder that can be "
+            "written"
+        )
+    return cache / "ear_sat"
 
 
 def download(name: str) -> Path:

@@ -34,6 +34,25 @@ _OTHER_FORMATS = {
 }
 
 
+class _NumpyValue:
+    """Takes the place of a numpy scalar, such as a score, of which no tensor depends; numpy's code is not called."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+def _in_place_of(module: str, name: str) -> type:
+    return type(name, (_NumpyValue,), {"__module__": module})  # torch compares these names with a file's
+
+
+#: numpy before and since 2.
+_NUMPY = [_in_place_of(f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core")]
+_NUMPY.append(_in_place_of("numpy", "dtype"))
+
+
 def read_file(path: str | Path) -> tuple[Any, dict[str, str], bool]:
     """Content of a torch or safetensors file, told apart by its first bytes, not by its name.
 
@@ -119,7 +138,8 @@ def _load(path: Path, wants: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols; what cannot be read is an error here
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals([*_NUMPY]):
+                return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(_refusal(path, wants, str(error))) from None
     except OSError:

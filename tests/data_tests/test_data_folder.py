@@ -11,6 +11,7 @@ import torch
 from data_test_audio import RATE, music
 
 from ear_sat.data import FolderDataset
+from ear_sat.data.windows import data_config, open_windows
 from ear_sat.errors import UserError
 
 SIZE = 4096
@@ -266,6 +267,39 @@ def test_a_short_sound_in_long_silence_is_found(folder, write):
 
 
 # The host's custom metadata modules.
+
+
+@pytest.mark.parametrize("key", ["path", "manifest", "custom_metadata_module"])
+def test_an_empty_path_is_not_the_current_folder(key, tmp_path, write, monkeypatch):
+    write("a.wav", music())
+    monkeypatch.chdir(tmp_path / "music")
+    assert len(FolderDataset([{"path": "."}], SIZE, RATE)) == 1  # which is how it is called
+    entry = {key: ""} if key != "custom_metadata_module" else {"path": ".", key: ""}
+    with pytest.raises(UserError, match=rf"""datasets\[0\]\.{key} must be a path, not ''; the working folder is"""):
+        FolderDataset([entry], SIZE, RATE)
+    if key == "path":
+        with pytest.raises(UserError, match=rf"datasets\[0\]\.{key} must be a path"):
+            (tmp_path / "data.json").write_text('{"dataset_type": "ear_audio", "datasets": [{"path": ""}]}')
+            open_windows(data_config(dataset_config=tmp_path / "data.json"), SIZE, RATE)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a.wav", "it is a file; give the path of a folder"),
+        ("nowhere", "there is no such folder"),
+        ("a.csv", 'is a table; give it as "manifest"'),
+        ("a.jsonl", 'is a table; give it as "manifest"'),
+        ("a.m3u8", "it is a list: give the files that it names"),
+        ("a.tar", r"it is an archive: unpack it \(tar -xf a\.tar\)"),
+        ("a.zip", r"it is an archive: unpack it \(unzip a\.zip\)"),
+    ],
+)
+def test_a_path_that_is_no_folder(name, reason, tmp_path):
+    if name != "nowhere":
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=rf"datasets\[0\]: .*{name}:? {reason}"):
+        FolderDataset([{"path": str(tmp_path / name)}], SIZE, RATE)
 
 
 def test_custom_metadata(folder, tmp_path, write, monkeypatch):

@@ -1,6 +1,7 @@
 """Manifests in place of folders: no file is opened to learn its length."""
 
 import csv
+import json
 import logging
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ def row(path, frames=RATE, rate=RATE, channels=2, decision="keep"):
 
 @pytest.fixture
 def manifest(tmp_path):
-    """Writes ``tmp_path/list.csv`` or ``.parquet``."""
+    """Writes ``tmp_path/list.csv``, ``.parquet`` or ``.jsonl``."""
 
     def write(rows, name="list.csv", columns=COLUMNS):
         path = tmp_path / name
@@ -35,6 +36,9 @@ def manifest(tmp_path):
             parquet = pytest.importorskip("pyarrow.parquet")
             kinds = {"frames": int, "sample_rate": int, "channels": int, "duration": float, "lufs": float}
             parquet.write_table(pyarrow.table({c: [kinds.get(c, str)(r[c]) for r in rows] for c in columns}), path)
+            return path
+        if path.suffix == ".jsonl":
+            path.write_text("".join(json.dumps({c: r[c] for c in columns}) + "\n" for r in rows), encoding="utf-8")
             return path
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns, extrasaction="ignore")
@@ -51,7 +55,7 @@ def dataset(path, folder=None, **keys):
     return FolderDataset([entry], SIZE, RATE, **keys)
 
 
-@pytest.mark.parametrize("name", ["list.csv", "list.parquet"])
+@pytest.mark.parametrize("name", ["list.csv", "list.parquet", "list.jsonl"])
 def test_the_kept_files_and_no_header_opened(manifest, write, name, monkeypatch):
     for file in "abc":
         write(f"{file}.wav", music(seed=ord(file)))
@@ -176,8 +180,14 @@ def test_other_wrong_manifests(manifest, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no such manifest"):
         dataset(tmp_path / "none.csv")
     (tmp_path / "list.txt").write_text("path\n")
-    with pytest.raises(UserError, match=r"must be a \.csv or \.parquet"):
+    with pytest.raises(UserError, match=r"must be a \.csv, \.parquet or \.jsonl file, not .*list\.txt: it is a list"):
         dataset(tmp_path / "list.txt")
+    (tmp_path / "list.tar.gz").touch()
+    with pytest.raises(UserError, match=r"not .*list\.tar\.gz: it is an archive: unpack it \(tar -xf list\.tar\.gz\)"):
+        dataset(tmp_path / "list.tar.gz")
+    (tmp_path / "list.jsonl").write_text('{"path": "a.wav", "frames": 1, "sample_rate": 8000, "channels": 1}\n{}')
+    with pytest.raises(UserError, match=r"line 2 of the manifest .*list\.jsonl lacks the column path, sample_rate"):
+        dataset(tmp_path / "list.jsonl")
     (tmp_path / "empty.csv").touch()
     with pytest.raises(UserError, match="lacks the column path"):
         dataset(tmp_path / "empty.csv")

@@ -118,6 +118,14 @@ def test_the_results_below_the_references_are_left_out(tmp_path):
     assert not pairing.unmatched and not pairing.notes
 
 
+@pytest.mark.parametrize("name", ["a.m3u", "a.jsonl", "a.tar.gz", "a.zip"])
+def test_lists_and_archives_are_no_audio(tmp_path, name):
+    touch(tmp_path, "b.wav", name)
+    for reference, estimate in ((name, "b.wav"), ("b.wav", name)):
+        with pytest.raises(UserError, match=rf"{name}: it is an? (list|archive): "):
+            pair_files(tmp_path / reference, {"A": tmp_path / estimate})
+
+
 @pytest.mark.parametrize(
     ("reference", "estimate", "message"),
     [

@@ -16,8 +16,8 @@ from torch import nn
 
 from ear_sat.cli.config import differences
 from ear_sat.cli.main import main
-from ear_sat.config import load_json
 from ear_sat.data import create_dataset
+from ear_sat.json_file import load_json
 from ear_sat.models import Autoencoder
 from ear_sat.training.factory import create_wrapper
 from ear_sat.training.run.checkpoint_io import AtomicCheckpointIO

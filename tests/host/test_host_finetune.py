@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 
 import ear_sat
 from ear_sat.cli import errors, train
-from ear_sat.config import load_json
 from ear_sat.host.jobs import HostBuilders
+from ear_sat.json_file import load_json
 from ear_sat.models import Autoencoder
 from ear_sat.training.run.options import TrainOptions
 from ear_sat.weights import read_checkpoint, write_weights

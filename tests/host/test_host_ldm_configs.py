@@ -10,7 +10,7 @@ from stable_audio_tools.models import conditioners, create_model_from_config
 from stable_audio_tools.training import create_demo_callback_from_config, create_training_wrapper_from_config
 
 from ear_sat.cli.config import differences
-from ear_sat.config import load_json
+from ear_sat.json_file import load_json
 
 FOLDER = Path(__file__).parents[2] / "model_configs"
 DEMOS = ("ear_ldm_demo", "ear_ldm_demo_uncond", "ear_ldm_demo_inpaint")

@@ -87,7 +87,7 @@ def test_latents_that_cannot_be_read(folder, capsys):
     data = write_latents(folder / "latents", audio(2), autoencoder())
     for file in (folder / "latents").glob("*.json"):
         file.unlink()
-    assert "no item of the data set can be read" in refused(folder, capsys, ldm_config(pre_encoded=True), data)
+    assert "no item of the data set could be used" in refused(folder, capsys, ldm_config(pre_encoded=True), data)
 
 
 def test_a_folder_without_latents(folder, capsys):

@@ -256,7 +256,7 @@ def test_a_demo_section_without_what_the_host_needs_is_one_line(folder, capsys):
     config = ldm_config()
     del config["training"]["demo"]["num_demos"]
     assert begin(folder, config) == 1
-    assert 'training.demo of the model config lacks the key "num_demos"' in capsys.readouterr().err
+    assert 'it lacks the key "num_demos"' in capsys.readouterr().err
     assert not (folder / "runs").exists()
 
 

@@ -123,12 +123,12 @@ def test_a_scheduler_for_one_player_only_is_refused():
     ("phases", "message"),
     [
         ([], "at least one phase"),
-        ({"name": "a"}, "list of at least one phase"),
-        (["warm-up"], r"phases\[0\] must be a JSON object"),
+        ({"name": "a"}, "phases must be a list of objects"),
+        (["warm-up"], r"phases\[0\] must be an object"),
         ([{"name": "a"}, {"name": "b"}], "'a' needs steps"),
         ([{"name": "a", "step": 3}], "unknown key in training.phases.0. 'step'; did you mean 'steps'"),
         ([{"name": "a", "steps": 0}], "steps must be a whole number of rounds of at least 1, not 0"),
-        ([{"name": "a", "steps": "3"}], "steps must be a whole number of rounds of at least 1, not '3'"),
+        ([{"name": "a", "steps": "3"}], "steps must be a whole number of rounds of at least 1 or null, not '3'"),
         ([{"name": "a", "losses": ["magnitud"]}], "'magnitud'; did you mean 'magnitude'"),
         ([{"name": "a", "losses": "magnitude"}], "losses must be"),
         ([{"name": "a", "generator": False, "adversarial": False}], "trains nothing"),
@@ -137,8 +137,8 @@ def test_a_scheduler_for_one_player_only_is_refused():
         ([{"name": "a", "adversarial": True, "losses": ["magnitude"]}], 'leaves "discriminator" out while'),
         ([{"name": "a", "generator": False, "losses": ["magnitude"]}], "trains nothing"),
         ([{"generator": False, "adversarial": True, "losses": ["magnitude"]}], 'leaves "discriminator" out while'),
-        ([{"name": "a", "lr": -1}], "lr must be a number of at least 0"),
-        ([{"name": "a", "lr_milestones": 3}], "lr_milestones is a list"),
+        ([{"name": "a", "lr": -1}], "lr must be a number above 0"),
+        ([{"name": "a", "lr_milestones": 3}], "lr_milestones must be a list of whole numbers"),
     ],
 )
 def test_impossible_phases_are_refused(phases, message):

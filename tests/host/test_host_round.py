@@ -75,7 +75,7 @@ def test_a_round_has_the_gradients_of_plain_autograd():
 
 def test_alternating_rounds_have_the_same_gradients():
     config = changed(plain_sgd(model_config(sample="never")), "training.update", "alternate")
-    config = changed(config, "training.optimizer_configs.autoencoder", sgd(0.0))
+    config = changed(config, "training.optimizer_configs.autoencoder", sgd(1e-30))
     wrapper, data = make_wrapper(config), batches(2)
     (generator, _, _), (_, discriminator, _) = (reference_gradients(wrapper, reals) for reals, _ in data)
     gradients = Gradients()
@@ -352,7 +352,7 @@ def test_both_players_gradients_are_freed_of_the_scale_they_were_made_with(growt
     """fp16: Lightning updates the scale at every step, the generator's first."""
 
     def norms(interval):
-        rest = {"autoencoder": sgd(0.0), "discriminator": sgd(0.0)}
+        rest = {"autoencoder": sgd(1e-30), "discriminator": sgd(1e-30)}
         wrapper = make_wrapper(changed(model_config(sample="never"), "training.optimizer_configs", rest))
         gradients, plugin = Gradients(), fp16(1024.0, interval)
         clips = [(audio(1, size=1024, seed=i), ()) for i in range(3)]  # the CPU computes fp16 slowly

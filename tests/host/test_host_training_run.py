@@ -345,11 +345,15 @@ def test_a_round_accumulates_is_clipped_and_is_what_validation_counts(folder):
         ("training.phases", [{"name": "a", "stps": 1}], "did you mean 'steps'"),
         ("training.eval_loss_configs", {"icp": {}}, "did you mean 'icpc'"),
         ("training.demo", {"demo_evry": 1}, "did you mean 'demo_every'"),
-        ("training", ABSENT, '"training" section'),
+        ("training", ABSENT, 'the model config needs "training"'),
         ("sample_rate", ABSENT, '"sample_rate"'),
-        ("sample_size", "4096", '"sample_size"'),
+        (
+            "sample_size",
+            "4096",
+            "sample_size must be a whole number of samples of at least 1 and at most 134217728, not '4096'",
+        ),
         ("model_type", "autoencodr", "Unknown model type: autoencodr"),
-        ("model", ABSENT, 'it lacks the key "model"'),
+        ("model", ABSENT, 'the model config needs "model"'),
         ("model.encoder.type", "ear_encodr", "did you mean 'ear_encoder'"),
     ],
 )

@@ -68,6 +68,24 @@ def test_names_of_any_bytes_are_reconstructed(
     assert written == {"b.wav", "seed.wav", "01. Intro.wav", *names[:2]}
 
 
+def test_lists_and_archives_are_named_and_the_rest_is_done(
+    identity_model: Callable[..., Autoencoder], write: Write, tmp_path: Path
+) -> None:
+    """An album's folder has its playlist: as ``album/*`` it comes along."""
+    album = write("a.wav", (4000, 2)).parent
+    for name in ("album.m3u", "album.zip", "album.tar.gz"):
+        (album / name).write_text("a.wav\n")
+    jobs = plan_jobs(sorted(album.iterdir()), tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    results = {
+        result.job.name: result for result in reconstruct_files(identity_model(), jobs, Settings(), progress=False)
+    }
+    assert results["a.wav"].outcome == "done"
+    assert results["album.m3u"].notes[0].startswith("it is a list: give the files that it names")
+    assert results["album.zip"].notes == ["it is an archive: unpack it (unzip album.zip)"]
+    assert results["album.tar.gz"].notes == ["it is an archive: unpack it (tar -xf album.tar.gz)"]
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
 def test_a_pipe_is_no_input(write: Write, tmp_path: Path) -> None:
     write("a.wav", (100, 2))

@@ -151,7 +151,7 @@ def test_a_misspelt_key_is_named_with_the_right_one(kind: str, key: str) -> None
 @pytest.mark.parametrize(("kind", "key", "value"), CHOICES)
 def test_a_misspelt_choice_is_named_with_the_right_one(kind: str, key: str, value: str) -> None:
     message = refusal({"type": kind, "config": {key: value[:-1]}, "weights": {TYPES[kind][0]: 1}})
-    assert message.startswith(f"unknown {key} '{value[:-1]}'; did you mean '{value}'?")
+    assert f"{key} '{value[:-1]}'; did you mean '{value}'?" in message
 
 
 @pytest.mark.parametrize("kind", [*TYPES, "l1", "l2"])
@@ -182,7 +182,8 @@ def test_a_wrong_value_is_named_with_its_key(place: str, values: list[Any]) -> N
     first, _, key = place.partition(".")
     for value in values:
         message = refusal(entry(**{first: {key: value} if key else value}))
-        assert (key or first) in message and str(value) in message
+        wrong = value[0] if isinstance(value, list) and value else value
+        assert (key or first) in message and str(wrong) in message
 
 
 @pytest.mark.parametrize("config", [[], entry(config=[1]), entry(weights={}), entry(type=None)])

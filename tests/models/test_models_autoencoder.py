@@ -182,3 +182,83 @@ def test_config_errors_say_what_to_mend(case: str, tiny_config: dict[str, Any]) 
     with pytest.raises(UserError) as error:
         Autoencoder.from_config(tiny_config)
     assert message in str(error.value)
+
+
+Call = Callable[[Autoencoder, torch.Tensor], Any]
+AUDIO: dict[str, Call] = {
+    "encode": lambda model, x: model.encode(x),
+    "encode item by item": lambda model, x: model.encode(x, iterate_batch=True),
+    "encode_audio": lambda model, x: model.encode_audio(x),
+    "encode_audio in chunks": lambda model, x: model.encode_audio(x, chunked=True, chunk_size=4),
+    "forward": lambda model, x: model(x),
+}
+LATENTS: dict[str, Call] = {
+    "decode": lambda model, x: model.decode(x),
+    "decode without bottleneck": lambda model, x: model.decode(x, skip_bottleneck=True, iterate_batch=True),
+    "decode_audio": lambda model, x: model.decode_audio(x),
+    "decode_audio in chunks": lambda model, x: model.decode_audio(x, chunked=True, chunk_size=4),
+}
+WRONG_AUDIO = [
+    (torch.zeros(2, 80), r"audio must have the shape \(batch, channels, time\), not \(2, 80\); add an axis"),
+    (torch.zeros(80), r"the shape \(batch, channels, time\), not \(80,\)$"),
+    (torch.zeros(1, 1, 2, 80), r"the shape \(batch, channels, time\), not \(1, 1, 2, 80\)$"),
+    (torch.zeros(1, 1, 80), r"audio must have 2 channels for this model, not 1 as in \(1, 1, 80\)$"),
+    (torch.zeros(1, 80, 2), r"audio must have 2 channels .* swap axes: audio.transpose\(1, 2\)"),
+    (torch.zeros(1, 2, 80, dtype=torch.int16), r"audio must be floating point, full scale ±1, not torch.int16"),
+    (torch.zeros(1, 2, 80, dtype=torch.float64), r"audio must be float32 .* audio.float\(\)"),
+    (torch.zeros(1, 2, 0), "0 samples are too short for a latent frame; pad them with zeros to 8"),
+    (torch.zeros(1, 2, 80).numpy(), "audio must be a tensor, not a ndarray"),
+]
+WRONG_LATENTS = [
+    (torch.zeros(32, 9), r"latents must have the shape \(batch, channels, frames\), not \(32, 9\); add an axis"),
+    (torch.zeros(1, 64, 9), "latents must have 32 channels for this model, not 64"),
+    (torch.zeros(1, 9, 32), r"swap axes: latents.transpose\(1, 2\)"),
+    (torch.zeros(1, 32, 9, dtype=torch.int64), "latents must be floating point"),
+    (torch.zeros(1, 32, 9, dtype=torch.float64), r"latents.float\(\)"),
+    (torch.zeros(1, 32, 0), "there are no latents to decode"),
+]
+
+
+@pytest.mark.parametrize(
+    ("call", "cases"),
+    [*((call, WRONG_AUDIO) for call in AUDIO.values()), *((call, WRONG_LATENTS) for call in LATENTS.values())],
+    ids=[*AUDIO, *LATENTS],
+)
+@torch.no_grad()
+def test_what_a_model_cannot_take_is_one_sentence(
+    call: Call, cases: list[tuple[Any, str]], tiny_config: dict[str, Any]
+) -> None:
+    model = Autoencoder.from_config(tiny_config).eval()
+    for wrong, sentence in cases:
+        with pytest.raises(UserError, match=sentence):
+            call(model, wrong)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@torch.no_grad()
+def test_audio_below_a_latent_frame_is_one_sentence(chunked: bool, tiny_config: dict[str, Any]) -> None:
+    model = Autoencoder.from_config(tiny_config).eval()
+    with pytest.raises(UserError, match="1 samples are too short for a latent frame; pad them with zeros to 8"):
+        model.encode_audio(torch.zeros(1, 2, 1), chunked=chunked)
+
+
+def test_float64_goes_through_a_model_of_float64(tiny_config: dict[str, Any]) -> None:
+    model = Autoencoder.from_config(tiny_config).eval().double()
+    audio = torch.randn(1, 2, 80, dtype=torch.float64)
+    latents = model.encode_audio(audio, chunked=True, chunk_size=4)
+    assert torch.allclose(latents, model.encode(audio)) and model.decode(latents).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("recording", "rate", "sentence"),
+    [
+        (torch.zeros(2, 9, dtype=torch.int16), 44100, r"floating point, not \(2, 9\) of torch.int16"),
+        (torch.zeros(0, 9), 44100, r"\(channels, time\), floating point, not \(0, 9\)"),
+        (torch.zeros(2, 9), 0, "the sample rate of a recording must be a whole number of Hz of at least 1, not 0"),
+    ],
+)
+def test_recordings_that_cannot_be_prepared(
+    recording: torch.Tensor, rate: int, sentence: str, tiny_config: dict[str, Any]
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        Autoencoder.from_config(tiny_config).preprocess_audio_for_encoder(recording, rate)

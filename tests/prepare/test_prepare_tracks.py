@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import tarfile
 from pathlib import Path
 
@@ -104,6 +105,42 @@ def test_tables(tmp_path):
     assert names(tmp_path / "list.parquet", relative_to=tmp_path) == ["a.wav", "b, c.wav"]
 
 
+def test_playlists(tmp_path):
+    touch(tmp_path / "a.wav", tmp_path / "music" / "b c.wav")
+    text = f"#EXTM3U\n#EXTINF:1,A\na.wav\n\nfile://{tmp_path}/music/b%20c.wav\n"
+    for suffix in ("m3u", "m3u8", "M3U"):
+        (tmp_path / f"list.{suffix}").write_text(text)
+        assert names(tmp_path / f"list.{suffix}", relative_to=tmp_path) == ["a.wav", "music/b c.wav"]
+
+
+def test_json_lines(tmp_path):
+    touch(tmp_path / "a.wav", tmp_path / "b.wav")
+    rows = [{"path": "a.wav", "text": "x"}, {"text": "y", "path": "b.wav"}, {"path": None}]
+    (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n\n")
+    assert names(tmp_path / "list.jsonl", relative_to=tmp_path) == ["a.wav", "b.wav"]
+    for text, reason in {
+        '{"path": "a.wav"}\n{"file": "b.wav"}': r"line 2 of the list .*list\.jsonl has no column path; it has file",
+        '{"path": "a.wav"}\n{"path": ': r"line 2 of the list .*list\.jsonl is not JSON: Expecting value",
+        '["a.wav"]': r"line 1 of the list .*list\.jsonl must be an object, not a list",
+    }.items():
+        (tmp_path / "list.jsonl").write_text(text)
+        with pytest.raises(UserError, match=reason):
+            found(tmp_path / "list.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "command"), [("a.tar.gz", "tar -xf a.tar.gz"), ("a.TGZ", "tar -xf a.TGZ"), ("a b.zip", "unzip 'a b.zip'")]
+)
+def test_archives(prepare, name, command, tmp_path):
+    """Refused where they are given, counted where they lie in a folder."""
+    touch(tmp_path / "music" / name)
+    with pytest.raises(UserError, match=re.escape(f"{name}: it is an archive: unpack it ({command}), and give")):
+        found(tmp_path / "music" / name)
+    (tmp_path / "music" / "a.wav").write_bytes(audio(suffix="WAV"))
+    (note,) = (note for note in prepare(tmp_path / "music").notes if "not read" in note)
+    assert f"({Path(name).suffix.lower()} 1)" in note and "unpack archives" in note
+
+
 def test_tables_without_paths(tmp_path):
     (tmp_path / "list.csv").write_text("file\na.wav\n")
     with pytest.raises(UserError, match=r"list\.csv has no column path; it has file"):
@@ -131,6 +168,16 @@ def test_shards(tmp_path):
     assert read_member(*split_path(path)) == members["a/1.flac"]
     assert read_sidecar(path) == {"text": "drums"}
     assert read_sidecar(f"{shard}::2.mp3") == read_sidecar(str(tmp_path / "a.wav")) == {}
+
+
+def test_names_with_dots_keep_their_json(tmp_path):
+    """Their own, if they have one; else that of the name up to the first dot, as WebDataset has it."""
+    jsons = {"01. Intro (v1.2).json": b'{"prompt": "own"}', "01.json": b'{"prompt": "first dot"}'}
+    shard = make_shard(tmp_path / "0.tar", {"01. Intro (v1.2).flac": b"x", "01.mix.flac": b"x", **jsons})
+    prompts = {
+        name: read_sidecar(f"{shard}::{name}").get("prompt") for name in ("01. Intro (v1.2).flac", "01.mix.flac")
+    }
+    assert prompts == {"01. Intro (v1.2).flac": "own", "01.mix.flac": "first dot"}
 
 
 def test_suffixes_in_upper_case(prepare, manifest, tmp_path):

@@ -17,17 +17,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from weights_test_models import cloned, tiny
-
-
-class Evil:
-    """Runs a command when it is unpickled."""
-
-    def __init__(self, call: Callable[..., Any], *arguments: Any) -> None:
-        self.call, self.arguments = call, arguments
-
-    def __reduce__(self) -> Any:
-        return self.call, self.arguments
+from weights_test_models import Evil, cloned, rezip, tiny
 
 
 @pytest.mark.parametrize("form", ["zip", "zip4", "legacy", "legacy4", "nested", "pickle2", "pickle4"])
@@ -67,15 +57,6 @@ def test_later_pickle_protocols(tmp_path: Path, refused: Callable[..., str]) -> 
     for zipped in (True, False):
         torch.save(tiny().state_dict(), tmp_path / "a.pt", pickle_protocol=4, _use_new_zipfile_serialization=zipped)
         assert refused(tmp_path / "a.pt").endswith("save its tensors with torch.save's defaults or as .safetensors")
-
-
-def rezip(path: Path, change: Callable[[str, bytes], bytes], compression: int = zipfile.ZIP_STORED) -> None:
-    """Writes a torch file anew, entry by entry."""
-    with zipfile.ZipFile(path) as archive:
-        entries = [(name, archive.read(name)) for name in archive.namelist()]
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, data in entries:
-            archive.writestr(name, change(name, data))
 
 
 def test_zip_bombs(good: Path, refused: Callable[..., str]) -> None:

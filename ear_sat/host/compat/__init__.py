@@ -9,17 +9,21 @@ from . import (
     inpaint_demo,
     inpaint_validation,
     inverse_lr,
+    item_rejects,
     padding_mask,
     pretransform_eval,
     safetensors_export,
+    shard_lists,
+    shard_names,
+    shard_rejects,
     short_audio,
     staggered_log,
     uncond_generation,
     validation_metrics,
 )
-from .worker_count import worker_count_zero
+from .worker_count import mended_loaders, settled_workers
 
-__all__ = ["MENDS", "apply", "worker_count_zero"]
+__all__ = ["MENDS", "apply", "mended_loaders", "settled_workers"]
 
 MENDS = (
     copy_state,
@@ -27,9 +31,13 @@ MENDS = (
     inpaint_demo,
     inpaint_validation,
     inverse_lr,
+    item_rejects,
     padding_mask,
     pretransform_eval,
     safetensors_export,
+    shard_lists,
+    shard_names,
+    shard_rejects,
     short_audio,
     staggered_log,
     uncond_generation,

@@ -12,7 +12,7 @@ def check_data(model: Any, pre_encoded: bool, channels: int, info: Mapping[str, 
     """Compares an item of a data set with a model of the host.
 
     Args:
-        model: the host's model; one without a (continuous) pretransform takes whatever there is.
+        model: the host's model; one with a discrete pretransform takes whatever there is.
         pre_encoded: the wrapper's ``training.pre_encoded``.
         channels: of the item's audio or latents.
         info: the item's metadata.
@@ -22,7 +22,9 @@ def check_data(model: Any, pre_encoded: bool, channels: int, info: Mapping[str, 
             latents, or a condition is missing.
     """
     pretransform = getattr(model, "pretransform", None)
-    if pretransform is not None and not pretransform.is_discrete:
+    if pretransform is None and not pre_encoded:
+        _check_alone(model, channels)
+    elif pretransform is not None and not pretransform.is_discrete:
         _check_network(model, pretransform.encoded_channels)
         _check_channels(pre_encoded, channels, pretransform.io_channels, pretransform.encoded_channels)
     conditioner = getattr(model, "conditioner", None)
@@ -36,11 +38,25 @@ def check_data(model: Any, pre_encoded: bool, channels: int, info: Mapping[str, 
             )
 
 
-def _check_network(model: Any, latent: int) -> None:
+def _widths(model: Any) -> list[int]:
+    """The channel counts that the model's transformers, and the model itself, are made for."""
     from stable_audio_tools.models.dit import DiffusionTransformer
 
     networks = [network for network in model.modules() if isinstance(network, DiffusionTransformer)]
-    for channels in (*(network.postprocess_conv.in_channels for network in networks), model.io_channels):
+    return [*(network.postprocess_conv.in_channels for network in networks), model.io_channels]
+
+
+def _check_alone(model: Any, audio: int) -> None:
+    for channels in _widths(model) if hasattr(model, "io_channels") else ():
+        if channels != audio:
+            raise UserError(
+                f"the diffusion model is made for {channels} channels and has no pretransform, but the data set yields "
+                f"audio of {audio}; give it a pretransform, or set every io_channels to {audio}"
+            )
+
+
+def _check_network(model: Any, latent: int) -> None:
+    for channels in _widths(model):
         if channels != latent:
             raise UserError(
                 f"the diffusion model is made for {channels} channels, but its pretransform's latents have {latent}; "
@@ -76,8 +92,5 @@ def check_loader(wrapper: Any, model: Any, loader: Any) -> None:
     dataset: Any = getattr(loader, "dataset", None)
     if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
         return
-    try:
-        item, info = dataset[0]
-    except RecursionError:  # the host's data sets try another item for every one that they cannot read
-        raise UserError("no item of the data set can be read; the lines above say why") from None
+    item, info = dataset[0]
     check_data(model, getattr(wrapper, "pre_encoded", False), item.shape[0], info)

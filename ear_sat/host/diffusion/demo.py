@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import move_data_to_device
 
-from ...errors import UserError
+from ...errors import REFUSALS, in_words, refusing
 from ...training.run.demo import is_stream
 
 logger = logging.getLogger(__name__)
@@ -52,8 +52,8 @@ class HostDemo(pl.Callback):
         try:
             with _working_directory(self.folder), _kept_files():
                 self.callback.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        except OSError as error:  # a full disk costs the demo, not the run
-            logger.warning("demo of step %d not written: %s", trainer.global_step, error)
+        except (OSError, *REFUSALS) as error:  # a full disk, a wrong demo section: it costs the demo, not the run
+            logger.warning("demo of step %d not written: %s", trainer.global_step, in_words(error))
 
 
 def create_demo(model_config: Mapping[str, Any], loader: Any) -> HostDemo:
@@ -64,10 +64,8 @@ def create_demo(model_config: Mapping[str, Any], loader: Any) -> HostDemo:
     """
     from stable_audio_tools.training import create_demo_callback_from_config
 
-    try:
+    with refusing("training.demo of the model config does not fit the host"):
         callback = create_demo_callback_from_config(model_config, demo_dl=_FirstBatch(loader))
-    except KeyError as error:
-        raise UserError(f'training.demo of the model config lacks the key "{error.args[0]}"') from None
     return HostDemo(callback, stream=is_stream(loader))
 
 

@@ -9,12 +9,14 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from ...config import build
+from ...data import CropDataset
+from ...errors import UserError
 from ..wrapper import EarTrainingWrapper
-from .demo import EarDemoCallback
+from .demo import EarDemoCallback, is_stream
 from .finish import finish
 from .folder import RunFolder
 from .held_out import HeldOutTable, held_out_clip
-from .job import Demo, compiles, no_discriminator, required
+from .job import Demo, compiles, no_discriminator
 from .options import TrainOptions
 from .pretrained import start_discriminator
 from .summary import print_summary
@@ -52,13 +54,22 @@ class AutoencoderJob:
                     module.compile()
 
     def check_data(self, loader: DataLoader[Any]) -> None:
-        """The loader was built for this model."""
+        """A data set of ours was built for this model; a host's may yield its latents."""
+        dataset = loader.dataset
+        if isinstance(dataset, CropDataset) or is_stream(loader):
+            return
+        channels, expected = len(dataset[0][0]), self.wrapper.autoencoder.out_channels
+        if channels != expected:
+            raise UserError(
+                f"the data set yields items of {channels} channels, and this autoencoder is trained on audio of "
+                f"{expected}; give a dataset config of audio, not one of type pre_encoded"
+            )
 
     def demo(self, loader: DataLoader[Any]) -> EarDemoCallback:
         return create_demo(self.model_config, loader)
 
     def callbacks(self, held_out: Mapping[str, Any] | None, demo: Demo) -> list[pl.Callback]:
-        hop, rate = self.wrapper.autoencoder.downsampling_ratio, required(self.model_config, "sample_rate")
+        hop, rate = self.wrapper.autoencoder.downsampling_ratio, self.model_config["sample_rate"]
         clip = held_out_clip(held_out, hop, rate, self.model_config.get("audio_channels", 2), self.wrapper.bundle)
         if clip is None:
             return []

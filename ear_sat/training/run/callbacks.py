@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_only
@@ -15,6 +15,7 @@ from ...data import collect_left_out
 from ..faults import all_ranks_agree
 from ..round import Batch
 from ..wrapper import EarTrainingWrapper
+from . import optimizer_match
 from .checkpoint_io import link_or_copy
 from .folder import RunFolder
 from .rounds import rounds_of
@@ -85,6 +86,11 @@ class RunCheckpoint(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
         self.best = state_dict.get("best")
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint[optimizer_match.KEY] = optimizer_match.type_names(trainer.optimizers)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved, self._saved_at = rounds_of(trainer, pl_module), time.monotonic()

@@ -135,6 +135,8 @@ def _cannot_write(path: Path, error: OSError) -> UserError:
 
 
 def _load(path: Path, map_location: Any, mmap: bool = False) -> dict[str, Any]:
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give a .ckpt file in it, or a run's folder to --resume")
     if not path.is_file():
         raise UserError(f"no such checkpoint: {path}; give the path of a .ckpt file")
     try:

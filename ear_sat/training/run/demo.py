@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytorch_lightning as pl
 import torch
@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from ...report.audio import save_audio
 from ...report.plots import save_spectrograms
+from ...value_types import Range, Size
 from ..round import Batch, audio_of, reconstruct
 from ..wrapper import EarTrainingWrapper
 from .rounds import rounds_of
@@ -38,8 +39,8 @@ class EarDemoCallback(pl.Callback):
         self,
         demo_dl: DataLoader[Any],
         sample_rate: int,
-        demo_every: int = 2000,
-        max_demos: int = 2,
+        demo_every: Annotated[int, Range(at_least=1, unit="rounds")] = 2000,
+        max_demos: Size = 2,
         folder: str | Path | None = None,
     ) -> None:
         self.demo_every, self.max_demos, self.sample_rate, self.folder = demo_every, max_demos, sample_rate, folder

@@ -119,8 +119,8 @@ class RunFolder:
             raise
 
     @classmethod
-    def resume(cls, path: str | Path) -> RunFolder:
-        """Opens the run folder at ``path`` and removes the temporary files a killed run left in it.
+    def find(cls, path: str | Path) -> RunFolder:
+        """The run folder at ``path``.
 
         Raises:
             UserError: ``path`` is not a run folder.
@@ -134,6 +134,16 @@ class RunFolder:
                 f"{run.root} is not a run folder{hint}; --resume takes the folder of an earlier run, "
                 "with model_config.json and checkpoints/ in it"
             )
+        return run
+
+    @classmethod
+    def resume(cls, path: str | Path) -> RunFolder:
+        """Opens the run folder at ``path`` and removes the temporary files a killed run left in it.
+
+        Raises:
+            UserError: ``path`` is not a run folder, or cannot be written.
+        """
+        run = cls.find(path)
         try:
             demos = [folder for folder in run.demos.glob("step-*") if folder.is_dir()]
             for folder in (run.root, run.checkpoints, run.demos, *demos, run.export):

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, Protocol
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from ...checks import require_whole
 from ...compiling import can_compile, keep_compiled_graphs
 from ...errors import UserError
 from .folder import RunFolder
@@ -67,8 +66,7 @@ class Crops(NamedTuple):
     @classmethod
     def of(cls, model_config: Mapping[str, Any]) -> Crops:
         """Those of a model config."""
-        size, rate = (required(model_config, key) for key in ("sample_size", "sample_rate"))
-        return cls(size, rate, model_config.get("audio_channels", 2))
+        return cls(model_config["sample_size"], model_config["sample_rate"], model_config.get("audio_channels", 2))
 
 
 class Builders(Protocol):
@@ -104,8 +102,3 @@ def no_discriminator() -> UserError:
 def no_pretransform() -> UserError:
     """The error for flags that concern a pretransform where there is none."""
     return UserError("this model has no pretransform; drop the --…pretransform… flags")
-
-
-def required(config: Mapping[str, Any], key: str) -> int:
-    """``config[key]``, which must be a whole number of at least 1."""
-    return require_whole(f'"{key}" of the model config', config.get(key), at_least=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -20,7 +21,7 @@ def create_loggers(kind: str, run: RunFolder, project: str) -> list[Any]:
     in.
 
     Raises:
-        UserError: the package behind ``kind`` is not installed.
+        UserError: the package behind ``kind`` is not installed, or cannot start: no login, no network.
     """
     loggers: list[Any] = [RunLogger(run)]
     if kind in ("csv", "none"):
@@ -32,12 +33,29 @@ def create_loggers(kind: str, run: RunFolder, project: str) -> list[Any]:
     if kind == "tensorboard":
         loggers.insert(0, pl.loggers.TensorBoardLogger(folder, name="tensorboard", version=""))
     elif kind == "comet":
-        loggers.insert(0, pl.loggers.CometLogger(project_name=project))
+        loggers.insert(0, start_logger(kind, lambda: pl.loggers.CometLogger(project_name=project)))
     else:
         if not (_wandb_logged_in() or os.environ.get("WANDB_MODE")):
             os.environ["WANDB_MODE"] = "offline"
-        loggers.insert(0, pl.loggers.WandbLogger(project=project, name=run.root.name, save_dir=folder))
+        name = run.root.name
+        loggers.insert(
+            0, start_logger(kind, lambda: pl.loggers.WandbLogger(project=project, name=name, save_dir=folder))
+        )
     return loggers
+
+
+def start_logger(kind: str, make: Callable[[], Any]) -> Any:
+    """The logger with its experiment begun, which is when it looks for login and network."""
+    try:
+        logger = make()
+        _ = logger.experiment
+    except Exception as error:  # of types of its own
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"--logger {kind} cannot start ({first:.200}); log in and check the network"
+            f"{', set WANDB_MODE=offline' if kind == 'wandb' else ''}, or take another --logger"
+        ) from error
+    return logger
 
 
 def _wandb_logged_in() -> bool:
@@ -48,5 +66,5 @@ def _wandb_logged_in() -> bool:
         return True
     try:
         return netrc.netrc(str(Path("~/.netrc").expanduser())).authenticators("api.wandb.ai") is not None
-    except (OSError, netrc.NetrcParseError):
+    except (OSError, RuntimeError, netrc.NetrcParseError):  # no such file, no home, no netrc
         return False

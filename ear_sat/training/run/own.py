@@ -12,8 +12,9 @@ from ...data import DATASET_TYPES, create_dataloader
 from ...errors import UserError
 from ...models import Autoencoder
 from ..factory import create_wrapper
+from ..trial import try_round
 from .autoencoder_job import AutoencoderJob
-from .job import Crops, no_pretransform, required
+from .job import Crops, no_pretransform
 from .options import TrainOptions
 from .pretrained import load_weights
 
@@ -33,10 +34,16 @@ class OwnBuilders:
             )
         if options.remove_pretransform_weight_norm or options.pretransform_ckpt_path:
             raise no_pretransform()
-        rate = required(model_config, "sample_rate")
+        rate, training = model_config["sample_rate"], model_config["training"]
+        crops = Crops.of(model_config)
+        try_round(
+            lambda: create_wrapper(Autoencoder.from_config(model_config), rate, training),
+            crops.audio_channels,
+            crops.sample_size,
+        )
         model = Autoencoder.from_config(model_config)
         load_weights(model, options)
-        wrapper = create_wrapper(model, rate, model_config["training"])
+        wrapper = create_wrapper(model, rate, training)
         wrapper.embedded_config = dict(model_config)
         return AutoencoderJob(wrapper, model_config, options)
 
@@ -49,7 +56,7 @@ class OwnBuilders:
         shuffle: bool = True,
     ) -> DataLoader[Any]:
         kind = dataset_config.get("dataset_type")
-        if kind not in DATASET_TYPES:
+        if str(kind) not in DATASET_TYPES:
             known = choice_error("dataset_type", kind, DATASET_TYPES)
             raise UserError(f"{known}; if it is the host's: {NEEDS_HOST}")
         return create_dataloader(

@@ -14,20 +14,24 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
+from ...config import check_types
 from ...data import EpochSampler, held_out_config
-from ...errors import UserError
+from ...data.loader import LoaderKeys
+from ...errors import REFUSALS, UserError, in_words, sentence_of
 from ...named_configs import DATASET, MODEL, load_config
+from ..section import check_model_config
 from .callbacks import LeftOutFiles, Progress, RunCheckpoint
-from .checkpoint_io import check_fits, newest_readable
+from .checkpoint_io import check_fits, map_checkpoint, newest_readable
 from .data_order import DataOrder
 from .earlier_runs import as_meant
+from .failures import failure
 from .folder import RunFolder
 from .job import Builders, Crops, Job
 from .metrics_csv import MetricsCsv
+from .optimizer_match import check_optimizers
 from .options import DEFAULT_SEED, TrainOptions
 from .stopping import StopOnSignal, after_requeue, requeue
 from .summary import dataset_line
@@ -50,9 +54,13 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
         UserError: any input that the user can mend; nothing is written before the configs have been checked.
     """
     quiet()
+    if options.resume:
+        RunFolder.find(options.resume)
     options = _with_seed(_without_replaced_weights(after_requeue(options)))
     model_config, dataset_config = _configs(options)
     pl.seed_everything(DEFAULT_SEED if options.seed is None else options.seed, workers=True)
+    check_model_config(model_config)
+    check_types("dataset config", LoaderKeys, dataset_config)
     job = builders.job(model_config, options)
     crops = Crops.of(model_config)
     data = _load_data(builders, crops, dataset_config, options)
@@ -61,7 +69,7 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
             job.check_data(loader)
     demo = job.demo(data.training if data.validation is None else data.validation)
     if options.ckpt_path is not None:
-        check_fits(job.wrapper, options.ckpt_path)
+        _check_fits(job, options.ckpt_path)
 
     run = _run_folder(options, model_config, dataset_config)
     checkpoint, resumed_at = options.ckpt_path, 0
@@ -90,8 +98,8 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
             splits_data=isinstance(getattr(data.training, "sampler", None), EpochSampler),
         )
     except UserError:
-        if not options.resume and _is_first():
-            shutil.rmtree(run.root, ignore_errors=True)  # so that the same command works once its cause is mended
+        if not options.resume:
+            _remove_new(run)
         raise
     if trainer.is_global_zero:
         if options.resume:
@@ -107,7 +115,7 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
     if trainer.is_global_zero and stop.received in (None, signal.SIGINT):
         known = getattr(getattr(data.training, "dataset", None), "left_out", {})
         lines = sorted({*(f"{path}: {reason}" for path, reason in known.items()), *left_out.lines})
-        job.finish(run, trainer, time.monotonic() - began, lines)
+        _finish(job, run, trainer, time.monotonic() - began, lines)
     if stop.received is not None:
         _leave(stop.received, run, trainer)
     return run
@@ -123,23 +131,26 @@ def _fit(
     except (KeyboardInterrupt, SystemExit):  # the second Ctrl-C, in a form that depends on Lightning's version
         if stop.received is None:
             raise
-    except RuntimeError as error:
-        if trainer.world_size > 1 and is_of_another_process(error):
-            raise UserError(
-                f"another process of this run has ended, so this one cannot go on ({str(error).splitlines()[0]}); see "
-                f"what that one printed, and go on with: ear-sat train --resume {shlex.quote(str(run.root))}"
-            ) from error
-        raise
+    except REFUSALS as error:
+        if sentence_of(error):
+            raise
+        if told := failure(error, run, several=trainer.world_size > 1):
+            raise told from error
+        if job.steps_itself or trainer.global_step > 0 or checkpoint is not None:
+            raise
+        # A host's model has not been tried before: what it cannot do with its config shows in the first step.
+        _remove_new(run)
+        raise UserError(f"the first step fails: {in_words(error)}; config or data do not fit this model") from error
 
 
-def is_of_another_process(error: RuntimeError) -> bool:
-    """Whether an error comes from the exchange between processes: NCCL's has a type of its own, gloo's its name.
-
-    >>> is_of_another_process(RuntimeError("[/gloo/transport/tcp/pair.cc:535] Connection reset by peer"))
-    True
-    """
-    of_nccl = torch.distributed.is_available() and isinstance(error, torch.distributed.DistError)
-    return of_nccl or "/gloo/" in str(error)
+def _finish(job: Job, run: RunFolder, trainer: pl.Trainer, seconds: float, left_out: list[str]) -> None:
+    try:
+        job.finish(run, trainer, seconds, left_out)
+    except OSError as error:
+        raise UserError(
+            f"the training is finished and its checkpoints are complete, but not all results can be written: "
+            f"{error.strerror or error}; free some space, then: ear-sat export {shlex.quote(str(run.root))} FILE"
+        ) from error
 
 
 def _leave(received: signal.Signals, run: RunFolder, trainer: pl.Trainer) -> NoReturn:
@@ -192,9 +203,16 @@ def _resume(run: RunFolder, job: Job) -> tuple[Path, int]:
     checkpoint, notes = newest_readable(run.checkpoints)
     for note in notes:
         logger.warning(note)
-    resumed_at = check_fits(job.wrapper, checkpoint)
+    resumed_at = _check_fits(job, checkpoint)
     _trim_metrics(run, resumed_at)
     return checkpoint, resumed_at
+
+
+def _check_fits(job: Job, path: Path) -> int:
+    """Checks that the training can go on from a checkpoint; returns its round."""
+    rounds = check_fits(job.wrapper, path)
+    check_optimizers(job.wrapper.configure_optimizers(), map_checkpoint(path), path)
+    return rounds
 
 
 def _config(given: Path | None, resumed: Path | None, kind: str) -> dict[str, Any]:
@@ -239,13 +257,19 @@ def _run_folder(options: TrainOptions, model_config: dict[str, Any], dataset_con
         run = RunFolder.resume(options.resume) if _is_first() else RunFolder(options.resume)
     else:
         stem = options.model_config.stem if options.model_config else "run"
-        name = options.name or f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+        name = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}" if options.name is None else options.name
         if _is_first():
             run = RunFolder.create(options.save_dir, name, model_config, dataset_config, options.seed)
         else:
             run = RunFolder(Path(options.save_dir or "runs") / name)
     os.environ[RUN_FOLDER_VARIABLE] = str(run.root.resolve())
     return run
+
+
+@rank_zero_only
+def _remove_new(run: RunFolder) -> None:
+    """Removes the folder of a run that did not begin, so that the same command works once its cause is mended."""
+    shutil.rmtree(run.root, ignore_errors=True)
 
 
 @rank_zero_only
