@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, deque
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--again",
         type=Path,
         metavar="FILE",
-        help="repeat what was not held in this file of --out, with its seed and scale",
+        help="go on from this file of --out: do what it lacks or what was not held, with its seed and scale",
     )
     add("--keep", type=Path, metavar="DIR", help="keep the folders of what was not held there")
     return parser
@@ -79,14 +80,14 @@ def main(argv: list[str] | None = None) -> int:
         for part in parts:  # numbers of their own, so that a case is the same with and without the other parts
             cases += enumerate(importlib.import_module(f"faults_{part}").cases(material))
         waiting = [one for one in cases if earlier.get(_key(*one), {}).get("kind") != HELD]
-        results = _run_all(waiting, Path(folder), arguments.seed, arguments.jobs, arguments.keep)
-    earlier |= {(result["row"], result["name"], result["number"]): result for result in results}
+        for result in _run_all(waiting, Path(folder), arguments.seed, arguments.jobs, arguments.keep):
+            earlier[result["row"], result["name"], result["number"]] = result
+            if arguments.out is not None:
+                arguments.out.write_text(json.dumps(list(earlier.values()), indent=1), encoding="utf-8")
     results = [earlier[_key(*one)] for one in cases]
     table = markdown(results)
     minutes = (time.monotonic() - began) / 60
     print(f"\n{table}\n{len(results)} faults in {minutes:.1f} minutes, seed {arguments.seed}")
-    if arguments.out is not None:
-        arguments.out.write_text(json.dumps(results, indent=1), encoding="utf-8")
     if arguments.table is not None:
         arguments.table.write_text(table, encoding="utf-8")
     return int(any(result["kind"] != HELD for result in results))
@@ -94,11 +95,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run_all(
     cases: list[tuple[int, Case]], folder: Path, seed: int, at_once: int, keep: Path | None
-) -> list[dict[str, Any]]:
-    """Runs each case in a process of its own; row, name, number, kind, detail and seconds in the cases' order."""
+) -> Iterator[dict[str, Any]]:
+    """Runs each case in a process of its own; yields row, name, number, kind, detail and seconds as they end."""
     waiting = deque(range(len(cases)))
     busy: dict[int, Child] = {}
-    results: dict[int, dict[str, Any]] = {}
+    done = 0
     while waiting or busy:
         while waiting and len(busy) < at_once:
             index = waiting.popleft()
@@ -107,17 +108,18 @@ def _run_all(
             busy[index] = Child(partial(_run_case, case, place, seed, number), place)
         for index in [index for index, child in busy.items() if child.poll(_PATIENCE)]:
             number, case = cases[index]
-            result = results[index] = _result(busy.pop(index), case, number)
+            result = _result(busy.pop(index), case, number)
             place = folder / f"{index:04d}"
             if result["kind"] != HELD:
                 print("{kind}: {row}: {name} (number {number}): {detail}".format(**result), flush=True)
                 if keep is not None:
                     shutil.copytree(place, keep / f"{case.row.replace(' ', '-')}-{number}", dirs_exist_ok=True)
             shutil.rmtree(place, ignore_errors=True)
-            if len(results) % _TOLD == 0:
-                print(f"{len(results)} of {len(cases)} done", flush=True)
+            done += 1
+            if done % _TOLD == 0:
+                print(f"{done} of {len(cases)} done", flush=True)
+            yield result
         time.sleep(0.01)
-    return [results[index] for index in range(len(cases))]
 
 
 def _key(number: int, case: Case) -> tuple[str, str, int]:
