@@ -169,6 +169,13 @@ def test_an_ogg_without_its_end_is_cut(save):
     assert refused(save("b.ogg", whole + whole[: len(whole) // 2])).startswith("truncated: ")
 
 
+@pytest.mark.parametrize("place", [6, 22, 200, -1])  # a position, the checksum itself, sound
+def test_an_ogg_whose_last_page_is_damaged_is_refused(save, place):
+    whole = bytearray(encoded(music(3.0), "OGG"))
+    whole[whole.rfind(b"OggS") + place if place > 0 else place] ^= 1
+    assert refused(save("a.ogg", bytes(whole))).startswith("damaged: the checksum of its last Ogg page")
+
+
 def with_total(flac: bytes, total: int) -> bytes:
     """With another length in its header: 36 bits, RFC 9639, 8.2."""
     packed = int.from_bytes(flac[18:26], "big") >> 36 << 36 | total
