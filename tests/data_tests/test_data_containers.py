@@ -130,6 +130,16 @@ def test_mp3s_behind_junk(save, two_mp3s):
     assert 0 < frames - start <= 1152, "one frame is gone"
 
 
+def test_a_tag_with_a_wrong_checksum_is_not_believed(save, two_mp3s):
+    """It says fewer frames, and as many bytes as there are."""
+    first = bytearray(two_mp3s[0])
+    place = max(first.find(b"Xing"), first.find(b"Info")) + 8
+    first[place : place + 4] = (int.from_bytes(first[place : place + 4], "big") // 2).to_bytes(4, "big")
+    header = open_header(save("a.mp3", bytes(first)))
+    assert 0 <= header.frames - len(decoded(two_mp3s[0])) < 1152, "with the encoder's padding"
+    assert_read_alike(header.path, frames=header.frames)
+
+
 def test_the_tag_of_another_encoder_is_no_music(save, two_mp3s):
     """libsndfile does not know Fraunhofer's, which stands where the others stand."""
     first = two_mp3s[0]
