@@ -7,17 +7,23 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
 
 pytest.importorskip("pytorch_lightning")
 
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader, IterableDataset
 from training_test_runs import ENVIRONMENT, NEW_RUN, ROOT
 
+from ear_sat.errors import UserError
+from ear_sat.training.run.callbacks import EmptyEpochs, RunCheckpoint
 from ear_sat.training.run.options import TrainOptions
-from ear_sat.training.run.stopping import after_requeue
+from ear_sat.training.run.stopping import PATIENCE, StopOnSignal, after_requeue
 
 TRAIN = [sys.executable, str(ROOT / "scripts" / "train.py")]
 
@@ -67,6 +73,45 @@ def test_a_signal_ends_the_run_with_a_checkpoint(folder: Path, name: str, worker
         )
         assert resumed.returncode == 0, resumed.stderr
         assert rounds(run) == int(limit)
+
+
+class Nothing(IterableDataset[torch.Tensor]):
+    """Data of which everything was rejected."""
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return iter(())
+
+
+class Still(pl.LightningModule):
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        raise AssertionError("there is no batch")
+
+    def configure_optimizers(self) -> None:
+        return None
+
+
+def test_data_that_yield_nothing_end_the_run() -> None:
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=-1,
+        callbacks=[EmptyEpochs()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    with pytest.raises(UserError, match="yielded no batch in a whole epoch"):
+        trainer.fit(Still(), DataLoader(Nothing(), batch_size=None))
+
+
+def test_a_second_signal_ends_a_round_that_does_not_end() -> None:
+    stop = StopOnSignal(cast("RunCheckpoint", None))
+    stop.handle(signal.SIGTERM, None)
+    stop.handle(signal.SIGTERM, None)  # a launcher's, at once
+    assert stop.received == signal.SIGTERM
+    stop.since -= PATIENCE + 1
+    with pytest.raises(KeyboardInterrupt):
+        stop.handle(signal.SIGTERM, None)
 
 
 def test_the_clock_writes_checkpoints_too(folder: Path) -> None:

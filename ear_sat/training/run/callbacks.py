@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...data import collect_left_out
+from ...errors import UserError
 from ..faults import all_ranks_agree
 from ..round import Batch
 from ..wrapper import EarTrainingWrapper
@@ -55,6 +56,26 @@ class Progress(pl.Callback):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self.on_train_end(trainer, pl_module)
+
+
+class EmptyEpochs(pl.Callback):
+    """Ends a run whose data yield nothing: Lightning would begin one epoch after the other, for ever.
+
+    One empty epoch is none too many: a run can go on from the last batch of an epoch.
+    """
+
+    def __init__(self) -> None:
+        self._empty = -1  # the first has not been
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._empty += 1
+        if self._empty > 1:
+            raise UserError("the training data yielded no batch in a whole epoch; the lines above may say why")
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        self._empty = -1
 
 
 def _loss(trainer: pl.Trainer, pl_module: pl.LightningModule) -> str:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from pathlib import Path
 from types import FrameType
 
@@ -24,18 +25,25 @@ logger = logging.getLogger(__name__)
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 
 
+#: Seconds. A launcher may send the same signal twice at once: to the group of processes, and to each.
+PATIENCE = 5.0
+
+
 class StopOnSignal(pl.Callback):
-    """Lets the round finish and stops the run; a second Ctrl-C stops it where it is.
+    """Lets the round finish and stops the run. A second Ctrl-C stops it where it is, and so does any second signal
+    after :data:`PATIENCE` seconds in which the round has not ended.
 
     Args:
         checkpoint: the callback that saves.
 
     Attributes:
         received: the signal that stopped the run; None while there was none.
+        since: when it came, by :func:`time.monotonic`.
     """
 
     def __init__(self, checkpoint: RunCheckpoint) -> None:
         self.received: signal.Signals | None = None
+        self.since = 0.0
         self._checkpoint = checkpoint
         self._process = os.getpid()
 
@@ -56,14 +64,15 @@ class StopOnSignal(pl.Callback):
     def _listen(self) -> None:
         if threading.current_thread() is threading.main_thread():  # no other may
             for number in SIGNALS:
-                signal.signal(number, self._handle)
+                signal.signal(number, self.handle)
 
-    def _handle(self, number: int, _: FrameType | None) -> None:
+    def handle(self, number: int, _: FrameType | None) -> None:
+        """Of a signal."""
         if os.getpid() != self._process:
             return  # a worker, which the run still needs for its last round, and which it ends itself
-        if number == signal.SIGINT and self.received is not None:
+        if self.received is not None and (number == signal.SIGINT or time.monotonic() - self.since > PATIENCE):
             raise KeyboardInterrupt
-        self.received = signal.Signals(number)
+        self.received, self.since = signal.Signals(number), time.monotonic()
         logger.warning("%s: the run stops at the end of this round, with a checkpoint", self.received.name)
 
 

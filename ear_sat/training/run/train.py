@@ -23,7 +23,7 @@ from ...data.loader import LoaderKeys
 from ...errors import REFUSALS, UserError, in_words, sentence_of
 from ...named_configs import DATASET, MODEL, load_config
 from ..section import check_model_config
-from .callbacks import LeftOutFiles, Progress, RunCheckpoint
+from .callbacks import EmptyEpochs, LeftOutFiles, Progress, RunCheckpoint
 from .checkpoint_io import check_fits, map_checkpoint, newest_readable
 from .data_order import DataOrder
 from .earlier_runs import as_meant
@@ -86,6 +86,7 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
             run,
             [
                 Progress(max_rounds),
+                EmptyEpochs(),
                 DataOrder(data.training),
                 saving,
                 stop,
