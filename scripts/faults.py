@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, deque
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,12 @@ def get_parser() -> argparse.ArgumentParser:
     add("--jobs", type=int, default=2, help="cases at a time (default: 2)")
     add("--out", type=Path, metavar="FILE", help="write every outcome to this JSON file")
     add("--table", type=Path, metavar="FILE", help="write the table to this Markdown file")
+    add(
+        "--again",
+        type=Path,
+        metavar="FILE",
+        help="go on from this file of --out: do what it lacks or what was not held, with its seed and scale",
+    )
     add("--keep", type=Path, metavar="DIR", help="keep the folders of what was not held there")
     return parser
 
@@ -65,18 +72,22 @@ def main(argv: list[str] | None = None) -> int:
     warm_up()
     began = time.monotonic()
     print(f"seed {arguments.seed}, scale {arguments.scale:g}, {arguments.jobs} at a time", flush=True)
+    earlier = {} if arguments.again is None else _earlier(arguments.again)
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         (place := Path(folder, "material")).mkdir()
         material = write_material(place, arguments.scale, arguments.seed)
         cases = []
         for part in parts:  # numbers of their own, so that a case is the same with and without the other parts
             cases += enumerate(importlib.import_module(f"faults_{part}").cases(material))
-        results = _run_all(cases, Path(folder), arguments.seed, arguments.jobs, arguments.keep)
+        waiting = [one for one in cases if earlier.get(_key(*one), {}).get("kind") != HELD]
+        for result in _run_all(waiting, Path(folder), arguments.seed, arguments.jobs, arguments.keep):
+            earlier[result["row"], result["name"], result["number"]] = result
+            if arguments.out is not None:
+                arguments.out.write_text(json.dumps(list(earlier.values()), indent=1), encoding="utf-8")
+    results = [earlier[_key(*one)] for one in cases]
     table = markdown(results)
     minutes = (time.monotonic() - began) / 60
     print(f"\n{table}\n{len(results)} faults in {minutes:.1f} minutes, seed {arguments.seed}")
-    if arguments.out is not None:
-        arguments.out.write_text(json.dumps(results, indent=1), encoding="utf-8")
     if arguments.table is not None:
         arguments.table.write_text(table, encoding="utf-8")
     return int(any(result["kind"] != HELD for result in results))
@@ -84,11 +95,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run_all(
     cases: list[tuple[int, Case]], folder: Path, seed: int, at_once: int, keep: Path | None
-) -> list[dict[str, Any]]:
-    """Runs each case in a process of its own; row, name, number, kind, detail and seconds in the cases' order."""
+) -> Iterator[dict[str, Any]]:
+    """Runs each case in a process of its own; yields row, name, number, kind, detail and seconds as they end."""
     waiting = deque(range(len(cases)))
     busy: dict[int, Child] = {}
-    results: dict[int, dict[str, Any]] = {}
+    done = 0
     while waiting or busy:
         while waiting and len(busy) < at_once:
             index = waiting.popleft()
@@ -97,17 +108,27 @@ def _run_all(
             busy[index] = Child(partial(_run_case, case, place, seed, number), place)
         for index in [index for index, child in busy.items() if child.poll(_PATIENCE)]:
             number, case = cases[index]
-            result = results[index] = _result(busy.pop(index), case, number)
+            result = _result(busy.pop(index), case, number)
             place = folder / f"{index:04d}"
             if result["kind"] != HELD:
                 print("{kind}: {row}: {name} (number {number}): {detail}".format(**result), flush=True)
                 if keep is not None:
                     shutil.copytree(place, keep / f"{case.row.replace(' ', '-')}-{number}", dirs_exist_ok=True)
             shutil.rmtree(place, ignore_errors=True)
-            if len(results) % _TOLD == 0:
-                print(f"{len(results)} of {len(cases)} done", flush=True)
+            done += 1
+            if done % _TOLD == 0:
+                print(f"{done} of {len(cases)} done", flush=True)
+            yield result
         time.sleep(0.01)
-    return [results[index] for index in range(len(cases))]
+
+
+def _key(number: int, case: Case) -> tuple[str, str, int]:
+    return case.row, case.name, number
+
+
+def _earlier(path: Path) -> dict[tuple[str, str, int], dict[str, Any]]:
+    results = json.loads(path.read_text(encoding="utf-8"))
+    return {(result["row"], result["name"], result["number"]): result for result in results}
 
 
 def _run_case(case: Case, place: Path, seed: int, number: int) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from faults_audio import MUTATIONS as OF_BYTES
-from faults_material import ROUNDS, TRAIN, Case, Material, deal, must
+from faults_material import ROUNDS, TRAIN, Case, Material, content, deal, must
 from faults_outcome import Outcome, judge
 from faults_process import Child, ear_sat
 
@@ -145,7 +145,7 @@ def _difference(sound: Path, folder: Path, command: str) -> str:
         "fine-tune": "runs/run/export/model.safetensors",
         "resume": "runs/run/export/model.safetensors",
     }.get(command)
-    if name is None or (sound / name).read_bytes() == (folder / name).read_bytes():
+    if name is None or content(sound / name) == content(folder / name):
         return ""
     return f"{name} is another one than from the sound file, without a word"
 

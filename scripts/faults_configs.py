@@ -21,8 +21,8 @@ _FREE = ("loss_configs", "demo_cond")
 _NARROW: dict[str, Any] = {
     "channels": 2,
     "filters": 2,
-    "embed_dim": 32,
-    "num_heads": 1,
+    "embed_dim": 64,
+    "num_heads": 2,
     "depth": 1,
     "demo_steps": 1,
     "demo_every": 1_000_000,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from faults_material import RATE, SIZE, TRAIN, Material, new_run, write_configs
+from faults_material import RATE, SIZE, TRAIN, Material, content, new_run, write_configs
 from faults_process import Child, Done, ear_sat
 
 #: Rounds of a training.
@@ -96,7 +96,7 @@ def _training_results(folder: Path) -> dict[str, Any]:
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["train/loss/total"]]
-    exported = (run / "export" / "model.safetensors").read_bytes()
+    exported = content(run / "export" / "model.safetensors")
     steps = [(row["step"], row["train/loss/total"]) for row in rows]
     weights = {key: value.numpy().tobytes() for key, value in checkpoint["state_dict"].items()}
     return {"rounds": checkpoint["ear_sat"]["rounds"], "metrics.csv": steps, "export": exported, **weights}

@@ -28,6 +28,8 @@ _LOGGED = 5
 GAIN = 8.0
 #: Seconds within which the other rank must end; the product's own waiting is shorter.
 ALONE = 90.0
+#: Seconds within which two ranks must have done two rounds.
+_STARTED = 300.0
 _BAD = (float("nan"), float("inf"), 1e30)
 
 
@@ -154,7 +156,7 @@ def _death(rank: int) -> Callable[[Path, random.Random], Outcome]:
 
 def _kill_one(folder: Path, process: subprocess.Popen[bytes], rank: int, rng: random.Random) -> Outcome:
     checkpoint, log = folder / "runs" / "run" / "checkpoints" / "step-2.ckpt", folder / "log"
-    end = time.monotonic() + ALONE
+    end = time.monotonic() + _STARTED
     while not checkpoint.exists():
         if process.poll() is not None or time.monotonic() > end:
             return Outcome(SILENT, f"two ranks do not train: {log.read_text()[-400:]}")

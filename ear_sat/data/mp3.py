@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import pairwise
 
 from .parts import Buffer, Part, UnusableFileError
@@ -30,6 +30,7 @@ _TAG = re.compile(rb"(?:.{13}|.{15}|.{21}|.{23}|.{36}|.{38})(?:Xing|Info)(.{4})|
 _TAG_NAMES = (b"Xing", b"Info", b"VBRI")
 _TAG_PLACES = (13, 15, 21, 23, 36, 38)
 _ZEROS = re.compile(rb"\0+")
+_CRC16 = [reduce(lambda crc, _: crc >> 1 ^ 0xA001 * (crc & 1), range(8), byte) for byte in range(256)]  # CRC-16/ARC
 _DECODER_DELAY = 529  # samples, which mpg123 adds to the encoder's delay and takes from its padding
 
 
@@ -40,6 +41,7 @@ class _Tag:
     Attributes:
         frames_at, padding_at: where they stand, in bytes from the frame's beginning; None in a tag that libsndfile does
             not know. It then takes the tag's frame for music.
+        is_sound: its checksum is right, or it has none.
     """
 
     frames: int
@@ -48,6 +50,7 @@ class _Tag:
     padding: int = 0
     frames_at: int | None = None
     padding_at: int = 0
+    is_sound: bool = True
 
 
 def find_parts(data: Buffer) -> list[Part]:
@@ -114,12 +117,21 @@ def read_tag(data: Buffer, place: int) -> _Tag | None:
             at += length
     delays = int.from_bytes(data[place + at + 21 : place + at + 24], "big")  # 12 bits of delay, 12 bits of padding
     delay, padding = (delays >> 12) + _DECODER_DELAY, max(0, (delays & 0xFFF) - _DECODER_DELAY)
-    return _Tag(counts[1], counts[2], delay, padding, frames_at, at + 22)
+    end = place + at + 34
+    checksum = int.from_bytes(data[end : end + 2], "big")  # of the frame up to here; 0 in tags that have none
+    return _Tag(counts[1], counts[2], delay, padding, frames_at, at + 22, checksum in (0, _crc16(data[place:end])))
+
+
+def _crc16(data: bytes) -> int:
+    crc = 0
+    for byte in data:
+        crc = crc >> 8 ^ _CRC16[(crc ^ byte) & 0xFF]
+    return crc
 
 
 def _accounts_for(tag: _Tag, size: int) -> bool:
     """Whether the tag's numbers agree with the ``size`` of the rest of the file, but for a tag behind the frames."""
-    known = tag.frames_at is not None and tag.frames * 24 <= tag.bytes  # 24 bytes: a frame of 8 kbit/s
+    known = tag.is_sound and tag.frames_at is not None and tag.frames * 24 <= tag.bytes  # 24 bytes: a frame of 8 kbit/s
     return known and 0 <= size - tag.bytes <= LARGEST
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import zlib
 
 from .parts import Buffer, ByteFile, Part, UnusableFileError
 
@@ -11,6 +12,7 @@ MARKER = b"OggS"
 _PAGE_BYTES = 65307  # at most
 _PAGE = re.compile(rb"OggS\0[\0-\7]")
 _BEGINS, _ENDS = 2, 4  # flags
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def find_parts(data: Buffer) -> list[Part]:
@@ -19,7 +21,7 @@ def find_parts(data: Buffer) -> list[Part]:
     libsndfile reads the first of a chain (radio recordings, joined files) and takes a missing end for the end.
 
     Raises:
-        UnusableFileError: the last page is not the end of a stream.
+        UnusableFileError: the last page is not the end of a stream, or damaged.
     """
     tail = data[-3 * _PAGE_BYTES :]
     pages = [m.start() for m in _PAGE.finditer(tail) if m.start() + _page_size(tail, m.start()) <= len(tail)]
@@ -28,6 +30,8 @@ def find_parts(data: Buffer) -> list[Part]:
     last = pages[-1]
     if not tail[last + 5] & _ENDS:
         raise UnusableFileError("truncated: its last Ogg page does not end the stream; copy or record it anew")
+    if not _is_sound(tail[last : last + _page_size(tail, last)]):  # libsndfile passes over such a page, without a word
+        raise UnusableFileError("damaged: the checksum of its last Ogg page is wrong; copy or record it anew")
     if tail[last + 14 : last + 18] == data[14:18]:  # the stream that ends is the one that began
         return [Part()]
     begins = _links(data)
@@ -46,6 +50,13 @@ def _links(data: Buffer) -> list[int]:
             links.append(place)
         place += _page_size(data, place)
     return links or [0]
+
+
+def _is_sound(page: bytes) -> bool:
+    """Whether a page's checksum is right: zlib's polynomial, high bit first, from 0, over the page without it."""
+    mirrored = (page[:22] + bytes(4) + page[26:]).translate(_MIRRORED)
+    checksum = zlib.crc32(mirrored, 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{checksum:032b}"[::-1], 2) == int.from_bytes(page[22:26], "little")
 
 
 def _page_size(data: Buffer, place: int) -> int:

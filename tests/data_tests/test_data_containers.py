@@ -130,6 +130,16 @@ def test_mp3s_behind_junk(save, two_mp3s):
     assert 0 < frames - start <= 1152, "one frame is gone"
 
 
+def test_a_tag_with_a_wrong_checksum_is_not_believed(save, two_mp3s):
+    """It says fewer frames, and as many bytes as there are."""
+    first = bytearray(two_mp3s[0])
+    place = max(first.find(b"Xing"), first.find(b"Info")) + 8
+    first[place : place + 4] = (int.from_bytes(first[place : place + 4], "big") // 2).to_bytes(4, "big")
+    header = open_header(save("a.mp3", bytes(first)))
+    assert 0 <= header.frames - len(decoded(two_mp3s[0])) < 1152, "with the encoder's padding"
+    assert_read_alike(header.path, frames=header.frames)
+
+
 def test_the_tag_of_another_encoder_is_no_music(save, two_mp3s):
     """libsndfile does not know Fraunhofer's, which stands where the others stand."""
     first = two_mp3s[0]
@@ -167,6 +177,13 @@ def test_an_ogg_without_its_end_is_cut(save):
     whole = encoded(music(3.0, rate=RATE), "OGG")
     assert refused(save("a.ogg", whole[: len(whole) * 2 // 3])).startswith("truncated: ")
     assert refused(save("b.ogg", whole + whole[: len(whole) // 2])).startswith("truncated: ")
+
+
+@pytest.mark.parametrize("place", [6, 22, 200, -1])  # a position, the checksum itself, sound
+def test_an_ogg_whose_last_page_is_damaged_is_refused(save, place):
+    whole = bytearray(encoded(music(3.0), "OGG"))
+    whole[whole.rfind(b"OggS") + place if place > 0 else place] ^= 1
+    assert refused(save("a.ogg", bytes(whole))).startswith("damaged: the checksum of its last Ogg page")
 
 
 def with_total(flac: bytes, total: int) -> bytes:
