@@ -107,7 +107,8 @@ def read_tag(data: Buffer, place: int) -> _Tag | None:
     if found is None:
         return None
     if found[1] is None:
-        return _Tag(*(int.from_bytes(data[at : at + 4], "big") for at in (place + 50, place + 46)))
+        frames, size = (int.from_bytes(data[at : at + 4], "big") for at in (place + 50, place + 46))
+        return _Tag(frames, size)
     flags, at = found[1][3], found.end() - place
     counts = {1: 0, 2: 0}
     frames_at = at if flags & 1 else None
