@@ -77,7 +77,7 @@ def read_file(path: str | Path) -> tuple[Any, dict[str, str], bool]:
         if head[5:9] == b"\0\0\0{":
             return *_load_safetensors(path), True
         if head.startswith(_ZIP_START):
-            _check_zip(path)
+            check_zip(path)
             return _load(path, "wants"), {}, False
         if head.startswith(_PICKLE_START):  # of torch before 1.6, and without checksums
             return _load(path, "is damaged or wants"), {}, False
@@ -100,7 +100,7 @@ def _description(head: bytes) -> str:
     return "of an unknown format, or truncated" if "\0" in text else "a text file"
 
 
-def _check_zip(path: Path) -> None:
+def check_zip(path: Path) -> None:
     """Refuses what torch would unpack to more than the file's size, or read although it is damaged.
 
     The directory of a zip file is at its end, so every truncation shows. torch itself does not look at the checksums.

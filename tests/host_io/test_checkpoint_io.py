@@ -18,7 +18,13 @@ from ear_sat.errors import UserError
 
 pl = pytest.importorskip("pytorch_lightning")
 
-from ear_sat.training.run.checkpoint_io import AtomicCheckpointIO, link_or_copy, newest_readable, plain  # noqa: E402
+from ear_sat.training.run.checkpoint_io import (  # noqa: E402
+    AtomicCheckpointIO,
+    check_intact,
+    link_or_copy,
+    newest_readable,
+    plain,
+)
 
 
 class Kind(str, enum.Enum):
@@ -222,6 +228,19 @@ def test_damaged_checkpoints_are_passed_over(io, tmp_path):
     truncate(tmp_path / "step-90.ckpt")
     with pytest.raises(UserError, match=r"no readable checkpoint in .*last\.ckpt is truncated; step-1000"):
         newest_readable(tmp_path)
+
+
+def test_a_flipped_bit_in_a_tensor_is_seen(io, tmp_path):
+    """torch does not look at a file's checksums: the run would go on with other weights."""
+    weights = torch.randn(1000)
+    for step in (1, 2):
+        io.save_checkpoint({"w": weights, "global_step": step}, tmp_path / f"step-{step}.ckpt")
+    data = bytearray((tmp_path / "step-2.ckpt").read_bytes())
+    data[data.index(weights.numpy().tobytes()) + 2003] ^= 4
+    (tmp_path / "step-2.ckpt").write_bytes(data)
+    assert newest_readable(tmp_path) == (tmp_path / "step-1.ckpt", ["step-2.ckpt is damaged: using step-1.ckpt"])
+    with pytest.raises(UserError, match="damaged"):
+        check_intact(tmp_path / "step-2.ckpt")
 
 
 def test_the_checkpoint_of_most_rounds_is_the_newest(io, tmp_path):

@@ -24,6 +24,7 @@ from torch import nn
 from ...errors import UserError
 from ...files import atomic_path
 from ...weights import compare
+from ...weights.torch_file import check_zip
 
 _STEP_NAME = re.compile(r"step-(\d+)\.ckpt")
 _SPACE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -170,6 +171,16 @@ def map_checkpoint(path: str | Path) -> dict[str, Any]:
     return _load(Path(path), "cpu", mmap=True)
 
 
+def check_intact(path: str | Path) -> None:
+    """Reads a checkpoint to its end and compares its checksums, which torch does not look at.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds arbitrary objects.
+    """
+    map_checkpoint(path)
+    check_zip(Path(path))
+
+
 def check_fits(wrapper: nn.Module, path: Path) -> int:
     """Checks that a training of ``wrapper`` can go on from the checkpoint at ``path``; returns its finished rounds.
 
@@ -231,7 +242,7 @@ def newest_readable(folder: str | Path) -> tuple[Path, list[str]]:
     """The newest of ``last.ckpt`` and ``step-*.ckpt`` in ``folder`` that loads.
 
     The number of rounds in ``last.ckpt`` tells its place among them: a run can be killed between writing a
-    ``step-*.ckpt`` and linking the other. The tensors are mapped, not read, so this is quick for files of any size.
+    ``step-*.ckpt`` and linking the other.
 
     Returns:
         its path, and one sentence per newer file that could not be used.
@@ -243,7 +254,7 @@ def newest_readable(folder: str | Path) -> tuple[Path, list[str]]:
     notes: list[str] = []
     for path in _newest_first(folder):
         try:
-            map_checkpoint(path)
+            check_intact(path)
         except UserError as error:
             notes.append(_damage(path, error))
             continue

@@ -24,7 +24,7 @@ from ...errors import REFUSALS, UserError, in_words, sentence_of
 from ...named_configs import DATASET, MODEL, load_config
 from ..section import check_model_config
 from .callbacks import EmptyEpochs, LeftOutFiles, Progress, RunCheckpoint
-from .checkpoint_io import check_fits, map_checkpoint, newest_readable
+from .checkpoint_io import check_fits, check_intact, map_checkpoint, newest_readable
 from .data_order import DataOrder
 from .earlier_runs import as_meant
 from .failures import failure
@@ -69,6 +69,7 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
             job.check_data(loader)
     demo = job.demo(data.training if data.validation is None else data.validation)
     if options.ckpt_path is not None:
+        check_intact(options.ckpt_path)
         _check_fits(job, options.ckpt_path)
 
     run = _run_folder(options, model_config, dataset_config)
