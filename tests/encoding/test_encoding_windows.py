@@ -187,7 +187,7 @@ def test_a_set_survives_pickling(opened, write):
         ({"dataset_type": "ear_audio", "datasets": [], "splt": "all"}, "did you mean 'split'"),
         ({"dataset_type": "ear_audio"}, "needs the key datasets"),
         ({"dataset_type": "audio_dir"}, "datasets must be a list of objects, not None"),
-        ({"dataset_type": "audio_dir", "datasets": ["music"]}, r"datasets must be a list of objects, not \['music'\]"),
+        ({"dataset_type": "audio_dir", "datasets": ["music"]}, r"datasets\[0\] must be an object, not 'music'"),
     ],
 )
 def test_what_cannot_be_cut_says_what_to_do(config, message):

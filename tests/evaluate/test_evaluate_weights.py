@@ -120,6 +120,7 @@ def test_beside_another_system_and_inside_the_data(tmp_path, noise, write, evalu
         assert not found["unmatched"] and not found["notes"]
 
 
+@pytest.mark.slow
 def test_test_tones(tmp_path, evaluate_command, weights, capsys):
     arguments = ("--weights", weights, "--test-tones", "--device", "cpu", "--out", tmp_path / "out")
     assert evaluate_command(*arguments) == 0

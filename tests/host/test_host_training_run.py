@@ -371,7 +371,7 @@ def test_a_wrong_config_is_one_line_and_leaves_no_folder(folder, capsys, path, v
         ({"dataset_type": "ear_demo", "track": 2}, "did you mean 'tracks'"),
         ({}, "Dataset type must be specified"),
         ({"dataset_type": "audio_dirs"}, "did you mean 'audio_dir'"),
-        ({"dataset_type": "audio_dir"}, "Directory configuration must be specified"),
+        ({"dataset_type": "audio_dir"}, '"datasets" of the dataset config must be a list of at least one'),
         ({"dataset_type": "ear_audio", "datasets": [{"id": "x", "path": "/no/such/folder"}]}, "/no/such/folder"),
     ],
 )

@@ -47,7 +47,14 @@ def rounds(run: Path) -> int:
     return int(checkpoint["ear_sat"]["rounds"])
 
 
-@pytest.mark.parametrize(("name", "workers"), [("SIGTERM", 2), ("SIGINT", 2), ("SIGUSR1", 0)])
+@pytest.mark.parametrize(
+    ("name", "workers"),
+    [
+        ("SIGTERM", 2),
+        pytest.param("SIGINT", 2, marks=pytest.mark.slow),
+        pytest.param("SIGUSR1", 0, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_ends_the_run_with_a_checkpoint(folder: Path, name: str, workers: int) -> None:
     run = folder / "runs" / "stopped"
     process = start(folder, "stopped", "--num-workers", str(workers), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -114,6 +121,7 @@ def test_a_second_signal_ends_a_round_that_does_not_end() -> None:
         stop.handle(signal.SIGTERM, None)
 
 
+@pytest.mark.slow
 def test_the_clock_writes_checkpoints_too(folder: Path) -> None:
     process = start(folder, "timed", "--checkpoint-minutes", "1e-6", "--num-workers", "0", stderr=subprocess.PIPE)
     wait_for_rounds(folder / "runs" / "timed", process)
@@ -125,6 +133,7 @@ def test_the_clock_writes_checkpoints_too(folder: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.slow
 def test_an_output_that_takes_nothing_does_not_end_the_run(folder: Path) -> None:
     with open("/dev/full", "w") as full:  # noqa: PTH123
         process = start(folder, "full", "--max-steps", "4", "--num-workers", "0", stdout=full, stderr=full)
@@ -132,6 +141,7 @@ def test_an_output_that_takes_nothing_does_not_end_the_run(folder: Path) -> None
     assert rounds(folder / "runs" / "full") == 4 and (folder / "runs" / "full" / "export" / "model.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_does_not_end_the_run(folder: Path) -> None:
     process = start(
         folder, "head", "--max-steps", "4", "--num-workers", "0", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
