@@ -55,10 +55,9 @@ class AutoencoderJob:
 
     def check_data(self, loader: DataLoader[Any]) -> None:
         """A data set of ours was built for this model; a host's may yield its latents."""
-        dataset = loader.dataset
-        if isinstance(dataset, CropDataset) or is_stream(loader):
+        if is_stream(loader) or isinstance(loader.dataset, CropDataset):
             return
-        channels, expected = len(dataset[0][0]), self.wrapper.autoencoder.out_channels
+        channels, expected = len(loader.dataset[0][0]), self.wrapper.autoencoder.out_channels
         if channels != expected:
             raise UserError(
                 f"the data set yields items of {channels} channels, and this autoencoder is trained on audio of "
