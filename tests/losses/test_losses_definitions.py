@@ -17,7 +17,8 @@ from ear_sat.losses import (
     derivative_loss,
     phase_error,
 )
-from ear_sat.losses.magnitude import linear_distance, log_distance, root_mean_square
+from ear_sat.losses.levels import root_mean_square
+from ear_sat.losses.magnitude import linear_distance, log_distance
 from ear_sat.weighting import k_gain
 
 Noise = Callable[..., Tensor]
