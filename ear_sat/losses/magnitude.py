@@ -73,9 +73,9 @@ class MagnitudeTerm(SpectralTerm):
 
     Each part is a mean over clips, components and resolutions:
         log: mean |ln max(|Ŷ|, floor) − ln max(|Y|, floor)|, or mean |ln(|Ŷ|/σ + 1) − ln(|Y|/σ + 1)| with
-            σ = max(√(var|Ŷ| + var|Y|), guard) over bins and frames, a constant to the gradient.
+            σ = max(√(var|Ŷ| + var|Y|), √2·guard) over bins and frames, a constant to the gradient.
         convergence: ‖|Ŷ|−|Y|‖ / max(‖Y‖, guard).
-        contrast: ‖|Ŷ|−|Y|‖ / max(‖|Ŷ|+|Y|‖, guard), 1 at most; a target that is silent has no pull above the guard.
+        contrast: ‖|Ŷ|−|Y|‖ / max(‖|Ŷ|+|Y|‖, 2·guard), 1 at most; a target that is silent has no pull above the guard.
         linear: mean ||Ŷ|−|Y||.
 
     Norms are root mean squares over bins and frames, of each clip, component and resolution for itself. The guard is
@@ -148,7 +148,7 @@ class MagnitudeTerm(SpectralTerm):
         values: dict[str, Tensor] = {}
         if "log" in parts and self.log_form == "adaptive":
             with torch.no_grad():
-                scale = torch.maximum(torch.hypot(spread(preds, weight), spread(target, weight)), least)
+                scale = torch.maximum(torch.hypot(spread(preds, weight), spread(target, weight)), 2**0.5 * least)
             values["log"] = mean(adaptive_log_distance(preds, target, scale[..., None, None]))
         elif "log" in parts:
             clip = torch.maximum(level, least)[..., None, None] if self.log_floor_reference == "clip" else 1.0
@@ -157,7 +157,7 @@ class MagnitudeTerm(SpectralTerm):
             norm = torch.maximum(level, least)
             values["convergence"] = (root_mean_square(preds - target, weight) / norm).mean()
         if "contrast" in parts:
-            norm = torch.maximum(root_mean_square(preds + target, weight), least)
+            norm = torch.maximum(root_mean_square(preds + target, weight), 2 * least)
             values["contrast"] = (root_mean_square(preds - target, weight) / norm).mean()
         if "linear" in parts:
             values["linear"] = mean(linear_distance(preds, target))

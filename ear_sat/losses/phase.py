@@ -136,7 +136,7 @@ def unwrapped_derivative_loss(preds: Tensor, target: Tensor, weight: Tensor, dim
 def complex_distance(preds: Tensor, target: Tensor, least: Tensor) -> Tensor:
     """mean ln(|Ŷ − Y|²/σ² + 1) of complex spectra (batch, components, bins, frames).
 
-    σ² = mean|Ŷ|² + mean|Y|² over bins and frames, and ``least``² at least, is a constant to the gradient. ``least``
+    σ² = mean|Ŷ|² + mean|Y|² over bins and frames, and 2·``least``² at least, is a constant to the gradient. ``least``
     broadcasts to (batch, components).
 
     >>> y = torch.ones(1, 1, 4, 4, dtype=torch.complex64)
@@ -144,9 +144,8 @@ def complex_distance(preds: Tensor, target: Tensor, least: Tensor) -> Tensor:
     [1.0, 2.0, 3.0]
     """
     with torch.no_grad():
-        scale = torch.hypot(root_mean_square(preds), root_mean_square(target)).clamp_min(least)
-    error = torch.view_as_real(preds - target) / scale[..., None, None, None]
-    return error.square().sum(-1).log1p().mean()
+        scale = torch.maximum(torch.hypot(root_mean_square(preds), root_mean_square(target)), 2**0.5 * least)
+    return ((preds - target).abs() / scale[..., None, None]).square().log1p().mean()
 
 
 class _PhaseTerm(SpectralTerm):
