@@ -37,9 +37,13 @@ def log_distance(preds: Tensor, target: Tensor, floor: float | Tensor = FLOOR) -
 def adaptive_log_distance(preds: Tensor, target: Tensor, scale: Tensor) -> Tensor:
     """|ln(|Ŷ|/σ + 1) − ln(|Y|/σ + 1)| per bin, from magnitudes; ``scale``, σ, broadcasts.
 
+    Magnitudes count from :data:`ear_sat.losses.stft.FLOOR` up: a bin of digital silence would otherwise pull as hard as
+    any other below σ, in the direction of its rounding.
+
     >>> adaptive_log_distance(torch.tensor([0.3]), torch.tensor([0.1]), torch.tensor(0.1)).exp().item()
     2.0
     """
+    preds, target = preds.clamp_min(FLOOR), target.clamp_min(FLOOR)
     return ((preds / scale).log1p() - (target / scale).log1p()).abs()
 
 
@@ -73,7 +77,8 @@ class MagnitudeTerm(SpectralTerm):
 
     Each part is a mean over clips, components and resolutions:
         log: mean |ln max(|Ŷ|, floor) − ln max(|Y|, floor)|, or mean |ln(|Ŷ|/σ + 1) − ln(|Y|/σ + 1)| with
-            σ = max(√(var|Ŷ| + var|Y|), √2·guard) over bins and frames, a constant to the gradient.
+            σ = max(√(var|Ŷ| + var|Y|), √2·guard) over bins and frames, a constant to the gradient; there, too, what is
+            below −100 dBFS counts as if it were at it.
         convergence: ‖|Ŷ|−|Y|‖ / max(‖Y‖, guard).
         contrast: ‖|Ŷ|−|Y|‖ / max(‖|Ŷ|+|Y|‖, 2·guard), 1 at most; a target that is silent has no pull above the guard.
         linear: mean ||Ŷ|−|Y||.

@@ -53,7 +53,7 @@ def plain_terms(preds: Tensor, target: Tensor, window: int, mode: str) -> dict[s
         (weight * (s - m).square()).mean((-2, -1), True) for s, m in zip((magnitude, reference), means, strict=True)
     ]
     sigma = sum(variances).sqrt().detach()
-    adaptive = (magnitude / sigma + 1).log() - (reference / sigma + 1).log()
+    adaptive = (magnitude.clamp_min(FLOOR) / sigma + 1).log() - (reference.clamp_min(FLOOR) / sigma + 1).log()
     power = (x.abs().square().mean((-2, -1), True) + y.abs().square().mean((-2, -1), True)).detach()
     phasor, loudness = (x * y.conj()) / (x * y.conj()).abs(), y.abs()
     values = {

@@ -193,6 +193,17 @@ def test_a_quiet_side_owns_the_floored_log_only(noise: Noise, single: Single) ->
     assert all(share(name) < 12 for name in ("adaptive", "contrast", "complex"))  # 20 dB: the guard
 
 
+def test_silent_bins_have_no_gradient() -> None:
+    # Half of the bins as a lossy source leaves them: empty in both, but for rounding.
+    target = torch.randn(1, 2, 5, 40, dtype=torch.complex64)
+    target[..., 3:, :] *= 1e-7
+    preds = (target * 1.1).requires_grad_()
+    term = MagnitudeTerm(RATE, windows=[N], channels="lr", weighting="none", log_form="adaptive")
+    value_of(term, preds, target, "log").backward()
+    assert preds.grad is not None
+    assert preds.grad[..., 3:, :].abs().max() == 0 and preds.grad[..., :3, :].abs().min() > 0
+
+
 @pytest.mark.parametrize("part", ["log", "adaptive"])
 def test_a_prefilter_moves_the_adaptive_log_between_bins(part: str, single: Single) -> None:
     """A loud tone sets σ; below it the noise's gradient follows |K| from octave to octave, relative to 1 kHz."""
