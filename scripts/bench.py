@@ -5,10 +5,11 @@
     python scripts/bench.py --only step --profile DIR   where a round of training goes: tables and a trace
 
 step: one generator and one discriminator update; networks of the same widths, windows and data, and once more with our
-discriminator's convolutions in bfloat16. losses: our bundle with every term against the host's spectral losses, forward
-and backward. inference: encoding and decoding by the full network, ours as the commands do it. data: one crop of 65,536
-samples from synthesised stereo tracks, flac and mp3, with one worker process. Each repeat of step and inference is a
-fresh process per side, sides in turn; losses and data take their sides in turn in one process.
+discriminator's convolutions in bfloat16. losses: our bundle with every term, also in its other forms, against the
+host's spectral losses, forward and backward. inference: encoding and decoding by the full network, ours as the commands
+do it. data: one crop of 65,536 samples from synthesised stereo tracks, flac and mp3, with one worker process. Each
+repeat of step and inference is a fresh process per side, sides in turn; losses and data take their sides in turn in one
+process.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@
     python scripts/gradient_noise.py --synthesised
 
 Prints the cosine between the gradient at the estimate and that at the estimate with white noise so many dB below it,
-for each term of model_configs/ear_vae.json and for several floors of the log magnitude; then, with the floor at
-−100 dBFS, for the bins of each level of the target. The estimates are the one given and the reference with noise 40 dB
-below it.
+for each term of model_configs/ear_vae.json and for several floors of the log magnitude; then for the other forms that
+the terms have; then, with the floor at −100 dBFS, for the bins of each level of the target. The estimates are the one
+given and the reference with noise 40 dB below it.
 """
 
 from __future__ import annotations
@@ -32,13 +32,19 @@ from ear_sat.named_configs import MODEL, load_config
 from ear_sat.report.tables import print_table
 
 #: SNR in dB of decoded audio against float32: bf16, bf16 with the decoder's last block in float32, TF32; and far less.
-NOISES = (35, 47, 57, 90)
+NOISES = (35, 47, 57, 90, 110)
 FLOORS: dict[str, dict[str, Any]] = {
     "−100 dBFS": {"log_floor_db": -100},
     "−80 dBFS": {"log_floor_db": -80},
     "−60 dBFS": {"log_floor_db": -60},
     "−40 dB of the clip": {"log_floor_db": -40, "log_floor_reference": "clip"},
     "−20 dB of the clip": {"log_floor_db": -20, "log_floor_reference": "clip"},
+}
+#: The forms that the config does not have, each with its default settings.
+FORMS: dict[str, dict[str, Any]] = {
+    "adaptive": {"type": "ear_magnitude", "config": {"log_form": "adaptive"}, "weights": {"log": 1, "contrast": 1}},
+    "complex": {"type": "ear_correlation", "weights": {"complex": 1}},
+    "phasor": {"type": "ear_phase_derivative", "config": {"form": "phasor"}, "weights": {"if": 1, "gd": 1}},
 }
 #: Levels of the target's bins, dBFS.
 LEVELS = ((-40, 0), (-60, -40), (-80, -60), (-100, -80))
@@ -154,6 +160,8 @@ def main() -> int:
             rows += [[floor, *row] for row in found if not rows or row[0] in ("magnitude/log", "total")]
         columns = ["floor", "term", "gradient", *(f"cosine, {snr} dB" for snr in NOISES)]
         print_table(f"{name}: terms", columns, rows)
+        forms = rows_of(terms_of(LossBundle.from_config(FORMS, rate), target), estimate)
+        print_table(f"{name}: other forms", columns[1:], [row for row in forms if row[0] != "total"])
         terms = [e.module for e in bundle.entries.values() if isinstance(e.module, MagnitudeTerm)]
         if not terms:
             continue

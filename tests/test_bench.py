@@ -55,7 +55,8 @@ def test_both_sides_of_every_benchmark_are_measured(tmp_path):
     assert 0.98 < step["ear"]["parameters"] / step["host"]["parameters"] < 1
     rows = [name for name in results if "median_speed_ratio" in results[name]]
     inference = ["encode + decode, float32", "encode + decode, bf16"]
-    assert rows == ["step", "step, discriminator in bf16", "losses", *inference, "data flac", "data mp3"]
+    forms = [f"losses, {form}" for form in ("adaptive log", "contrast for convergence", "complex as well", "phasors")]
+    assert rows == ["step", "step, discriminator in bf16", "losses", *forms, *inference, "data flac", "data mp3"]
     for benchmark in (results[name] for name in rows if not name.startswith("data")):
         for side in ("host", "ear"):
             samples = benchmark[side]["seconds"]

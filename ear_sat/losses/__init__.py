@@ -4,8 +4,16 @@ from ..weighting import a_gain, k_gain, k_weighting_biquads
 from .adversarial import discriminator_loss, fake_loss, feature_matching, generator_loss, real_loss
 from .balance import gradient_norms
 from .bundle import Entry, LossBundle, LossOutput, check_weights
-from .magnitude import MagnitudeTerm, log_distance
-from .phase import CorrelationTerm, PhaseDerivativeTerm, correlation_loss, derivative_loss, phase_error
+from .magnitude import MagnitudeTerm, adaptive_log_distance, log_distance
+from .phase import (
+    CorrelationTerm,
+    PhaseDerivativeTerm,
+    complex_distance,
+    correlation_loss,
+    derivative_loss,
+    phase_error,
+    phasor_derivative_loss,
+)
 from .registry import LOSS_TYPES, is_loss_type, register_loss
 from .spectra import Spectra, SpectraPair
 from .stft import FLOOR, STFT, Resolution
@@ -28,8 +36,10 @@ __all__ = [
     "SpectralTerm",
     "Weighting",
     "a_gain",
+    "adaptive_log_distance",
     "bin_gain",
     "check_weights",
+    "complex_distance",
     "correlation_loss",
     "derivative_loss",
     "discriminator_loss",
@@ -43,6 +53,7 @@ __all__ = [
     "k_weighting_biquads",
     "log_distance",
     "phase_error",
+    "phasor_derivative_loss",
     "real_loss",
     "register_loss",
 ]

@@ -1,4 +1,4 @@
-"""The magnitude term: log magnitude, spectral convergence and linear magnitude on mid, side, left and right."""
+"""The magnitude term: log, spectral convergence and contrast, and linear, on mid, side, left and right."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from torch import Tensor
 
 from ..checks import require_number
 from ..config import check_choice
+from ..errors import UserError
 from ..value_types import HopFactor, OneOf, Range, Size, Window
+from .levels import guard, root_mean_square, spread
 from .spectra import Spectra, SpectraPair, parse_components
 from .stft import FLOOR, Resolution
 from .term import DEFAULT_HOP_FACTOR, DEFAULT_WINDOWS, SpectralTerm
 from .weighting import WEIGHTING_MODES, WEIGHTINGS, WeightingFloor, bin_gain, check_weighting
 
-#: Smallest denominator of the spectral convergence, relative to the loudest channel of the same clip and resolution
-#: (−20 dB). Ours: without it a Side 60 dB down costs a few hundred, and a silent one explodes.
-CONVERGENCE_GUARD = 0.1
-#: Smallest denominator in absolute terms: root mean square over bins, −60 dBFS. Ours: a clip that is all but silent,
-#: such as the end of a fade, would otherwise cost as much as a hundred loud ones.
-CONVERGENCE_FLOOR = 1e-3
+#: Floor of the part ``log``; see :data:`ear_sat.losses.stft.FLOOR`.
+DEFAULT_LOG_FLOOR_DB = -100
+LOG_FORMS = ("floor", "adaptive")
 #: What ``log_floor_db`` counts from.
 LOG_FLOOR_REFERENCES = ("full_scale", "clip")
 
@@ -35,19 +34,26 @@ def log_distance(preds: Tensor, target: Tensor, floor: float | Tensor = FLOOR) -
     return (preds.clamp_min(floor).log() - target.clamp_min(floor).log()).abs()
 
 
+def adaptive_log_distance(preds: Tensor, target: Tensor, scale: Tensor) -> Tensor:
+    """|ln(|Ŷ|/σ + 1) − ln(|Y|/σ + 1)| per bin, from magnitudes; ``scale``, σ, broadcasts.
+
+    Magnitudes count from :data:`ear_sat.losses.stft.FLOOR` up: a bin of digital silence would otherwise pull as hard as
+    any other below σ, in the direction of its rounding.
+
+    >>> adaptive_log_distance(torch.tensor([0.3]), torch.tensor([0.1]), torch.tensor(0.1)).exp().item()
+    2.0
+    """
+    preds, target = preds.clamp_min(FLOOR), target.clamp_min(FLOOR)
+    return ((preds / scale).log1p() - (target / scale).log1p()).abs()
+
+
 def linear_distance(preds: Tensor, target: Tensor) -> Tensor:
     """||Ŷ| − |Y|| per bin, from magnitudes."""
     return (preds - target).abs()
 
 
-def root_mean_square(values: Tensor, weight: Tensor | None = None) -> Tensor:
-    """√(mean w·v²) over bins and frames, its gradient 0 where all is 0. ``weight``: (bins, 1), of mean 1."""
-    weighted = values if weight is None else values * weight.sqrt()
-    return torch.linalg.vector_norm(weighted, dim=(-2, -1)) / (values.shape[-2] * values.shape[-1]) ** 0.5
-
-
 class MagnitudeTerm(SpectralTerm):
-    """Loss type ``ear_magnitude``; parts ``log``, ``convergence`` and ``linear``.
+    """Loss type ``ear_magnitude``; parts ``log``, ``convergence``, ``contrast`` and ``linear``.
 
     Args:
         sample_rate: Hz, given by the model.
@@ -60,19 +66,32 @@ class MagnitudeTerm(SpectralTerm):
             1.5·rate/n, and so no bass. ``"bins"`` weighs the errors e of the bins, Σg²e/Σg²: an L1 distance between
             log magnitudes cancels a prefilter except at its floor.
         weighting_floor_db: least gain of the curve; see :class:`ear_sat.losses.weighting.Weighting`.
+        log_form: of the part ``log``. ``"floor"`` compares plain logarithms above a floor. ``"adaptive"`` (the host's
+            from 0.0.20 on) compares ln(|·|/σ + 1): bins well below σ count by their magnitudes, as in ``linear``, so
+            that a prefilter moves weight between them and silence does not own the gradient.
         log_floor_db: the floor of the part ``log`` in dB. Bins of estimate and target below it count as if they were at
             it: what is quieter is not compared, and a bin that the estimate has below it gets no gradient.
         log_floor_reference: what the floor counts from. ``"full_scale"``: amplitude 1. ``"clip"``: the root mean square
-            of the target's bins, of each clip, component and resolution for itself, guarded as ``convergence`` is.
+            of the target's bins, of each clip, component and resolution for itself, guarded. It and ``log_floor_db``
+            belong to the form ``"floor"``.
 
     Each part is a mean over clips, components and resolutions:
-        log: mean |ln max(|Ŷ|, floor) − ln max(|Y|, floor)|.
-        convergence: ‖|Ŷ|−|Y|‖ / max(‖Y‖, guard) per clip and component, Frobenius norms over bins and frames; the guard
-            is −20 dB of the clip's loudest channel, and −60 dBFS at least.
+        log: mean |ln max(|Ŷ|, floor) − ln max(|Y|, floor)|, or mean |ln(|Ŷ|/σ + 1) − ln(|Y|/σ + 1)| with
+            σ = max(√(var|Ŷ| + var|Y|), √2·guard) over bins and frames, a constant to the gradient; there, too, what is
+            below −100 dBFS counts as if it were at it.
+        convergence: ‖|Ŷ|−|Y|‖ / max(‖Y‖, guard).
+        contrast: ‖|Ŷ|−|Y|‖ / max(‖|Ŷ|+|Y|‖, 2·guard), 1 at most; a target that is silent has no pull above the guard.
         linear: mean ||Ŷ|−|Y||.
+
+    Norms are root mean squares over bins and frames, of each clip, component and resolution for itself. The guard is
+    −20 dB of the clip's loudest channel, and −60 dBFS at least; above it, a gain of both signals changes neither the
+    adaptive log nor convergence nor contrast.
+
+    Raises:
+        UserError: a value that is none, or a key of ``"floor"`` beside ``"adaptive"``.
     """
 
-    PARTS = ("log", "convergence", "linear")
+    PARTS = ("log", "convergence", "contrast", "linear")
 
     def __init__(
         self,
@@ -83,13 +102,21 @@ class MagnitudeTerm(SpectralTerm):
         weighting: Annotated[str, OneOf(WEIGHTINGS)] = "k",
         weighting_mode: Annotated[str, OneOf(WEIGHTING_MODES)] = "prefilter",
         weighting_floor_db: WeightingFloor | None = None,
-        log_floor_db: Annotated[float, Range(at_least=-100, at_most=0, unit="dB")] = -100,
-        log_floor_reference: Annotated[str, OneOf(LOG_FLOOR_REFERENCES)] = "full_scale",
+        log_form: Annotated[str, OneOf(LOG_FORMS)] = "floor",
+        log_floor_db: Annotated[float, Range(at_least=-100, at_most=0, unit="dB")] = DEFAULT_LOG_FLOOR_DB,
+        log_floor_reference: Annotated[str, OneOf(LOG_FLOOR_REFERENCES)] = LOG_FLOOR_REFERENCES[0],
     ) -> None:
         super().__init__(windows, hop_factor)
         require_number("log_floor_db", log_floor_db, at_least=-100, at_most=0, unit="dB")
         self.log_floor = 10 ** (log_floor_db / 20)
         self.log_floor_reference = check_choice("log_floor_reference", log_floor_reference, LOG_FLOOR_REFERENCES)
+        self.log_form = check_choice("log_form", log_form, LOG_FORMS)
+        floored = (log_floor_db, log_floor_reference) != (DEFAULT_LOG_FLOOR_DB, LOG_FLOOR_REFERENCES[0])
+        if log_form == "adaptive" and floored:
+            raise UserError(
+                'log_floor_db and log_floor_reference belong to "log_form": "floor"; leave them out with "adaptive", '
+                "whose scale follows the signals"
+            )
         self.components = parse_components(channels)
         self.weighting = weighting
         self.weighting_mode = check_choice("weighting_mode", weighting_mode, WEIGHTING_MODES)
@@ -119,28 +146,24 @@ class MagnitudeTerm(SpectralTerm):
             return (distance if weight is None else distance * weight).mean()
 
         preds, target = heard(pair.preds, self.components), heard(pair.target, self.components)
+        # Mid and side are never louder than the louder of left and right.
+        every = {"left", "right"} <= set(self.components) or pair.target.channels.shape[1] == 1
+        level = root_mean_square(target, weight)
+        least = guard(level if every else root_mean_square(heard(pair.target, ("left", "right")), weight))
         values: dict[str, Tensor] = {}
-        floor: float | Tensor = self.log_floor
-        if "convergence" in parts or self.log_floor_reference == "clip":
-            # Mid and side are never louder than the louder of left and right.
-            every = {"left", "right"} <= set(self.components) or pair.target.channels.shape[1] == 1
-            loudest = target if every else heard(pair.target, ("left", "right"))
-            level = _guarded(root_mean_square(target, weight), root_mean_square(loudest, weight))
-            if "convergence" in parts:
-                values["convergence"] = (root_mean_square(preds - target, weight) / level).mean()
-            if self.log_floor_reference == "clip":
-                floor = floor * level[..., None, None]
-        if "log" in parts:
-            values["log"] = mean(log_distance(preds, target, floor))
+        if "log" in parts and self.log_form == "adaptive":
+            with torch.no_grad():
+                scale = torch.maximum(torch.hypot(spread(preds, weight), spread(target, weight)), 2**0.5 * least)
+            values["log"] = mean(adaptive_log_distance(preds, target, scale[..., None, None]))
+        elif "log" in parts:
+            clip = torch.maximum(level, least)[..., None, None] if self.log_floor_reference == "clip" else 1.0
+            values["log"] = mean(log_distance(preds, target, self.log_floor * clip))
+        if "convergence" in parts:
+            norm = torch.maximum(level, least)
+            values["convergence"] = (root_mean_square(preds - target, weight) / norm).mean()
+        if "contrast" in parts:
+            norm = torch.maximum(root_mean_square(preds + target, weight), 2 * least)
+            values["contrast"] = (root_mean_square(preds - target, weight) / norm).mean()
         if "linear" in parts:
             values["linear"] = mean(linear_distance(preds, target))
         return values
-
-
-def _guarded(level: Tensor, channels: Tensor) -> Tensor:
-    """Levels of the target's components, (batch, components), or the guard where they are below that.
-
-    ``channels``: the levels among which the loudest is the guard's reference.
-    """
-    guard = CONVERGENCE_GUARD * channels.amax(dim=1, keepdim=True)
-    return torch.maximum(level, guard.clamp_min(CONVERGENCE_FLOOR))

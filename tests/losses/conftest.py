@@ -33,16 +33,30 @@ def noise() -> Noise:
 
 @pytest.fixture
 def every_term() -> dict[str, Any]:
-    """One entry of each of our types and of the host's time terms, all parts on, different weights."""
+    """Each of our types in each form and the host's time terms, all parts on, different weights."""
     windows = {"windows": [512, 128, 32]}
     return {
         "spectral": {
             "type": "ear_magnitude",
             "config": {**windows},
-            "weights": {"log": 1.0, "convergence": 0.5, "linear": 2.0},
+            "weights": {"log": 1.0, "convergence": 0.5, "contrast": 0.6, "linear": 2.0},
         },
-        "correlation": {"type": "ear_correlation", "config": {**windows}, "weights": {"correlation": 0.7}},
+        "correlation": {
+            "type": "ear_correlation",
+            "config": {**windows},
+            "weights": {"correlation": 0.7, "complex": 0.8},
+        },
         "derivative": {"type": "ear_phase_derivative", "config": {**windows}, "weights": {"if": 0.3, "gd": 0.4}},
+        "adaptive": {
+            "type": "ear_magnitude",
+            "config": {**windows, "log_form": "adaptive"},
+            "weights": {"log": 0.9},
+        },
+        "phasor": {
+            "type": "ear_phase_derivative",
+            "config": {**windows, "form": "phasor"},
+            "weights": {"if": 0.2, "gd": 0.1},
+        },
         "l1": {"type": "l1", "weights": {"l1": 10.0}},
         "l2": {"type": "l2", "weights": {"l2": 3.0}},
         # Entries of the same dict that are not reconstruction terms.

@@ -126,9 +126,12 @@ def entry(**changes: Any) -> dict[str, Any]:
 
 #: Type → one of its parts, and its choices.
 TYPES: dict[str, tuple[str, dict[str, str]]] = {
-    "ear_magnitude": ("log", {"weighting": "none", "weighting_mode": "bins", "log_floor_reference": "clip"}),
+    "ear_magnitude": (
+        "log",
+        {"weighting": "none", "weighting_mode": "bins", "log_form": "adaptive", "log_floor_reference": "clip"},
+    ),
     "ear_correlation": ("correlation", {"bin_weighting": "magnitude"}),
-    "ear_phase_derivative": ("if", {"bin_weighting": "magnitude", "wrapping": "principal"}),
+    "ear_phase_derivative": ("if", {"bin_weighting": "magnitude", "form": "phasor", "wrapping": "principal"}),
 }
 KEYS = [(kind, key) for kind in TYPES for key in parameter_names(LOSS_TYPES[kind], without=["sample_rate"])]
 CHOICES = [(kind, key, value) for kind, (_, choices) in TYPES.items() for key, value in choices.items()]
@@ -184,6 +187,19 @@ def test_a_wrong_value_is_named_with_its_key(place: str, values: list[Any]) -> N
         message = refusal(entry(**{first: {key: value} if key else value}))
         wrong = value[0] if isinstance(value, list) and value else value
         assert (key or first) in message and str(wrong) in message
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "cause"),
+    [
+        ("ear_magnitude", {"log_form": "adaptive", "log_floor_db": -60}, "log_floor_db"),
+        ("ear_magnitude", {"log_form": "adaptive", "log_floor_reference": "clip"}, "log_floor_reference"),
+        ("ear_phase_derivative", {"form": "phasor", "wrapping": "none"}, '"wrapping": "none"'),
+    ],
+)
+def test_keys_of_one_form_beside_another_are_refused(kind: str, config: dict[str, Any], cause: str) -> None:
+    message = refusal({"type": kind, "config": config, "weights": {TYPES[kind][0]: 1}})
+    assert cause in message and "leave" in message
 
 
 @pytest.mark.parametrize("config", [[], entry(config=[1]), entry(weights={}), entry(type=None)])

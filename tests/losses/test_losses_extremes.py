@@ -44,10 +44,12 @@ PAIRS = [(a, b) for a in SIGNALS for b in SIGNALS if a in list(SIGNALS)[:4] or b
 def variant(request: pytest.FixtureRequest, every_term: dict[str, Any]) -> LossBundle:
     """Every term, in its default form, with gains or weights of the bins, and with the forms kept for comparison."""
     if request.param in ("gain", "bins"):
-        every_term["spectral"]["config"]["weighting_mode"] = request.param
+        for name in ("spectral", "adaptive"):
+            every_term[name]["config"]["weighting_mode"] = request.param
     if request.param == "unweighted":
-        every_term["spectral"]["config"]["weighting"] = "none"
-        for name in ("correlation", "derivative"):
+        for name in ("spectral", "adaptive"):
+            every_term[name]["config"]["weighting"] = "none"
+        for name in ("correlation", "derivative", "phasor"):
             every_term[name]["config"]["bin_weighting"] = "none"
         every_term["derivative"]["config"]["wrapping"] = "none"
     return LossBundle.from_config(every_term, 44100)

@@ -12,7 +12,7 @@ from ear_sat.losses import STFT, LossBundle, Resolution
 
 Noise = Callable[..., Tensor]
 Single = Callable[..., LossBundle]
-PARTS = ["log", "convergence", "linear"]
+PARTS = ["log", "convergence", "contrast", "linear"]
 
 
 @pytest.mark.parametrize("gain", [0.5, 2.0, -1.0, 0.9])
@@ -23,6 +23,8 @@ def test_gain_has_a_closed_form(gain: float, noise: Noise, single: Single) -> No
     # DC and Nyquist bins are real and so the likeliest to be near 0; one or two of 25,000 bins touch the floor.
     assert values["term/log"].item() == pytest.approx(abs(math.log(abs(gain))), abs=2e-4)
     assert values["term/convergence"].item() == pytest.approx(abs(1 - abs(gain)), abs=1e-5)
+    contrast = abs(1 - abs(gain)) / (1 + abs(gain))
+    assert values["term/contrast"].item() == pytest.approx(contrast, abs=1e-5)
     # Against silence the linear part is the mean magnitude itself.
     level = term(target, torch.zeros_like(target)).raw["term/linear"].item()
     assert values["term/linear"].item() == pytest.approx(abs(1 - abs(gain)) * level, rel=1e-4, abs=1e-7)
@@ -133,7 +135,7 @@ def test_silent_clips_are_guarded_by_the_floor(channels: str, noise: Noise, sing
 
 @pytest.mark.parametrize("hertz", [40, 10_000])  # where K is −5 dB and +4 dB
 @pytest.mark.parametrize("mode", ["prefilter", "gain", "bins"])
-@pytest.mark.parametrize("part", ["convergence", "log"])
+@pytest.mark.parametrize("part", ["convergence", "contrast", "log", "adaptive"])
 def test_guard_is_the_same_whichever_components_are_asked_for(
     part: str, mode: str, hertz: float, noise: Noise, single: Single
 ) -> None:
@@ -146,7 +148,10 @@ def test_guard_is_the_same_whichever_components_are_asked_for(
         config = {"windows": [512], "channels": channels, "weighting_mode": mode}
         if part == "log":
             config |= {"log_floor_db": -20, "log_floor_reference": "clip"}
-        return single("ear_magnitude", part, **config)(preds, target).total.item()
+        elif part == "adaptive":
+            config |= {"log_form": "adaptive"}
+        name = "log" if part == "adaptive" else part
+        return single("ear_magnitude", name, **config)(preds, target).total.item()
 
     assert value("mslr") == pytest.approx((value("ms") + value("lr")) / 2, rel=1e-5)
     assert value("ms") == pytest.approx((value("mid") + value("side")) / 2, rel=1e-5)

@@ -210,12 +210,13 @@ def test_signals_are_filtered_once_and_for_the_magnitudes_only(
     other = {**every_term["spectral"], "weights": {"log": 1.0}}
     values = {}
     for weighting in ("none", "k"):
-        every_term["spectral"]["config"]["weighting"] = weighting
+        for name in ("spectral", "adaptive"):
+            every_term[name]["config"]["weighting"] = weighting
         values[weighting] = LossBundle.from_config({**every_term, "other": other}, RATE)(preds, target).raw
     # Left and right of estimate and target; mid and side, both entries and all windows share them.
     assert calls == 2 * [(preds.shape, Weighting("k", RATE))]
     for key, value in values["none"].items():
-        assert (value == values["k"][key]) == (not key.startswith(("spectral", "other"))), key
+        assert (value == values["k"][key]) == (not key.startswith(("spectral", "adaptive", "other"))), key
 
 
 # --- what the modes do -----------------------------------------------------------------------------------------------
