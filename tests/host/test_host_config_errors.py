@@ -26,7 +26,7 @@ def full_config():
     }
     magnitude = config["training"]["loss_configs"]["magnitude"]["config"]
     magnitude |= {"weighting": "k", "weighting_mode": "gain", "log_floor_reference": "clip"}
-    config["training"]["loss_configs"]["discriminator"]["config"]["channels"] = "mslr"
+    config["training"]["loss_configs"]["discriminator"]["config"] |= {"channels": "mslr", "loss": "relativistic"}
     config["training"]["loss_configs"]["phase_derivative"]["config"]["wrapping"] = "none"
     return config
 
@@ -41,6 +41,7 @@ CHOICES = [
     *(L + f"magnitude.config.{key}" for key in ("weighting_mode", "log_floor_reference")),
     *(
         L + "discriminator.config.channels",
+        L + "discriminator.config.loss",
         L + "correlation.config.bin_weighting",
         L + "phase_derivative.config.wrapping",
     ),
