@@ -17,8 +17,7 @@ from ..config import choice_error
 from ..errors import UserError
 from ..losses import LossBundle, is_loss_type
 from ..models import VAEBottleneck
-from ..models.discriminator import DISCRIMINATORS
-from ..training.discriminators import create_discriminator
+from ..training.discriminators import create_discriminator, is_ours
 
 #: Types that we share with the host, which reads them in its entry "time".
 SHARED = ("l1", "l2")
@@ -55,7 +54,7 @@ def split_losses(loss_configs: Any) -> SplitLosses | None:
     for name, entry in loss_configs.items():
         kind = entry.get("type") if isinstance(entry, Mapping) else None
         if name == "discriminator":
-            if kind in DISCRIMINATORS:
+            if is_ours(kind):
                 discriminator = entry
                 host[name] = {**entry, **PLACEHOLDER}
         elif is_loss_type(kind) and kind not in SHARED:

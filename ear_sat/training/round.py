@@ -20,6 +20,7 @@ from ..config import choice_error
 from ..errors import UserError
 from ..losses import LossBundle, gradient_norms
 from .adversary import adversarial_pass
+from .combined import Member, members_of
 from .phases import Phase
 from .players import Autoencoder, Discriminator
 from .round_log import latent_statistics
@@ -123,7 +124,7 @@ def add_gradients(players: Players, reals: Tensor, turn: Turn) -> tuple[dict[str
         pull.add(losses.raw, losses.weighted)
         del losses  # and their graphs
     if players.discriminator is not None and turn.phase.adversarial:
-        values["loss/discriminator"] = _add_adversary(players, players.discriminator, reals, turn, pull)
+        values |= _add_adversary(players, players.discriminator, reals, turn, pull)
     if turn.generator:
         raw = {f"bottleneck/{key}": info[key] for key in _wanted_of_bottleneck(players, info, turn.phase)}
         weighted = {f"bottleneck/{key}": w * info[key] for key, w in players.bottleneck_weights.items() if raw}
@@ -176,17 +177,25 @@ class OutputGradient:
 
 def _add_adversary(
     players: Players, discriminator: Discriminator, reals: Tensor, turn: Turn, pull: OutputGradient
-) -> Tensor:
-    """Adds both players' gradients of the adversarial losses; returns the discriminator's loss."""
+) -> dict[str, Tensor]:
+    """Adds both players' gradients of the adversarial losses; returns the discriminator's loss, and its members'."""
+    members = members_of(discriminator)
+    # One after the other: no two members' graphs need memory together.
+    losses = [_add_member(players, member, reals, turn, pull) for member in members]
+    total = torch.stack([member.weight * loss for member, loss in zip(members, losses, strict=True)]).sum()
+    named = {f"loss/discriminator/{member.name}"[:-1]: loss for member, loss in zip(members, losses, strict=True)}
+    return {**(named if len(members) > 1 else {}), "loss/discriminator": total}
 
+
+def _add_member(players: Players, member: Member, reals: Tensor, turn: Turn, pull: OutputGradient) -> Tensor:
     def backward(loss: Tensor, **options: object) -> None:
-        players.manual_backward(loss / players.accumulate, **options)
+        players.manual_backward(member.weight * loss / players.accumulate, **options)
 
-    losses = adversarial_pass(discriminator, reals, pull.output, train=turn.discriminator, backward=backward)
+    losses = adversarial_pass(member.discriminator, reals, pull.output, train=turn.discriminator, backward=backward)
     if turn.generator:
-        raw = {f"discriminator/{key}": getattr(losses, key) for key in players.adversarial_weights}
-        weights = players.adversarial_weights.values()
-        pull.add(raw, {key: weight * raw[key] for key, weight in zip(raw, weights, strict=True)})
+        weights = {key: member.weight * weight for key, weight in players.adversarial_weights.items()}
+        raw = {f"discriminator/{member.name}{key}": getattr(losses, key) for key in weights}
+        pull.add(raw, {key: weight * raw[key] for key, weight in zip(raw, weights.values(), strict=True)})
     return losses.discriminator.detach()
 
 
