@@ -13,6 +13,7 @@ from .models import BOTTLENECKS, DECODERS, ENCODERS
 from .models.discriminator import DISCRIMINATORS
 from .models.parts import ModelSection, Part
 from .schema import Schema, arguments_schema, object_schema, type_schema, typed_schema, where
+from .training.balance import BalanceSection
 from .training.discriminators import COMBINED, DiscriminatorEntry, MemberEntry
 from .training.factory import BUILT, BottleneckEntry
 from .training.optimizers import OptimizerEntry
@@ -51,6 +52,7 @@ def _training() -> Schema:
     training["properties"] |= {
         **arguments_schema(EarTrainingWrapper, BUILT)["properties"],
         "ema": object_schema(value_types(MovingAverage), others=True),
+        "balance": object_schema(value_types(BalanceSection), ["type", "shares"]),
         "demo": arguments_schema(EarDemoCallback, ("demo_dl", "sample_rate", "folder")),
         "phases": {"type": "array", "items": {**phase, "required": []}, "minItems": 1},
         "optimizer_configs": object_schema(dict.fromkeys(("autoencoder", "discriminator"), OptimizerEntry)),

@@ -22,7 +22,7 @@ from ..training.discriminators import create_discriminator, is_ours
 #: Types that we share with the host, which reads them in its entry "time".
 SHARED = ("l1", "l2")
 #: Keys of ``training`` that only our wrapper reads.
-OUR_KEYS = ("phases", "update", "ema", "max_bad_batches", "log_every", "gradient_log_every")
+OUR_KEYS = ("phases", "update", "ema", "max_bad_batches", "log_every", "gradient_log_every", "balance")
 #: Stands for our discriminator while the host builds its own parts; it is replaced at once.
 PLACEHOLDER = {"type": "encodec", "config": {"filters": 1, "n_ffts": [64], "hop_lengths": [16], "win_lengths": [64]}}
 

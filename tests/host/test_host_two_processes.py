@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from host_test_configs import fit, make_wrapper, run_script, same
-from host_test_two_ranks import BAD, PRECISION, ROUNDS, SCALE, config, rank_batches
+from host_test_two_ranks import BAD, PRECISION, ROUNDS, SCALE, balanced, config, rank_batches
 
 pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).with_name("host_test_two_ranks.py")
@@ -56,6 +56,20 @@ def test_two_processes_keep_one_loss_scale(tmp_path):
         keys = [key for key in start if key.startswith(player)]
         assert all(one["state"][key].isfinite().all() for key in keys)
         assert distance(one["state"], start, keys) > 0
+
+
+def test_two_processes_have_one_balance(tmp_path):
+    run_script(SCRIPT, tmp_path, "balance")
+    one, other = (torch.load(tmp_path / f"rank-{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert one["rounds"] == other["rounds"] and one["rounds"][-1] == ROUNDS
+    assert one["balance"] == other["balance"] and one["balance"]["last"] == 9
+    assert set(one["balance"]["sums"]) == {"time", "correlation", "discriminator"}
+    assert same(one["state"], other["state"])
+    # It is no rank's own: each has other clips.
+    alone = make_wrapper(balanced())
+    fit(alone, rank_batches(0)[:1], precision=PRECISION)
+    mine, mean = alone.balance.state_dict()["sums"], one["balance"]["sums"]
+    assert all(mean[name] != mine[name] for name in mine)
 
 
 def distance(one, other, keys):
