@@ -3,7 +3,7 @@
 Run by the tests.
 
 Usage: ``python host_test_two_ranks.py OUT [fp16] [balance]``; writes OUT/rank-0.pt and OUT/rank-1.pt. With fp16 the
-precision is 16-mixed, with a loss scale that is far too large at first; with balance the entries' gradients have shares.
+precision is 16-mixed, with a loss scale that is far too large at first; with balance, entries have shares.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def balanced() -> dict[str, Any]:
     changes = changed(config(), "training.loss_configs.discriminator", combined)
     changes = changed(changes, "training.optimizer_configs", {"autoencoder": sgd(1e-6), "discriminator": sgd(1e-3)})
     shares = {"time": 0.5, "correlation": 0.3, "discriminator": 0.2}
-    return changed(changes, "training.balance", {"type": "gradient", "every": 3, "shares": shares})
+    return changed(changes, "training.balance", {"type": "gradient", "every": 100, "shares": shares})
 
 
 def rank_batches(rank: int) -> list[Any]:
