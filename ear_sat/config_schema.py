@@ -13,7 +13,8 @@ from .models import BOTTLENECKS, DECODERS, ENCODERS
 from .models.discriminator import DISCRIMINATORS
 from .models.parts import ModelSection, Part
 from .schema import Schema, arguments_schema, object_schema, type_schema, typed_schema, where
-from .training.discriminators import DiscriminatorEntry
+from .training.balance import BalanceSection
+from .training.discriminators import COMBINED, DiscriminatorEntry, MemberEntry
 from .training.factory import BUILT, BottleneckEntry
 from .training.optimizers import OptimizerEntry
 from .training.phases import Losses, Phase
@@ -51,6 +52,7 @@ def _training() -> Schema:
     training["properties"] |= {
         **arguments_schema(EarTrainingWrapper, BUILT)["properties"],
         "ema": object_schema(value_types(MovingAverage), others=True),
+        "balance": object_schema(value_types(BalanceSection), ["type", "shares"]),
         "demo": arguments_schema(EarDemoCallback, ("demo_dl", "sample_rate", "folder")),
         "phases": {"type": "array", "items": {**phase, "required": []}, "minItems": 1},
         "optimizer_configs": object_schema(dict.fromkeys(("autoencoder", "discriminator"), OptimizerEntry)),
@@ -59,7 +61,16 @@ def _training() -> Schema:
             "additionalProperties": typed_schema(LossEntry, LOSS_TYPES, ["sample_rate"]),
         },
     }
-    training["properties"]["loss_configs"]["properties"]["discriminator"] = typed_schema(
-        DiscriminatorEntry, DISCRIMINATORS, ["in_channels"]
-    )
+    training["properties"]["loss_configs"]["properties"]["discriminator"] = _discriminator()
     return training
+
+
+def _discriminator() -> Schema:
+    single, member = (
+        typed_schema(entry, DISCRIMINATORS, ["in_channels"]) for entry in (DiscriminatorEntry, MemberEntry)
+    )
+    member["properties"]["type"] = {"type": "string", "not": {"const": COMBINED}}
+    combined = object_schema({"discriminators": None}, ["discriminators"])
+    combined["properties"]["discriminators"] = {"type": "array", "items": member, "minItems": 1}
+    single["allOf"].append(where("type", COMBINED, {"required": ["config"], "properties": {"config": combined}}))
+    return single

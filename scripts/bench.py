@@ -2,6 +2,7 @@
 
     python scripts/bench.py [--only step,losses,inference,data] [--repeats 3] [--json bench.json]
     python scripts/bench.py --only curve            cost over length and batch
+    python scripts/bench.py --only adversaries      our forms, several discriminators as one, and balanced rounds
     python scripts/bench.py --only step --profile DIR   where a round of training goes: tables and a trace
 
 step: one generator and one discriminator update; networks of the same widths, windows and data, and once more with our
@@ -25,7 +26,7 @@ from typing import Any
 
 # Nothing heavy here: a child's ru_maxrss starts from the memory of the process that launched it.
 from bench_machine import WARM_UP, machine, run_ceilings
-from bench_step import HOP, report_profile
+from bench_step import ADVERSARIES, HOP, report_profile
 
 from ear_sat.checks import require_whole
 from ear_sat.cli import errors
@@ -34,7 +35,7 @@ from ear_sat.errors import UserError
 from ear_sat.host.installing import not_installed
 from ear_sat.report.tables import print_table
 
-BENCHMARKS = ("step", "losses", "inference", "data", "curve")
+BENCHMARKS = ("step", "losses", "inference", "data", "curve", "adversaries")
 DEFAULT = BENCHMARKS[:4]
 #: Row → its part, and the sides of its processes: the host's and ours.
 ROWS = {
@@ -192,6 +193,13 @@ def report(results: dict[str, Any], args: argparse.Namespace) -> None:
         columns = ["clip s", "batch", "s", "s per second of audio"]
         table = [[*point.values(), point["seconds"] / point["audio_seconds"] / point["batch"]] for point in points]
         print_table("Cost of encoding and decoding, float32", columns, table)
+    if "adversaries" in results:
+        columns = ["one generator and one discriminator update", "s", "MiB"]
+        table = [
+            [name, statistics.median(run["seconds"]), run["median_peak_memory_mib"]]
+            for name, run in results["adversaries"].items()
+        ]
+        print_table(sizes, columns, table)
 
 
 def _effect_of_low_precision(results: dict[str, Any]) -> list[str]:
@@ -233,6 +241,11 @@ def main() -> int:
     for name in only:
         if name == "curve":
             results[name] = spawn(name, argv)
+        elif name == "adversaries":
+            rounds = [
+                {row: spawn(f"step:{side}", argv) for row, side in ADVERSARIES.items()} for _ in range(args.repeats)
+            ]
+            results[name] = {row: _merged([children[row] for children in rounds]) for row in ADVERSARIES}
         elif name in ("step", "inference"):
             results |= bench_processes(name, args, argv)
         else:

@@ -33,6 +33,17 @@ EAR_TERMS: dict[str, Any] = {
     "correlation": {"type": "ear_correlation", "weights": {"correlation": 1.0}},
     "phase_derivative": {"type": "ear_phase_derivative", "weights": {"if": 0.2, "gd": 0.2}},
 }
+#: The host's ``dac`` as the paper compares it: multi-period and multi-band, its defaults.
+DAC: dict[str, Any] = {}
+#: Sides of ours that are compared with one another.
+ADVERSARIES = {
+    "lsgan": "ear",
+    "hinge": "ear-hinge",
+    "relativistic": "ear-relativistic",
+    "dac alone": "ear-dac",
+    "combined: ours and dac": "ear-combined",
+    "lsgan, balanced, measured in every round": "ear-balance",
+}
 #: What either side imports sooner or later; imported first, so that this memory counts on neither.
 HOST_IMPORTS = ("models.factory", "training.factory", "training.autoencoders", "models.encodec", "data.dataset")
 IMPORTS = (*(f"stable_audio_tools.{name}" for name in HOST_IMPORTS), "ear_sat.training.factory", "torch._dynamo")
@@ -67,6 +78,16 @@ def model_config(side: str, args: argparse.Namespace, rounds: int) -> dict[str, 
         layers |= {"windows": DISCRIMINATOR_WINDOWS}
         if side == "ear-bf16":
             layers["precision"] = "bf16"
+        if side in ("ear-hinge", "ear-relativistic"):
+            layers["loss"] = side.removeprefix("ear-")
+        if side == "ear-dac":
+            discriminator, layers = "dac", DAC
+        if side == "ear-combined":
+            members = [{"type": "ear_mrstft", "config": layers}, {"type": "dac", "config": DAC}]
+            discriminator, layers = "combined", {"discriminators": members}
+        if side == "ear-balance":  # measured in every round: the most it can cost
+            shares = {"magnitude": 0.5, "correlation": 0.3, "discriminator": 0.2}
+            training |= {"balance": {"type": "gradient", "every": 1, "shares": shares}}
         losses = EAR_TERMS
         # Rounds that measure each term's gradient are rare and not the host's habit: none here.
         training |= {"type": "ear", "update": "both", "gradient_log_every": 0, "log_every": rounds}
@@ -84,7 +105,7 @@ def model_config(side: str, args: argparse.Namespace, rounds: int) -> dict[str, 
 
 
 def run_step(side: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of the timed update pairs and peak memory in MiB, in this process; ``side`` host, ear or ear-bf16."""
+    """Seconds of the timed update pairs and peak memory in MiB, in this process; ``side`` host or one of ours."""
     import torch
 
     modules = [import_module(name) for name in IMPORTS]

@@ -12,7 +12,7 @@ from gpu_setting import SEED, Setting, cosine, roughen, snr_db
 from torch import Tensor
 
 from ear_sat.compute import true_float32
-from ear_sat.losses.adversarial import real_loss
+from ear_sat.losses.adversarial import generator_loss
 from ear_sat.models import Autoencoder, MultiResolutionSTFTDiscriminator, optimize_for_inference
 
 AUTOENCODER, INFERENCE, DISCRIMINATOR = "Autoencoder in training", "Inference modes", "Discriminator"
@@ -123,9 +123,9 @@ def compare_discriminator(section: Section, setting: Setting, music: Tensor) -> 
 def _judged(
     discriminator: MultiResolutionSTFTDiscriminator, music: Tensor
 ) -> tuple[list[Tensor], list[Tensor], Tensor]:
-    """Logits, features of all layers, and the gradient of the loss on real audio by all weights."""
+    """Logits, features of all layers, and the gradient of (1 − D)², the loss on real audio, by all weights."""
     output = discriminator(music)
-    gradients = torch.autograd.grad(real_loss(output.logits), list(discriminator.parameters()))
+    gradients = torch.autograd.grad(generator_loss(output.logits), list(discriminator.parameters()))
     features = [layer.detach() for layers in output.features for layer in layers]
     return [x.detach() for x in output.logits], features, torch.cat([g.flatten().float() for g in gradients])
 

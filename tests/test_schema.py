@@ -65,6 +65,9 @@ def test_shipped_configs_fit(schemas: dict[str, Any], folder: str, name: str) ->
         ("training.update", "bth"),
         ("training.phases", []),
         ("training.phase", []),
+        ("training.balance", {"type": "gradient", "share": {"magnitude": 1}}),
+        ("training.balance", {"type": "gradient", "shares": {"magnitude": 0}}),
+        ("training.balance", {"type": "gradient", "shares": {"magnitude": 1}, "every": 0}),
         ("training.demo.demo_every", "5"),
         ("training.ema", {"beta": 2}),
         ("training.eval_loss_configs", ["si_sdr_db"]),
@@ -73,6 +76,19 @@ def test_shipped_configs_fit(schemas: dict[str, Any], folder: str, name: str) ->
         ("training.loss_configs.magnitude.config.weighting", "kk"),
         ("training.loss_configs.magnitude.weights", {"log": "1"}),
         ("training.loss_configs.discriminator.config.filters", 0),
+        ("training.loss_configs.discriminator.config.loss", "hinges"),
+        *(
+            ("training.loss_configs.discriminator", {"type": "combined", "config": config, "weights": {}})
+            for config in (
+                None,
+                {},
+                {"discriminators": []},
+                {"discriminators": [{"type": "ear_mrstft"}], "weights": {}},
+                {"discriminators": [{"type": "ear_mrstft", "weight": 0}]},
+                {"discriminators": [{"type": "ear_mrstft", "config": {"filter": 2}}]},
+                {"discriminators": [{"type": "combined", "config": {}}]},
+            )
+        ),
         ("training.loss_configs.bottleneck.weight", {"kl": 1}),
     ],
 )
@@ -84,6 +100,15 @@ def test_what_does_not_train_does_not_fit(schemas: dict[str, Any], path: str, va
         parent = parent.setdefault(key, {})
     parent[last] = value
     assert not fits(schemas[MODEL], config)
+
+
+def test_a_combined_discriminator_fits(schemas: dict[str, Any]) -> None:
+    config = copy.deepcopy(load_config("ear_vae_demo", MODEL))
+    own = {"type": "ear_mrstft", "config": {"filters": 2, "loss": "relativistic"}, "weight": 0.5}
+    members = [own, {"type": "dac", "config": {"rates": []}}]
+    entry = {"type": "combined", "config": {"discriminators": members}, "weights": {"adversarial": 0.1}}
+    config["training"]["loss_configs"]["discriminator"] = entry
+    jsonschema.validate(config, schemas[MODEL])
 
 
 @pytest.mark.parametrize("change", [{"tracks": 0}, {"split": "trian"}, {"crops": 8}, {"drop_last": 1}, {"seconds": 0}])

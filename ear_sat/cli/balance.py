@@ -102,16 +102,15 @@ def _adversaries(
     import torch
 
     from .. import register
-    from ..models.discriminator import DISCRIMINATORS
-    from ..training.discriminators import create_discriminator
+    from ..training.discriminators import create_discriminator, needs_host
     from ..weights import fit_strictly, read_checkpoint
 
     if entry is None:
         if checkpoint is not None:
             raise UserError("--checkpoint is read for its discriminator, but this config has none; drop the flag")
         return {}
-    if entry.get("type") not in DISCRIMINATORS:
-        register()  # it may be one of the host's
+    if needs_host(entry):
+        register()
     torch.manual_seed(0)
     adversaries = {"fresh": create_discriminator(entry, sample_rate, channels)}
     if checkpoint is not None:
@@ -132,6 +131,7 @@ def _rows(
 ) -> list[_Row]:
     """Every term of a pair (channels, time); shares and total count the last adversary only."""
     from ..losses import gradient_norms
+    from ..training.combined import members_of
 
     preds, target = preds[None].clone().requires_grad_(), target[None]
     output = bundle(preds, target)
@@ -139,12 +139,14 @@ def _rows(
     norms = gradient_norms(weighted, preds)
     pulls: dict[str, Tensor] = {}
     for state, adversary in adversaries.items():
-        loss: Any = adversary.loss
-        _, adversarial, matching = loss(reals=target, fakes=preds)
-        values = {"adversarial": adversarial, "feature_matching": matching}
-        own = {f"discriminator/{key} ({state})": key for key in weights}
-        raw |= {name: values[key] for name, key in own.items()}
-        pulls = {name: weights[key] * values[key] for name, key in own.items()}
+        pulls = {}
+        for member in members_of(adversary):
+            loss: Any = member.discriminator.loss
+            _, adversarial, matching = loss(reals=target, fakes=preds)
+            values = {"adversarial": adversarial, "feature_matching": matching}
+            own = {f"discriminator/{member.name}{key} ({state})": key for key in weights}
+            raw |= {name: values[key] for name, key in own.items()}
+            pulls |= {name: member.weight * weights[key] * values[key] for name, key in own.items()}
         weighted |= pulls
         norms |= gradient_norms(pulls, preds)
     counted = {*output.raw, *pulls}

@@ -17,13 +17,12 @@ from ..config import choice_error
 from ..errors import UserError
 from ..losses import LossBundle, is_loss_type
 from ..models import VAEBottleneck
-from ..models.discriminator import DISCRIMINATORS
-from ..training.discriminators import create_discriminator
+from ..training.discriminators import create_discriminator, is_ours
 
 #: Types that we share with the host, which reads them in its entry "time".
 SHARED = ("l1", "l2")
 #: Keys of ``training`` that only our wrapper reads.
-OUR_KEYS = ("phases", "update", "ema", "max_bad_batches", "log_every", "gradient_log_every")
+OUR_KEYS = ("phases", "update", "ema", "max_bad_batches", "log_every", "gradient_log_every", "balance")
 #: Stands for our discriminator while the host builds its own parts; it is replaced at once.
 PLACEHOLDER = {"type": "encodec", "config": {"filters": 1, "n_ffts": [64], "hop_lengths": [16], "win_lengths": [64]}}
 
@@ -55,7 +54,7 @@ def split_losses(loss_configs: Any) -> SplitLosses | None:
     for name, entry in loss_configs.items():
         kind = entry.get("type") if isinstance(entry, Mapping) else None
         if name == "discriminator":
-            if kind in DISCRIMINATORS:
+            if is_ours(kind):
                 discriminator = entry
                 host[name] = {**entry, **PLACEHOLDER}
         elif is_loss_type(kind) and kind not in SHARED:

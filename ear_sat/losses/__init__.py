@@ -1,7 +1,7 @@
 """Reconstruction and adversarial losses in plain PyTorch."""
 
 from ..weighting import a_gain, k_gain, k_weighting_biquads
-from .adversarial import discriminator_loss, fake_loss, feature_matching, generator_loss, real_loss
+from .adversarial import FORMS, AdversarialForm, discriminator_loss, feature_matching, generator_loss
 from .balance import gradient_norms
 from .bundle import Entry, LossBundle, LossOutput, check_weights
 from .magnitude import MagnitudeTerm, adaptive_log_distance, log_distance
@@ -22,8 +22,10 @@ from .weighting import Weighting, bin_gain, filtered
 
 __all__ = [
     "FLOOR",
+    "FORMS",
     "LOSS_TYPES",
     "STFT",
+    "AdversarialForm",
     "CorrelationTerm",
     "Entry",
     "LossBundle",
@@ -43,7 +45,6 @@ __all__ = [
     "correlation_loss",
     "derivative_loss",
     "discriminator_loss",
-    "fake_loss",
     "feature_matching",
     "filtered",
     "generator_loss",
@@ -54,6 +55,5 @@ __all__ = [
     "log_distance",
     "phase_error",
     "phasor_derivative_loss",
-    "real_loss",
     "register_loss",
 ]

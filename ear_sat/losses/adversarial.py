@@ -1,13 +1,14 @@
-"""Least-squares adversarial losses (Mao et al., 2017) and feature matching, averaged over resolutions."""
+"""Adversarial losses in three forms and feature matching, averaged over resolutions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 #: Keeps the normalisation of a silent feature map finite; the host's (normalize_losses).
 FEATURE_GUARD = 1e-3
@@ -17,29 +18,80 @@ def _mean(values: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(values)).mean()
 
 
-def real_loss(logits: Sequence[Tensor]) -> Tensor:
-    """The discriminator's loss on real audio, mean (1 − D(x))²; mean over resolutions."""
-    return _mean([(1 - d.float()).square().mean() for d in logits])
+class AdversarialForm(Protocol):
+    """A game of discriminator and generator: their losses on logits, one tensor of them per resolution.
+
+    Each loss is a mean over values in float32, then over resolutions.
+    """
+
+    def on_real(self, real: Sequence[Tensor]) -> Tensor | None:
+        """The discriminator's loss on real audio alone; None where a form only compares it with its reconstruction."""
+
+    def on_fake(self, fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+        """The rest of the discriminator's loss."""
+
+    def generator(self, fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+        """The generator's loss; no gradient flows to ``real``."""
 
 
-def fake_loss(logits: Sequence[Tensor]) -> Tensor:
-    """The discriminator's loss on reconstructions, mean D(x̂)²; mean over resolutions."""
-    return _mean([d.float().square().mean() for d in logits])
+class Separable(NamedTuple):
+    """A form whose losses judge real and reconstructed audio each by itself; three penalties of a logit."""
+
+    real: Callable[[Tensor], Tensor]
+    fake: Callable[[Tensor], Tensor]
+    fooled: Callable[[Tensor], Tensor]
+
+    def on_real(self, real: Sequence[Tensor]) -> Tensor:
+        return _mean([self.real(d.float()).mean() for d in real])
+
+    def on_fake(self, fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+        return _mean([self.fake(d.float()).mean() for d in fake])
+
+    def generator(self, fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+        return _mean([self.fooled(d.float()).mean() for d in fake])
 
 
-def discriminator_loss(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
-    """mean (1 − D(x))² + mean D(x̂)².
+class Paired:
+    """RpGAN (Jolicoeur-Martineau, 2018; Huang et al., 2024): each logit against that of the same place in real audio.
+
+    Discriminator: mean softplus(D(x̂) − D(x)); generator: mean softplus(D(x) − D(x̂)).
+    """
+
+    def on_real(self, real: Sequence[Tensor]) -> None:
+        return None
+
+    def on_fake(self, fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+        return _mean([F.softplus(f.float() - r.float()).mean() for f, r in zip(fake, real, strict=True)])
+
+    def generator(self, fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+        return _mean([F.softplus(r.detach().float() - f.float()).mean() for f, r in zip(fake, real, strict=True)])
+
+
+#: JSON value of ``loss`` → form. LSGAN (Mao et al., 2017): mean (1 − D(x))² + mean D(x̂)², generator mean (1 − D(x̂))².
+#: Hinge (Lim and Ye, 2017): mean relu(1 − D(x)) + mean relu(1 + D(x̂)), generator −mean D(x̂).
+FORMS: dict[str, AdversarialForm] = {
+    "lsgan": Separable(real=lambda d: (1 - d).square(), fake=torch.square, fooled=lambda d: (1 - d).square()),
+    "hinge": Separable(real=lambda d: F.relu(1 - d), fake=lambda d: F.relu(1 + d), fooled=torch.neg),
+    "relativistic": Paired(),
+}
+
+
+def discriminator_loss(real: Sequence[Tensor], fake: Sequence[Tensor], loss: str = "lsgan") -> Tensor:
+    """What the discriminator pays, a scalar, for logits of real and of reconstructed audio in the form ``loss``.
 
     >>> one, zero = [torch.ones(1, 1, 2, 2)], [torch.zeros(1, 1, 2, 2)]
-    >>> discriminator_loss(one, zero).item(), discriminator_loss(zero, one).item()
-    (0.0, 2.0)
+    >>> [discriminator_loss(one, zero, loss).item() for loss in ("lsgan", "hinge")]
+    [0.0, 1.0]
+    >>> round(discriminator_loss(one, zero, "relativistic").item(), 4)  # ln(1 + 1/e)
+    0.3133
     """
-    return real_loss(real) + fake_loss(fake)
+    alone, rest = FORMS[loss].on_real(real), FORMS[loss].on_fake(fake, real)
+    return rest if alone is None else alone + rest
 
 
-def generator_loss(fake: Sequence[Tensor]) -> Tensor:
-    """The generator's adversarial loss, mean (1 − D(x̂))²: what the discriminator pays for real audio."""
-    return real_loss(fake)
+def generator_loss(fake: Sequence[Tensor], real: Sequence[Tensor] = (), loss: str = "lsgan") -> Tensor:
+    """What the generator pays, a scalar; ``real`` are the logits of real audio, which "relativistic" alone asks for."""
+    return FORMS[loss].generator(fake, real)
 
 
 def feature_matching(

@@ -18,7 +18,7 @@ from ..checks import require_flag
 from ..compute import outside_autocast, warn_of_slow_bf16
 from ..config import check_choice
 from ..errors import UserError
-from ..losses.adversarial import discriminator_loss, feature_matching, generator_loss
+from ..losses.adversarial import FORMS, feature_matching
 from ..value_types import HopFactor, OneOf, Size, Window
 from .layers import WNConv2d
 
@@ -123,6 +123,7 @@ class MultiResolutionSTFTDiscriminator(nn.Module):
             run has; spectra, losses and weights stay in float32.
         normalize: feature matching is divided by the features' size; see
             :func:`ear_sat.losses.adversarial.feature_matching`.
+        loss: ``"lsgan"``, ``"hinge"`` or ``"relativistic"``; see :data:`ear_sat.losses.adversarial.FORMS`.
 
     ``loss(reals, fakes)`` is what the host calls. The training step uses :meth:`forward` and the functions of
     :mod:`ear_sat.losses.adversarial`, so that the features of the real audio are computed once.
@@ -145,8 +146,10 @@ class MultiResolutionSTFTDiscriminator(nn.Module):
         stride: Sequence[Size] = (1, 2),
         precision: Annotated[str, OneOf(DISCRIMINATOR_PRECISIONS)] = "training",
         normalize: bool = True,
+        loss: Annotated[str, OneOf(tuple(FORMS))] = "lsgan",
     ) -> None:
         super().__init__()
+        self.form = FORMS[check_choice("discriminator loss", loss, FORMS)]
         self.normalize = require_flag("discriminator normalize", normalize)
         self.precision = check_choice("discriminator precision", precision, DISCRIMINATOR_PRECISIONS)
         if precision == "bf16" and not torch.cuda.is_available():
@@ -188,9 +191,10 @@ class MultiResolutionSTFTDiscriminator(nn.Module):
     def loss(self, reals: Tensor, fakes: Tensor) -> AdversarialLosses:
         """All three losses of (batch, channels, time) pairs, as the host's wrappers expect them."""
         real, fake = self(reals), self(fakes)
+        alone, rest = self.form.on_real(real.logits), self.form.on_fake(fake.logits, real.logits)
         return AdversarialLosses(
-            discriminator_loss(real.logits, fake.logits),
-            generator_loss(fake.logits),
+            rest if alone is None else alone + rest,
+            self.form.generator(fake.logits, real.logits),
             feature_matching(preds=fake.features, target=real.features, normalize=self.normalize),
         )
 

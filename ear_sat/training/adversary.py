@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
 
-from ..losses.adversarial import fake_loss, feature_matching, generator_loss, real_loss
+from ..losses.adversarial import feature_matching
 from ..models.discriminator import AdversarialLosses, MultiResolutionSTFTDiscriminator
 from .players import Discriminator
 
@@ -49,22 +49,23 @@ def _shared_features(
     train: bool,
     backward: Backward,
 ) -> AdversarialLosses:
+    form = discriminator.form
     with torch.set_grad_enabled(train), record_function("ear_sat: discriminator forward, real"):
         real = discriminator(reals)
-        on_real = real_loss(real.logits)
-    if train:
+        on_real = form.on_real(real.logits)
+    if train and on_real is not None:
         # Back-propagated at once: the graph over the real audio is gone before the one over the fakes is built.
         with record_function("ear_sat: discriminator backward, real"):
             backward(on_real, inputs=parameters)
     with record_function("ear_sat: discriminator forward, fake"):
         fake = discriminator(fakes)
-        on_fake = fake_loss(fake.logits)
-    if train:
+        on_fake = form.on_fake(fake.logits, real.logits)
+    if train:  # a paired form reaches the real audio's graph, too, which is gone when this returns
         with record_function("ear_sat: discriminator backward, fake"):
             backward(on_fake, inputs=parameters, retain_graph=fakes.requires_grad)
     with record_function("ear_sat: adversarial losses"):
         return AdversarialLosses(
-            (on_real + on_fake).detach(),
-            generator_loss(fake.logits),
+            (on_fake if on_real is None else on_real + on_fake).detach(),
+            form.generator(fake.logits, real.logits),
             feature_matching(preds=fake.features, target=real.features, normalize=discriminator.normalize),
         )

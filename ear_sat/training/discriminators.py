@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from ..config import build, check_keys, check_types, choice_error, value_types
 from ..errors import UserError
 from ..losses import check_weights
 from ..models.discriminator import DISCRIMINATORS
+from ..value_types import Positive
 from . import registry
+from .combined import CombinedDiscriminator, named_members
 from .players import Discriminator
 
 WEIGHT_KEYS = ("adversarial", "feature_matching")
+#: The type that runs several as one.
+COMBINED = "combined"
 
 
 class DiscriminatorEntry(TypedDict, total=False):
@@ -21,6 +25,35 @@ class DiscriminatorEntry(TypedDict, total=False):
     type: str
     config: Mapping[str, Any] | None
     weights: Mapping[str, float]
+
+
+class MemberEntry(TypedDict, total=False):
+    """The keys of one of several discriminators."""
+
+    type: str
+    config: Mapping[str, Any] | None
+    weight: Positive
+
+
+class CombinedConfig(TypedDict, total=False):
+    """``config`` of the type ``combined``."""
+
+    discriminators: Sequence[Mapping[str, Any]]
+
+
+def is_ours(kind: object) -> bool:
+    """Whether a discriminator of type ``kind`` is built here, its members perhaps by a host."""
+    return kind == COMBINED or kind in DISCRIMINATORS
+
+
+def needs_host(entry: Mapping[str, Any]) -> bool:
+    """Whether a discriminator entry, or a member of it, has a type that is not ours."""
+    if entry.get("type") != COMBINED:
+        return entry.get("type") not in DISCRIMINATORS
+    config = entry.get("config")
+    members = config.get("discriminators") if isinstance(config, Mapping) else None
+    listed = members if isinstance(members, Sequence) else []
+    return any(isinstance(member, Mapping) and needs_host(member) for member in listed)
 
 
 def create_discriminator(config: Mapping[str, Any], sample_rate: int, channels: int) -> Discriminator:
@@ -35,9 +68,37 @@ def create_discriminator(config: Mapping[str, Any], sample_rate: int, channels: 
     check_keys(where, config, value_types(DiscriminatorEntry))
     check_types(where, DiscriminatorEntry, config)
     check_weights("discriminator", config.get("weights"), WEIGHT_KEYS)
-    kind = config.get("type")
+    if config.get("type") == COMBINED:
+        return _combined(f"{where}.config", config.get("config") or {}, sample_rate, channels)
+    return _single(where, "discriminator type", config, sample_rate, channels)
+
+
+def _single(where: str, what: str, entry: Mapping[str, Any], sample_rate: int, channels: int) -> Discriminator:
+    kind = entry.get("type")
     if kind in DISCRIMINATORS:
-        return build(f"{where}.config", DISCRIMINATORS[kind], config.get("config"), in_channels=channels)
+        return build(f"{where}.config", DISCRIMINATORS[kind], entry.get("config"), in_channels=channels)
     if kind not in registry.DISCRIMINATORS:
-        raise choice_error("discriminator type", kind, [*DISCRIMINATORS, *registry.DISCRIMINATORS])
-    return registry.DISCRIMINATORS[kind](config.get("config") or {}, sample_rate, channels)
+        raise choice_error(what, kind, [*DISCRIMINATORS, *registry.DISCRIMINATORS, COMBINED])
+    return registry.DISCRIMINATORS[kind](entry.get("config") or {}, sample_rate, channels)
+
+
+def _combined(where: str, config: Mapping[str, Any], sample_rate: int, channels: int) -> Discriminator:
+    check_keys(where, config, value_types(CombinedConfig))
+    check_types(where, CombinedConfig, config)
+    entries = config.get("discriminators")
+    if not entries:
+        raise UserError(
+            f'{where}.discriminators must list the members, each as {{"type": "ear_mrstft", "weight": 1.0}}'
+        )
+    parts = []
+    for i, entry in enumerate(entries):
+        place = f"{where}.discriminators[{i}]"
+        if not isinstance(entry, Mapping):
+            raise UserError(f"{place} must be an object with type, config and weight")
+        check_keys(place, entry, value_types(MemberEntry))
+        check_types(place, MemberEntry, entry)
+        if entry.get("type") == COMBINED:
+            raise UserError(f'{place} is of type "{COMBINED}" itself; list its members beside the others instead')
+        member = _single(place, f"discriminator type in {place}", entry, sample_rate, channels)
+        parts.append((str(entry["type"]), float(entry.get("weight", 1.0)), member))
+    return CombinedDiscriminator(named_members(parts))

@@ -11,6 +11,7 @@ from ..errors import UserError
 from ..losses import LossBundle, check_weights
 from ..models import VAEBottleneck
 from ..value_types import OneOf
+from .balance import GradientBalance
 from .discriminators import create_discriminator
 from .optimizers import Optimizers
 from .phases import Schedule
@@ -31,6 +32,7 @@ BUILT = (
     "validation",
     "ema_copy",
     "ema_config",
+    "balance",
 )
 
 
@@ -71,19 +73,22 @@ def create_wrapper(
         discriminator = create_discriminator(loss_configs["discriminator"], sample_rate, channels)
     if training.get("use_ema", False) and ema_copy is None:
         ema_copy = copy.deepcopy(autoencoder)
+    schedule = Schedule.from_config(training.get("phases"), list(loss_configs))
+    adversarial_weights = loss_configs.get("discriminator", {}).get("weights")
     wrapper = EarTrainingWrapper(
         autoencoder,
         bundle,
         Optimizers(
             training.get("optimizer_configs"), training.get("learning_rate"), training.get("clip_grad_norm", 0.0)
         ),
-        Schedule.from_config(training.get("phases"), list(loss_configs)),
+        schedule,
         discriminator=discriminator,
-        adversarial_weights=loss_configs.get("discriminator", {}).get("weights"),
+        adversarial_weights=adversarial_weights,
         bottleneck_weights=_bottleneck_weights(autoencoder, loss_configs.get("bottleneck")),
         validation=Validation(training.get("eval_loss_configs") or {}, sample_rate),
         ema_copy=ema_copy if training.get("use_ema", False) else None,
         ema_config=training.get("ema"),
+        balance=GradientBalance.from_config(training.get("balance"), bundle, adversarial_weights, schedule),
         **{key: training[key] for key in settings if key in training},
     )
     _require_losses(wrapper)

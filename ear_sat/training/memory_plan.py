@@ -18,6 +18,7 @@ from tqdm import tqdm
 from ..compiling import stance
 from ..models import Decoder, Encoder
 from .adversary import adversarial_pass
+from .combined import members_of
 from .free_memory import free_memory
 from .phases import Phase
 from .round import encoder_input
@@ -79,7 +80,7 @@ def describe(need: float, free: float, on: bool) -> str:
 def graph_bytes(wrapper: EarTrainingWrapper, phase: Phase, batch: int, channels: int, length: int) -> float:
     """Bytes that the graphs of a round of ``phase`` on audio (batch, channels, length) keep without checkpointing.
 
-    Those of the generator, and of the losses or the discriminator, which do not exist together. A clip costs in
+    Those of the generator, and of the losses or one discriminator, which do not exist together. A clip costs in
     proportion to its length; what is kept once, such as weights in half precision, is what two clips do not double.
     Call it where training does (autocast and all). It leaves random states, gradients and buffers as they were.
     """
@@ -132,11 +133,14 @@ def _kept(wrapper: EarTrainingWrapper, phase: Phase, reals: Tensor) -> int:
         reals = reals[..., : output.shape[-1]]
         if phase.generator:
             wrapper.bundle(output, reals, entries=phase.losses)
-        losses = ledger.bytes - generator
-        if phase.adversarial and wrapper.discriminator is not None:
+        others = [ledger.bytes - generator]
+        adversary = wrapper.discriminator if phase.adversarial else None
+        for member in () if adversary is None else members_of(adversary):
+            before = ledger.bytes
             # A round frees the graph over the real audio, but the features in it stay, also where it has no graph.
-            adversarial_pass(wrapper.discriminator, reals, output, train=True, backward=lambda *_, **__: None)
-    return generator + max(losses, ledger.bytes - generator - losses)
+            adversarial_pass(member.discriminator, reals, output, train=True, backward=lambda *_, **__: None)
+            others.append(ledger.bytes - before)
+    return generator + max(others)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@ discriminator and generator's backward, need memory together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import torch
@@ -20,6 +21,7 @@ from ..config import choice_error
 from ..errors import UserError
 from ..losses import LossBundle, gradient_norms
 from .adversary import adversarial_pass
+from .combined import Member, members_of
 from .phases import Phase
 from .players import Autoencoder, Discriminator
 from .round_log import latent_statistics
@@ -56,12 +58,29 @@ class Turn(NamedTuple):
     phase: of the schedule.
     generator, discriminator: which players are updated.
     measure: whether each weighted term's gradient at the decoded audio is measured.
+    factors: entry → what its weights are multiplied with; see :mod:`.balance`.
+    weigh: the entries whose gradients are measured for them.
     """
 
     phase: Phase
     generator: bool
     discriminator: bool
     measure: bool = False
+    factors: Mapping[str, float] = MappingProxyType({})
+    weigh: Collection[str] = ()
+
+
+class Added(NamedTuple):
+    """What a batch gives beside its gradients.
+
+    values: numbers to log, detached.
+    norms: :func:`ear_sat.losses.gradient_norms` of the weighted terms, if they were to be measured.
+    entry_norms: of the entries that were to be measured, with the config's weights.
+    """
+
+    values: dict[str, Tensor]
+    norms: dict[str, float]
+    entry_norms: dict[str, float]
 
 
 def audio_of(batch: Batch) -> Tensor:
@@ -91,16 +110,13 @@ def reconstruct(players: Players, reals: Tensor) -> Tensor:
     return nn.functional.pad(decoded, (0, max(0, reals.shape[-1] - decoded.shape[-1])))[..., : reals.shape[-1]]
 
 
-def add_gradients(players: Players, reals: Tensor, turn: Turn) -> tuple[dict[str, Tensor], dict[str, float]]:
+def add_gradients(players: Players, reals: Tensor, turn: Turn) -> Added:
     """Adds one batch's gradients to the parameters of the players that are updated.
 
     Args:
         players: the training wrapper, its trainer attached.
         reals: (batch, channels, time).
         turn: who is updated.
-
-    Returns:
-        numbers to log, detached, and :func:`ear_sat.losses.gradient_norms` of the terms, if they were to be measured.
     """
     with torch.set_grad_enabled(turn.generator), record_function("ear_sat: generator forward"):
         latents, info = players.autoencoder.encode(encoder_input(players, reals), return_info=True)
@@ -116,14 +132,14 @@ def add_gradients(players: Players, reals: Tensor, turn: Turn) -> tuple[dict[str
         )
     values = {"input/peak": reals.abs().max(), **latent_statistics(latents, info)}
     output = decoded.detach().float().requires_grad_(turn.generator)
-    pull = OutputGradient(output, players.loss_scale, turn.measure)
+    pull = OutputGradient(output, players.loss_scale, turn.measure, turn.factors, turn.weigh)
     if turn.generator:
         with record_function("ear_sat: reconstruction losses"):
             losses = players.bundle(output, reals, step=players.rounds, entries=turn.phase.losses)
         pull.add(losses.raw, losses.weighted)
         del losses  # and their graphs
     if players.discriminator is not None and turn.phase.adversarial:
-        values["loss/discriminator"] = _add_adversary(players, players.discriminator, reals, turn, pull)
+        values |= _add_adversary(players, players.discriminator, reals, turn, pull)
     if turn.generator:
         raw = {f"bottleneck/{key}": info[key] for key in _wanted_of_bottleneck(players, info, turn.phase)}
         weighted = {f"bottleneck/{key}": w * info[key] for key, w in players.bottleneck_weights.items() if raw}
@@ -135,7 +151,7 @@ def add_gradients(players: Players, reals: Tensor, turn: Turn) -> tuple[dict[str
         values["loss/total"] = sum(pull.weighted.values(), reals.new_zeros(()))
     values |= {f"raw/{key}": value for key, value in pull.raw.items()}
     values |= {f"weighted/{key}": value for key, value in pull.weighted.items()}
-    return values, pull.norms
+    return Added(values, pull.norms, pull.entry_norms())
 
 
 class OutputGradient:
@@ -145,28 +161,54 @@ class OutputGradient:
         output: the decoded audio, a leaf.
         scale: what fp16 multiplies losses with, without which the discriminator's gradients underflow; else 1.
         measure: whether each term's own gradient is measured.
+        factors: entry → what its weights are multiplied with.
+        weigh: the entries whose gradients are kept for :meth:`entry_norms`.
 
     ``total`` is the sum so far; ``raw`` and ``weighted`` are the terms' values, detached; ``norms`` their gradients'.
     """
 
-    def __init__(self, output: Tensor, scale: float = 1.0, measure: bool = False) -> None:
-        self.output, self.scale, self.measure = output, scale, measure
+    def __init__(
+        self,
+        output: Tensor,
+        scale: float = 1.0,
+        measure: bool = False,
+        factors: Mapping[str, float] = MappingProxyType({}),
+        weigh: Collection[str] = (),
+    ) -> None:
+        self.output, self.scale, self.measure, self.factors, self.weigh = output, scale, measure, factors, weigh
         self.total = torch.zeros_like(output)
         self.raw: dict[str, Tensor] = {}
         self.weighted: dict[str, Tensor] = {}
         self.norms: dict[str, float] = {}
+        self._entries: dict[str, Tensor] = {}
 
     def add(self, raw: Mapping[str, Tensor], weighted: Mapping[str, Tensor]) -> None:
-        """Adds the gradient of ``weighted``, scalars, whose graphs are freed."""
+        """Adds the gradient of ``weighted``, scalars under ``entry/part``, whose graphs are freed."""
+        if self.factors:
+            weighted = {key: self.factors.get(_entry(key), 1.0) * value for key, value in weighted.items()}
         self.log(raw, weighted)
         if self.measure:
             scaled = gradient_norms({key: value * self.scale for key, value in weighted.items()}, self.output)
             self.norms |= {key: norm / self.scale for key, norm in scaled.items()}
-        live = [value.float() for value in weighted.values() if value.requires_grad]
-        if live:
+        groups: dict[str, list[Tensor]] = {}
+        for key, value in weighted.items():
+            if value.requires_grad:
+                entry = _entry(key)
+                groups.setdefault(entry if entry in self.weigh else "", []).append(value.float())
+        for i, (entry, live) in enumerate(groups.items(), start=1):
             with record_function("ear_sat: losses back to the audio"):
-                (gradient,) = torch.autograd.grad(torch.stack(live).sum() * self.scale, self.output)
-            self.total += gradient / self.scale
+                loss = torch.stack(live).sum() * self.scale
+                (gradient,) = torch.autograd.grad(loss, self.output, retain_graph=i < len(groups))
+            gradient = gradient / self.scale
+            self.total += gradient
+            if entry:
+                self._entries[entry] = self._entries.get(entry, 0) + gradient
+
+    def entry_norms(self) -> dict[str, float]:
+        """Entry → norm of its gradient without its factor, in the unit of :func:`ear_sat.losses.gradient_norms`."""
+        unit = (self.output.shape[0] * self.output.shape[-1]) ** 0.5
+        norms = {name: gradient.norm().item() * unit for name, gradient in self._entries.items()}
+        return {name: norms.get(name, 0.0) / self.factors.get(name, 1.0) for name in self.weigh}
 
     def log(self, raw: Mapping[str, Tensor], weighted: Mapping[str, Tensor]) -> None:
         """Keeps the terms' values."""
@@ -174,19 +216,32 @@ class OutputGradient:
         self.weighted |= {key: value.detach().float() for key, value in weighted.items()}
 
 
+def _entry(key: str) -> str:
+    """The entry of ``entry/part``."""
+    return key.split("/", 1)[0]
+
+
 def _add_adversary(
     players: Players, discriminator: Discriminator, reals: Tensor, turn: Turn, pull: OutputGradient
-) -> Tensor:
-    """Adds both players' gradients of the adversarial losses; returns the discriminator's loss."""
+) -> dict[str, Tensor]:
+    """Adds both players' gradients of the adversarial losses; returns the discriminator's loss, and its members'."""
+    members = members_of(discriminator)
+    # One after the other: no two members' graphs need memory together.
+    losses = [_add_member(players, member, reals, turn, pull) for member in members]
+    total = torch.stack([member.weight * loss for member, loss in zip(members, losses, strict=True)]).sum()
+    named = {f"loss/discriminator/{member.name}"[:-1]: loss for member, loss in zip(members, losses, strict=True)}
+    return {**(named if len(members) > 1 else {}), "loss/discriminator": total}
 
+
+def _add_member(players: Players, member: Member, reals: Tensor, turn: Turn, pull: OutputGradient) -> Tensor:
     def backward(loss: Tensor, **options: object) -> None:
-        players.manual_backward(loss / players.accumulate, **options)
+        players.manual_backward(member.weight * loss / players.accumulate, **options)
 
-    losses = adversarial_pass(discriminator, reals, pull.output, train=turn.discriminator, backward=backward)
+    losses = adversarial_pass(member.discriminator, reals, pull.output, train=turn.discriminator, backward=backward)
     if turn.generator:
-        raw = {f"discriminator/{key}": getattr(losses, key) for key in players.adversarial_weights}
-        weights = players.adversarial_weights.values()
-        pull.add(raw, {key: weight * raw[key] for key, weight in zip(raw, weights, strict=True)})
+        weights = {key: member.weight * weight for key, weight in players.adversarial_weights.items()}
+        raw = {f"discriminator/{member.name}{key}": getattr(losses, key) for key in weights}
+        pull.add(raw, {key: weight * raw[key] for key, weight in zip(raw, weights.values(), strict=True)})
     return losses.discriminator.detach()
 
 

@@ -41,6 +41,7 @@ class TrainingSection(TypedDict, total=False):
     clip_grad_norm: NotNegative | Mapping[str, NotNegative]
     loss_configs: Mapping[str, JsonObject]
     phases: list[JsonObject] | None
+    balance: JsonObject | None
     use_ema: bool
     ema: JsonObject | None
     eval_loss_configs: Mapping[str, JsonObject] | None

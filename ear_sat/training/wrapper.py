@@ -21,6 +21,7 @@ from ..config import build, check_choice
 from ..losses import LossBundle
 from ..value_types import Count, OneOf, Share, Size
 from ..weights import config_metadata, write_weights
+from .balance import GradientBalance, active_entries, mean_over_ranks
 from .faults import FaultCounter, all_ranks_agree, not_finite
 from .memory_plan import plan_checkpointing
 from .optimizers import LightningOptimizers, Optimizers
@@ -49,6 +50,7 @@ class EarTrainingWrapper(pl.LightningModule):
         validation: metrics of ``eval_loss_configs``.
         ema_copy: a second autoencoder that becomes the moving average; None for no EMA.
         ema_config: arguments of :class:`ema_pytorch.EMA`.
+        balance: how entries' weights follow from their gradients; None for the config's weights as they are.
         update: ``"both"`` players every round, or ``"alternate"`` as the host does.
         force_input_mono: encode the mean of the channels.
         latent_mask_ratio: share of latent values set to 0 in training.
@@ -78,6 +80,7 @@ class EarTrainingWrapper(pl.LightningModule):
         validation: Validation | None = None,
         ema_copy: Autoencoder | None = None,
         ema_config: Mapping[str, object] | None = None,
+        balance: GradientBalance | None = None,
         update: Annotated[str, OneOf(UPDATES)] = "both",
         force_input_mono: bool = False,
         latent_mask_ratio: Share = 0.0,
@@ -95,6 +98,7 @@ class EarTrainingWrapper(pl.LightningModule):
         self.bottleneck_weights = dict(bottleneck_weights or {})
         self.optimizer_configs, self.schedule = optimizers, schedule
         self.validation = validation
+        self.balance = balance
         self.update = check_choice("training.update", update, UPDATES)
         self.force_input_mono = force_input_mono
         self.latent_mask_ratio = latent_mask_ratio
@@ -143,15 +147,15 @@ class EarTrainingWrapper(pl.LightningModule):
             self.optimizer_configs.set_rates(self.optimizers(), phase, position)
         last = self._micro + 1 >= self.accumulate
         measure = last and self.gradient_log_every > 0 and self.rounds % self.gradient_log_every == 0
-        turn = Turn(phase, *self._whose_turn(phase), measure)
-        values, gradients = add_gradients(self, audio_of(batch), turn)
-        self.last_output_gradients.update(gradients)
-        for key, value in values.items():
+        turn = self._balanced(Turn(phase, *self._whose_turn(phase), measure), last)
+        added = add_gradients(self, audio_of(batch), turn)
+        self.last_output_gradients.update(added.norms)
+        for key, value in added.values.items():
             self._window[key] = self._window.get(key, torch.zeros_like(value)) + value / self.accumulate
         self._micro += 1
         if last:
             with record_function("ear_sat: clipping, optimizers, moving average"):
-                self._finish_round(turn)
+                self._finish_round(turn, added.entry_norms)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         if self.validation is not None:
@@ -165,6 +169,8 @@ class EarTrainingWrapper(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["ear_sat"] = {"rounds": self.rounds, "bad_batches": self.faults.total, "seed": self.seed}
+        if self.balance is not None:
+            checkpoint["ear_sat"]["balance"] = self.balance.state_dict()
         if self.embedded_config is not None:
             checkpoint["model_config"] = self.embedded_config
 
@@ -172,6 +178,8 @@ class EarTrainingWrapper(pl.LightningModule):
         state = checkpoint.get("ear_sat", {})
         self.rounds = int(state.get("rounds", 0))
         self.faults.total = int(state.get("bad_batches", 0))
+        if self.balance is not None:
+            self.balance.load_state_dict(state.get("balance", {}))
         if self.seed is None:
             self.seed = state.get("seed")
         checkpoint["state_dict"] = fit_counters(self, checkpoint["state_dict"])
@@ -212,7 +220,16 @@ class EarTrainingWrapper(pl.LightningModule):
             return (True, False) if self.rounds % 2 == 0 else (False, True)
         return phase.generator, phase.adversarial
 
-    def _finish_round(self, turn: Turn) -> None:
+    def _balanced(self, turn: Turn, last: bool) -> Turn:
+        """``turn`` with the factors of its entries; the ``last`` batch of a round measures for them."""
+        if self.balance is None or not turn.generator:
+            return turn
+        judged = self.discriminator is not None and any(self.adversarial_weights.values())
+        active = active_entries(self.bundle, turn.phase, self.rounds, judged)
+        weigh = self.balance.due(self.rounds, active) if last else []
+        return turn._replace(factors=self.balance.factors(active), weigh=weigh)
+
+    def _finish_round(self, turn: Turn, entry_norms: Mapping[str, float]) -> None:
         scale = self.loss_scale
         players: dict[str, Trainable | None] = {
             "generator": self.autoencoder if turn.generator else None,
@@ -229,6 +246,8 @@ class EarTrainingWrapper(pl.LightningModule):
             self.faults.bad(bad, self.rounds)
             return
         self.faults.good()
+        if self.balance is not None and turn.weigh:
+            self.balance.add(mean_over_ranks(entry_norms, self.device), self.rounds)
         if turn.generator:
             opt_gen.step()
             if self.autoencoder_ema is not None:
@@ -243,6 +262,7 @@ class EarTrainingWrapper(pl.LightningModule):
             index = self.schedule.phases.index(turn.phase)
             rates = self.optimizer_configs.rates(self.optimizers())
             log = round_log(window, norms, rates, self.last_output_gradients)
+            log |= {f"train/balance/{entry}": factor for entry, factor in turn.factors.items()}
             self._write({**log, "train/phase": float(index), "train/bad_batches": float(self.faults.total)})
 
     def _zero_gradients(self) -> None:

@@ -2,8 +2,8 @@
 
 Run by the tests.
 
-Usage: ``python host_test_two_ranks.py OUT [fp16]``; writes OUT/rank-0.pt and OUT/rank-1.pt. With fp16 the precision is
-16-mixed, with a loss scale that is far too large at first.
+Usage: ``python host_test_two_ranks.py OUT [fp16] [balance]``; writes OUT/rank-0.pt and OUT/rank-1.pt. With fp16 the
+precision is 16-mixed, with a loss scale that is far too large at first; with balance, entries have shares.
 """
 
 from __future__ import annotations
@@ -34,6 +34,19 @@ def config() -> dict[str, Any]:
     config = changed(config, "training.loss_configs.discriminator.weights", {"adversarial": 0.1})
     config = changed(config, "model.decoder.config.gradient_checkpointing", "auto")
     return changed(config, "training.optimizer_configs", {"autoencoder": sgd(1e-3), "discriminator": sgd(1e-2)})
+
+
+def balanced() -> dict[str, Any]:
+    """The same with weights that follow from gradients, and a paired form beside another in one discriminator."""
+    entry = config()["training"]["loss_configs"]["discriminator"]
+    members = [
+        {"type": entry["type"], "config": {**entry["config"], "loss": form}} for form in ("relativistic", "hinge")
+    ]
+    combined = {**entry, "type": "combined", "config": {"discriminators": members}}
+    changes = changed(config(), "training.loss_configs.discriminator", combined)
+    changes = changed(changes, "training.optimizer_configs", {"autoencoder": sgd(1e-6), "discriminator": sgd(1e-3)})
+    shares = {"time": 0.5, "correlation": 0.3, "discriminator": 0.2}
+    return changed(changes, "training.balance", {"type": "gradient", "every": 100, "shares": shares})
 
 
 def rank_batches(rank: int) -> list[Any]:
@@ -73,22 +86,23 @@ def scaler_plugin() -> Any:
     return amp("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=SCALE, growth_interval=1000))
 
 
-def main(out: Path, half: bool) -> None:
+def main(out: Path, half: bool, balance: bool) -> None:
     import ear_sat
     from ear_sat.training import memory_plan
 
     torch.set_num_threads(1)
     ear_sat.register()
     memory_plan.free_memory = lambda device, sharing: 0.0 if os.environ.get("LOCAL_RANK") == "1" else math.inf
-    wrapper, rounds = make_wrapper(config()), Rounds()
+    wrapper, rounds = make_wrapper(balanced() if balance else config()), Rounds()
     options = {"devices": 2, "strategy": "ddp_find_unused_parameters_true", "use_distributed_sampler": False}
     precision = {"plugins": [scaler_plugin()]} if half else {"precision": PRECISION}
     trainer = fit(wrapper, RankData(half), rounds, **precision, **options)
     result = {"state": dict(wrapper.state_dict()), "rounds": rounds.rounds, "faults": wrapper.faults.total}
     result["scale"] = trainer.precision_plugin.scaler.get_scale() if half else 1.0
     result["checkpointing"] = wrapper.autoencoder.decoder.gradient_checkpointing
+    result["balance"] = wrapper.balance.state_dict() if balance else {}
     torch.save(result, out / f"rank-{trainer.global_rank}.pt")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), half="fp16" in sys.argv[2:])
+    main(Path(sys.argv[1]), half="fp16" in sys.argv[2:], balance="balance" in sys.argv[2:])

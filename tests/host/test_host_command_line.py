@@ -223,6 +223,25 @@ def test_balance_shows_a_trained_discriminator_beside_a_fresh_one(base, pairs, c
     assert sum(row[3] for term, row in rows.items() if term != "total") == pytest.approx(1, abs=2e-3)
 
 
+def test_balance_shows_each_member_of_a_combined_discriminator(base, pairs, capsys):
+    entry = model_config()["training"]["loss_configs"]["discriminator"]
+    members = [
+        {"type": "ear_mrstft", "config": {**entry["config"], "loss": loss}} for loss in ("hinge", "relativistic")
+    ]
+    config = {"discriminators": [{**members[0], "weight": 2.0}, members[1]]}
+    changes = {**entry, "type": "combined", "config": config}
+    base.write_text(
+        json.dumps(changed(model_config(), "training.loss_configs.discriminator", changes)), encoding="utf-8"
+    )
+    files = ["--reference", str(pairs / "reference/0.wav"), "--estimate", str(pairs / "estimate/0.wav")]
+    assert main(["balance", "--model-config", str(base), *files]) == 0
+    rows = balance_rows(capsys.readouterr().out)
+    for name, weight in (("ear_mrstft", 2.0), ("ear_mrstft_2", 1.0)):
+        value, weighted, pull, _ = rows[f"discriminator/{name}/feature_matching (fresh)"]
+        assert weighted == pytest.approx(5 * weight * value, rel=0.01) and pull > 0
+    assert sum(row[3] for term, row in rows.items() if term != "total") == pytest.approx(1, abs=2e-3)
+
+
 def test_balance_refuses_a_checkpoint_without_discriminator(base, pairs, capsys):
     torch.save(make_wrapper(model_config()).autoencoder.state_dict(), pairs / "model.ckpt")
     files = ["--reference", str(pairs / "reference/0.wav"), "--estimate", str(pairs / "estimate/0.wav")]

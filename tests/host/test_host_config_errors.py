@@ -24,9 +24,11 @@ def full_config():
         "phases": [{"name": "all", "lr": 1e-3}],
         "eval_loss_configs": {"stft_distance": {}, "sisdr": {}, "mel": {"n_mels": 16}},
     }
+    shares = {"magnitude": 0.5, "discriminator": 0.5}
+    config["training"]["balance"] = {"type": "gradient", "every": 10, "shares": shares}
     magnitude = config["training"]["loss_configs"]["magnitude"]["config"]
     magnitude |= {"weighting": "k", "weighting_mode": "gain", "log_floor_reference": "clip"}
-    config["training"]["loss_configs"]["discriminator"]["config"]["channels"] = "mslr"
+    config["training"]["loss_configs"]["discriminator"]["config"] |= {"channels": "mslr", "loss": "relativistic"}
     config["training"]["loss_configs"]["phase_derivative"]["config"]["wrapping"] = "none"
     return config
 
@@ -36,11 +38,12 @@ FREE, HOSTS = {L[:-1]}, {T + "eval_loss_configs.mel"}
 #: Choices that stand as values in the config above.
 CHOICES = [
     *("model.encoder.type", "model.decoder.type", "model.bottleneck.type", "model.bottleneck.config.sample"),
-    *(T + "update", T + "optimizer_configs.autoencoder.optimizer.type", L + "bottleneck.type"),
+    *(T + "balance.type", T + "update", T + "optimizer_configs.autoencoder.optimizer.type", L + "bottleneck.type"),
     *(L + f"{entry}.type" for entry in ("magnitude", "correlation", "phase_derivative", "discriminator")),
     *(L + f"magnitude.config.{key}" for key in ("weighting_mode", "log_floor_reference")),
     *(
         L + "discriminator.config.channels",
+        L + "discriminator.config.loss",
         L + "correlation.config.bin_weighting",
         L + "phase_derivative.config.wrapping",
     ),

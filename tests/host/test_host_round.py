@@ -300,6 +300,8 @@ def test_every_entry_trains_alone(alone):
         ("training.loss_configs.phase_derivative.config.wrapping", "none"),
         ("training.loss_configs.phase_derivative.config.bin_weighting", "none"),
         ("training.loss_configs.discriminator.config.channels", "mslr"),
+        ("training.loss_configs.discriminator.config.loss", "hinge"),
+        ("training.loss_configs.discriminator.config.loss", "relativistic"),
         ("training.loss_configs.time", {"type": "l2", "weights": {"l2": 1.0}}),
         ("model.decoder.config.transformer", ABSENT),
         ("model.bottleneck.config.sample", "always"),

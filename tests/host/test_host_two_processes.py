@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from host_test_configs import fit, make_wrapper, run_script, same
-from host_test_two_ranks import BAD, PRECISION, ROUNDS, SCALE, config, rank_batches
+from host_test_two_ranks import BAD, PRECISION, ROUNDS, SCALE, balanced, config, rank_batches
 
 pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).with_name("host_test_two_ranks.py")
@@ -56,6 +56,22 @@ def test_two_processes_keep_one_loss_scale(tmp_path):
         keys = [key for key in start if key.startswith(player)]
         assert all(one["state"][key].isfinite().all() for key in keys)
         assert distance(one["state"], start, keys) > 0
+
+
+def test_two_processes_have_one_balance(tmp_path):
+    run_script(SCRIPT, tmp_path, "balance")
+    one, other = (torch.load(tmp_path / f"rank-{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert one["rounds"] == other["rounds"] and one["rounds"][-1] == ROUNDS
+    assert same(one["state"], other["state"])
+    assert one["balance"] == other["balance"] and one["balance"]["last"] == 0
+    alone = [make_wrapper(balanced()) for _ in (0, 1)]
+    for rank, wrapper in enumerate(alone):
+        fit(wrapper, rank_batches(rank)[:1], precision=PRECISION)
+    sums = [wrapper.balance.state_dict()["sums"] for wrapper in alone]
+    assert set(sums[0]) == {"time", "correlation", "discriminator"}
+    for name, (norm, _) in one["balance"]["sums"].items():
+        assert norm == pytest.approx((sums[0][name][0] + sums[1][name][0]) / 2, rel=1e-4)
+        assert name == "time" or norm != pytest.approx(sums[0][name][0], rel=1e-3)  # that of an l1 is always the same
 
 
 def distance(one, other, keys):

@@ -1,4 +1,4 @@
-"""LSGAN and feature matching in closed form, and the gradient norm at the output."""
+"""Adversarial forms and feature matching in closed form, and the gradient norm at the output."""
 
 import math
 
@@ -6,14 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ear_sat.losses import (
-    discriminator_loss,
-    fake_loss,
-    feature_matching,
-    generator_loss,
-    gradient_norms,
-    real_loss,
-)
+from ear_sat.losses import FORMS, discriminator_loss, feature_matching, generator_loss, gradient_norms
 from ear_sat.losses.adversarial import FEATURE_GUARD
 
 # Logits of two resolutions of different size: each counts the same.
@@ -24,32 +17,77 @@ def constant(value: float, dtype: torch.dtype = torch.float32) -> list[Tensor]:
     return [torch.full(shape, value, dtype=dtype) for shape in SHAPES]
 
 
-@pytest.mark.parametrize(("real", "fake"), [(1.0, 0.0), (0.0, 1.0), (0.5, 0.5), (-1.0, 3.0)])
-def test_least_squares(real: float, fake: float) -> None:
-    assert real_loss(constant(real)).item() == pytest.approx((1 - real) ** 2)
-    assert fake_loss(constant(fake)).item() == pytest.approx(fake**2)
-    assert discriminator_loss(constant(real), constant(fake)).item() == pytest.approx((1 - real) ** 2 + fake**2)
-    assert generator_loss(constant(fake)).item() == pytest.approx((1 - fake) ** 2)
+#: Discriminator's and generator's loss of one pair of logits, written down again.
+REFERENCE = {
+    "lsgan": (lambda r, f: (r - 1) ** 2 + f**2, lambda r, f: (f - 1) ** 2),
+    "hinge": (lambda r, f: max(0.0, 1 - r) + max(0.0, 1 + f), lambda r, f: -f),
+    "relativistic": (lambda r, f: math.log1p(math.exp(f - r)), lambda r, f: math.log1p(math.exp(r - f))),
+}
+#: The same on tensors of float64.
+PLAIN = {
+    "lsgan": (lambda r, f: (r - 1) ** 2 + f**2, lambda r, f: (f - 1) ** 2),
+    "hinge": (lambda r, f: (1 - r).clamp(min=0) + (1 + f).clamp(min=0), lambda r, f: -f),
+    "relativistic": (lambda r, f: torch.log1p(torch.exp(f - r)), lambda r, f: torch.log1p(torch.exp(r - f))),
+}
 
 
-def test_resolutions_count_the_same() -> None:
-    logits = [torch.full(SHAPES[0], 1.0), torch.full(SHAPES[1], 3.0)]
-    assert fake_loss(logits).item() == pytest.approx((1 + 9) / 2)
-    assert real_loss(logits).item() == pytest.approx((0 + 4) / 2)
+@pytest.mark.parametrize("loss", FORMS)
+@pytest.mark.parametrize(("real", "fake"), [(1.0, 0.0), (0.0, 1.0), (0.5, 0.5), (-1.0, 3.0), (4.0, -2.0)])
+def test_closed_form(loss: str, real: float, fake: float) -> None:
+    of_discriminator, of_generator = REFERENCE[loss]
+    logits = constant(real), constant(fake)
+    assert discriminator_loss(*logits, loss).item() == pytest.approx(of_discriminator(real, fake))
+    assert generator_loss(logits[1], logits[0], loss).item() == pytest.approx(of_generator(real, fake))
 
 
-def test_least_squares_gradients() -> None:
-    # d/dD of mean (1 − D)² is −2(1 − D)/n, divided by the two resolutions.
-    logits = [x.requires_grad_() for x in constant(0.25)]
-    generator_loss(logits).backward()
-    for x in logits:
-        assert torch.allclose(x.grad, torch.full_like(x, -2 * 0.75 / x.numel() / 2))
+@pytest.mark.parametrize("loss", FORMS)
+def test_resolutions_count_the_same(loss: str) -> None:
+    real, fake = (
+        [torch.full(shape, v) for shape, v in zip(SHAPES, values, strict=True)] for values in ((1, 3), (2, 5))
+    )
+    of_discriminator, of_generator = REFERENCE[loss]
+    expected = (of_discriminator(1, 2) + of_discriminator(3, 5)) / 2, (of_generator(1, 2) + of_generator(3, 5)) / 2
+    assert (discriminator_loss(real, fake, loss).item(), generator_loss(fake, real, loss).item()) == pytest.approx(
+        expected
+    )
 
 
+@pytest.mark.parametrize("loss", FORMS)
+def test_gradients_are_those_of_the_plain_formulas_in_float64(loss: str) -> None:
+    real, fake = ([torch.randn(shape, requires_grad=True) for shape in SHAPES] for _ in range(2))
+    wide = [[x.detach().double().requires_grad_() for x in logits] for logits in (real, fake)]
+    ours = discriminator_loss(real, fake, loss), generator_loss(fake, real, loss)
+    plain = [torch.stack([of(r, f).mean() for r, f in zip(*wide, strict=True)]).mean() for of in PLAIN[loss]]
+    for value, reference in zip(ours, plain, strict=True):
+        assert value.item() == pytest.approx(reference.item(), rel=1e-6)
+    assert torch.autograd.grad(ours[1], real, allow_unused=True, retain_graph=True) == (None, None)  # detached
+    for got, wanted in (
+        (torch.autograd.grad(ours[0], [*real, *fake]), torch.autograd.grad(plain[0], [*wide[0], *wide[1]])),
+        (torch.autograd.grad(ours[1], fake), torch.autograd.grad(plain[1], wide[1])),
+    ):
+        for a, b in zip(got, wanted, strict=True):
+            assert a.shape == b.shape and torch.allclose(a.double(), b, rtol=1e-5, atol=1e-9)
+
+
+def test_the_relativistic_form_sees_differences_only() -> None:
+    real, fake = ([torch.randn(shape) for shape in SHAPES] for _ in range(2))
+    shifted = [[x + 3 for x in logits] for logits in (real, fake)]
+    for a, b in (
+        (discriminator_loss(real, fake, "relativistic"), discriminator_loss(*shifted, "relativistic")),
+        (generator_loss(fake, real, "relativistic"), generator_loss(*shifted[::-1], "relativistic")),
+    ):
+        assert a.item() == pytest.approx(b.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", FORMS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_logits_are_summed_in_float32(dtype: torch.dtype) -> None:
+def test_half_logits_are_summed_in_float32(loss: str, dtype: torch.dtype) -> None:
     # 300² is above float16's largest number.
-    assert fake_loss(constant(300.0, dtype)).item() == pytest.approx(90_000, rel=0.01)
+    real, fake = constant(-300.0, dtype), [x.requires_grad_() for x in constant(300.0, dtype)]
+    value = discriminator_loss(real, fake, loss)
+    expected = {"lsgan": 301**2 + 300**2, "hinge": 301 + 301, "relativistic": 600}[loss]
+    assert value.item() == pytest.approx(expected, rel=0.01)
+    assert all(x.isfinite().all() for x in torch.autograd.grad(value + generator_loss(fake, real, loss), fake))
 
 
 def features(scale: float = 1.0) -> list[list[Tensor]]:

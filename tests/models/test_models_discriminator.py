@@ -185,6 +185,7 @@ def test_bfloat16_autocast_is_finite_and_near(scale: float) -> None:
         ({"stride": [1]}, "two numbers of at least 1"),
         ({"windows": []}, "windows must be 4 samples or more"),
         ({"hop_factor": 0}, "hop_factor"),
+        ({"loss": "hinges"}, "did you mean 'hinge'"),
     ],
 )
 def test_arguments_are_checked(changes: dict[str, Any], message: str) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ...report.tables import print_table
+from ..combined import members_of
 from ..players import Trainable
 from ..wrapper import EarTrainingWrapper
 
@@ -59,7 +60,7 @@ def print_summary(
     if frozen:
         rows.append(["frozen", " and ".join(frozen)])
     if wrapper.discriminator is not None:
-        kind = type(wrapper.discriminator).__name__
+        kind = " + ".join(type(member.discriminator).__name__ for member in members_of(wrapper.discriminator))
         rows.append(["discriminator", f"{kind}, {parameter_count(wrapper.discriminator) / 1e6:.2f} M parameters"])
     for phase, start in zip(wrapper.schedule.phases, wrapper.schedule.starts, strict=True):
         players = [name for name, on in (("generator", phase.generator), ("discriminator", phase.adversarial)) if on]
