@@ -15,6 +15,7 @@ from .models.parts import ModelSection, Part
 from .schema import Schema, arguments_schema, object_schema, type_schema, typed_schema, where
 from .training.discriminators import DiscriminatorEntry
 from .training.factory import BUILT, BottleneckEntry
+from .training.latents import Equivariance
 from .training.optimizers import OptimizerEntry
 from .training.phases import Losses, Phase
 from .training.run.demo import EarDemoCallback
@@ -51,6 +52,7 @@ def _training() -> Schema:
     training["properties"] |= {
         **arguments_schema(EarTrainingWrapper, BUILT)["properties"],
         "ema": object_schema(value_types(MovingAverage), others=True),
+        "equivariance": {"anyOf": [arguments_schema(Equivariance), {"type": "null"}]},
         "demo": arguments_schema(EarDemoCallback, ("demo_dl", "sample_rate", "folder")),
         "phases": {"type": "array", "items": {**phase, "required": []}, "minItems": 1},
         "optimizer_configs": object_schema(dict.fromkeys(("autoencoder", "discriminator"), OptimizerEntry)),
