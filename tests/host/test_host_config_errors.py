@@ -106,7 +106,7 @@ def test_a_misspelt_choice_is_named_with_the_right_one(path):
         (T + "gradient_log_every", -1, "gradient_log_every"),
         (T + "latent_mask_ratio", 1.5, "latent_mask_ratio"),
         (T + "latent_noise", -0.1, "training.latent_noise must be a number of at least 0"),
-        (T + "equivariance", [2], "training.equivariance must be an object"),
+        (T + "equivariance", [2], "training.equivariance must be a JSON object"),
         (T + "equivariance.probability", 1.5, "equivariance.probability must be a number of at least 0 and at most 1"),
         (T + "equivariance.gain_db", [6, -6], "equivariance.gain_db must be [lowest, highest] in dB"),
         (T + "equivariance.gain_db", 6, "equivariance.gain_db must be a list of 2 numbers"),
