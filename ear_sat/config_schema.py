@@ -16,6 +16,7 @@ from .schema import Schema, arguments_schema, object_schema, type_schema, typed_
 from .training.balance import BalanceSection
 from .training.discriminators import COMBINED, DiscriminatorEntry, MemberEntry
 from .training.factory import BUILT, BottleneckEntry
+from .training.latents import Equivariance
 from .training.optimizers import OptimizerEntry
 from .training.phases import Losses, Phase
 from .training.run.demo import EarDemoCallback
@@ -53,6 +54,7 @@ def _training() -> Schema:
         **arguments_schema(EarTrainingWrapper, BUILT)["properties"],
         "ema": object_schema(value_types(MovingAverage), others=True),
         "balance": object_schema(value_types(BalanceSection), ["type", "shares"]),
+        "equivariance": {"anyOf": [arguments_schema(Equivariance), {"type": "null"}]},
         "demo": arguments_schema(EarDemoCallback, ("demo_dl", "sample_rate", "folder")),
         "phases": {"type": "array", "items": {**phase, "required": []}, "minItems": 1},
         "optimizer_configs": object_schema(dict.fromkeys(("autoencoder", "discriminator"), OptimizerEntry)),

@@ -27,4 +27,5 @@ def resampler(source_rate: int, target_rate: int) -> Resample:
             f"({' '.join(str(error).split())}); install the one that belongs to torch {version}: "
             f"pip install torchaudio=={version}"
         ) from error
-    return Resample(source_rate, target_rate)
+    with torch.device("cpu"):  # torch's default device may be one without numbers
+        return Resample(source_rate, target_rate)

@@ -3,6 +3,7 @@
     python scripts/bench.py [--only step,losses,inference,data] [--repeats 3] [--json bench.json]
     python scripts/bench.py --only curve            cost over length and batch
     python scripts/bench.py --only adversaries      our forms, several discriminators as one, and balanced rounds
+    python scripts/bench.py --only latents          cost of the latent options of training
     python scripts/bench.py --only step --profile DIR   where a round of training goes: tables and a trace
 
 step: one generator and one discriminator update; networks of the same widths, windows and data, and once more with our
@@ -35,7 +36,7 @@ from ear_sat.errors import UserError
 from ear_sat.host.installing import not_installed
 from ear_sat.report.tables import print_table
 
-BENCHMARKS = ("step", "losses", "inference", "data", "curve", "adversaries")
+BENCHMARKS = ("step", "losses", "inference", "data", "curve", "adversaries", "latents")
 DEFAULT = BENCHMARKS[:4]
 #: Row → its part, and the sides of its processes: the host's and ours.
 ROWS = {
@@ -90,6 +91,10 @@ def run_child(args: argparse.Namespace) -> None:
         from bench_losses import run_losses
 
         result = run_losses(args)
+    elif part == "latents":
+        from bench_latents import run_latents
+
+        result = run_latents(args)
     elif part in ("inference", "curve"):
         from bench_inference import run_curve, run_inference
 
@@ -188,6 +193,10 @@ def report(results: dict[str, Any], args: argparse.Namespace) -> None:
     ]
     if rows:
         print_table(sizes, columns, rows, notes)
+    if "latents" in results:
+        medians = {name: statistics.median(values) for name, values in results["latents"]["seconds"].items()}
+        table = [[name, value, value / medians["none"]] for name, value in medians.items()]
+        print_table("A generator's pass, forward and backward, float32", ["latent option", "s", "× none"], table)
     if "curve" in results:
         points = results["curve"]["points"]
         columns = ["clip s", "batch", "s", "s per second of audio"]
@@ -239,7 +248,7 @@ def main() -> int:
     results["machine"] = {**machine(), **{key: ceilings.pop(key) for key in ("threads", "gpu")}}
     results["ceilings"] = ceilings
     for name in only:
-        if name == "curve":
+        if name in ("curve", "latents"):
             results[name] = spawn(name, argv)
         elif name == "adversaries":
             rounds = [

@@ -97,6 +97,16 @@ def test_profile_and_curve(tmp_path):
     assert any(event.get("name") == "ear_sat: generator forward" for event in trace["traceEvents"])
 
 
+@pytest.mark.slow
+def test_the_latent_options_are_measured(tmp_path):
+    file = tmp_path / "bench.json"
+    done = run(*SIZES, "--threads", 1, "--repeats", 2, "--json", file, "--only", "latents")
+    assert done.returncode == 0, done.stderr
+    seconds = json.loads(file.read_text(encoding="utf-8"))["latents"]["seconds"]
+    assert {"none", "equivariance, time 2"} < set(seconds) and "latent_noise 0.1" in done.stdout
+    assert all(len(samples) == 2 and min(samples) > 0 for samples in seconds.values())
+
+
 @pytest.mark.parametrize(("flop_per_second", "size"), [(1, 1), (100, 8), (10000, 64)])
 def test_a_slow_machine_finds_its_ceilings_with_less_work(flop_per_second, size, monkeypatch):
     """By a clock that only work moves: the largest size whose six calls the 10 seconds have room for, and its rate."""

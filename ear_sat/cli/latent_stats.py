@@ -1,4 +1,7 @@
-"""ear-sat latent-stats: mean, std and KL of every latent channel on your music, and the pretransform's scale.
+"""ear-sat latent-stats: what the latents of your music are like for a diffusion model, and the pretransform's scale.
+
+Mean, deviation, KL, kurtosis and smoothness of every channel, the dimensions that they fill, the spectrum over time,
+and, with --noise-snr, what noise on them does to the audio.
 
 The host divides latents by the ``scale`` of the pretransform config; 1 unless it is set. The value printed here, the
 standard deviation of all latents, brings theirs to 1.
@@ -24,13 +27,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_input_arguments(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="look at N windows, chosen at random (default: all)")
-    parser.add_argument("--seed", type=int, default=0, help="of that choice (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of that choice, and of noise (default: 0)")
     parser.add_argument(
         "--dead-below",
         type=float,
         default=0.01,
         metavar="VARIANCE",
         help="a channel whose mean varies by no more than this is dead (default: 0.01)",
+    )
+    parser.add_argument(
+        "--noise-snr",
+        type=float,
+        nargs="+",
+        default=[],
+        metavar="DB",
+        help="decode with noise on the latents at these signal-to-noise ratios as well, such as 40 20 10 0",
     )
     parser.add_argument(
         "--out", type=path_argument, metavar="DIR", help="write latent_stats.json and latent_stats.png there"
@@ -58,10 +69,15 @@ def main(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         device=arguments.device,
         dead_below=arguments.dead_below,
+        noise_snrs_db=arguments.noise_snr,
         sample_rate=arguments.sample_rate,
     )
     name = arguments.weights.name
     print_table(f"Latents of {name}", ["", ""], _overall(stats))
+    print_table("Power over time", ["frequencies of the latents", "share"], _spectrum(stats))
+    if stats.noise:
+        columns = ["latent SNR, dB", "si_sdr_db", "stft_distance"]
+        print_table("Decoded with noise on the latents, against without", columns, [list(row) for row in stats.noise])
     columns, rows = _channels(stats)
     print_table("Channels", columns, rows, notes=[_advice(stats), *bad_file_lines(stats.bad_files)])
     if arguments.out is not None:
@@ -76,6 +92,10 @@ def main(arguments: argparse.Namespace) -> int:
                 dead=stats.dead,
                 dead_below=stats.dead_below,
                 scale=stats.scale,
+                eigenvalues=stats.shape.eigenvalues,
+                effective_rank=stats.shape.effective_rank,
+                band_edges=stats.band_edges,
+                spectrum=stats.shape.spectrum,
                 title=f"Latents of {name}: {stats.windows} windows, {stats.seconds / 60:.1f} minutes",
             )
         print(f"written: {arguments.out / 'latent_stats.json'}, {arguments.out / 'latent_stats.png'}")
@@ -88,6 +108,9 @@ def _overall(stats: LatentStats) -> list[list[Any]]:
         ["scale (std of all latents)", f"{stats.scale:.6g}"],
         ["mean of all latents", stats.overall_mean],
         ["KL, sum of channels", float(stats.kl.sum())],
+        ["effective rank", stats.shape.effective_rank],
+        ["smoothness (white 1, constant 0)", stats.shape.overall_smoothness],
+        ["kurtosis (Gaussian 3)", stats.shape.overall_kurtosis],
         [f"dead channels (variance ≤ {stats.dead_below:g})", dead],
         ["windows", stats.windows],
         ["minutes", stats.seconds / 60],
@@ -95,16 +118,23 @@ def _overall(stats: LatentStats) -> list[list[Any]]:
     ]
 
 
+def _spectrum(stats: LatentStats) -> list[list[Any]]:
+    edges = [f"{edge:.3g}" for edge in stats.band_edges]
+    shares = stats.shape.spectrum.tolist()
+    return [[f"{low} to {high} Hz", share] for low, high, share in zip(edges, edges[1:], shares, strict=False)]
+
+
 def _channels(stats: LatentStats) -> tuple[list[str], list[list[Any]]]:
     """Two channels per row, where their number is even."""
+    columns = (stats.mean, stats.std, stats.kl, stats.shape.kurtosis, stats.shape.smoothness)
     cells = [
-        [index, *(round(float(values[index]), 4) for values in (stats.mean, stats.std, stats.kl)), "dead" * dead]
+        [index, *(round(float(values[index]), 4) for values in columns), "dead" * dead]
         for index, dead in enumerate(stats.dead.tolist())
     ]
     blocks = 1 if len(cells) % 2 else 2
     height = len(cells) // blocks
     rows = [[cell for block in cells[row::height] for cell in block] for row in range(height)]
-    return ["channel", "mean", "std", "KL", ""] * blocks, rows
+    return ["channel", "mean", "std", "KL", "kurtosis", "smooth", ""] * blocks, rows
 
 
 def _advice(stats: LatentStats) -> str:

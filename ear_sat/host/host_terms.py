@@ -23,6 +23,8 @@ from ..training.discriminators import create_discriminator, is_ours
 SHARED = ("l1", "l2")
 #: Keys of ``training`` that only our wrapper reads.
 OUR_KEYS = ("phases", "update", "ema", "max_bad_batches", "log_every", "gradient_log_every", "balance")
+#: Of these there is nothing in the host that could be meant.
+OUR_LATENT_KEYS = ("equivariance", "latent_noise")
 #: Stands for our discriminator while the host builds its own parts; it is replaced at once.
 PLACEHOLDER = {"type": "encodec", "config": {"filters": 1, "n_ffts": [64], "hop_lengths": [16], "win_lengths": [64]}}
 
@@ -71,15 +73,19 @@ def check_training(training: Mapping[str, Any]) -> None:
     Raises:
         UserError: a key that only our wrapper reads, or an entry that the host would pass over without a word.
     """
-    split = split_losses(training.get("loss_configs"))
+    losses = training.get("loss_configs")
+    split = split_losses(losses)
+    ours = [key for key in (*OUR_LATENT_KEYS, *(OUR_KEYS if split else ())) if key in training]
+    bottleneck = losses.get("bottleneck") if isinstance(losses, Mapping) else None
+    if isinstance(bottleneck, Mapping) and "target_kl" in bottleneck:
+        ours.append("loss_configs.bottleneck.target_kl")
+    for key in ours:
+        raise UserError(
+            f'training.{key} belongs to ear_sat\'s own wrapper: add "type": "ear" to the training section, '
+            f"or take the key out to train in the host's wrapper"
+        )
     if split is None:
         return
-    for key in OUR_KEYS:
-        if key in training:
-            raise UserError(
-                f'training.{key} belongs to ear_sat\'s own wrapper: add "type": "ear" to the training section, '
-                f"or take the key out to train in the host's wrapper"
-            )
     known = host_entries()
     for name in split.host:
         if known and name not in known:

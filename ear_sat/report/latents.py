@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,9 +28,13 @@ def save_latent_plot(
     dead: Sequence[bool] | np.ndarray,
     dead_below: float,
     scale: float,
+    eigenvalues: Sequence[float] | np.ndarray,
+    effective_rank: float,
+    band_edges: Sequence[float] | np.ndarray,
+    spectrum: Sequence[float] | np.ndarray,
     title: str,
 ) -> None:
-    """Draws the mean ± standard deviation, both standard deviations, and the KL of each channel, sorted as well.
+    """Draws mean ± standard deviation, both standard deviations and KL of each channel, dimensions and spectrum.
 
     Dead channels are red.
 
@@ -41,6 +46,8 @@ def save_latent_plot(
         dead: per channel.
         dead_below: variance of the posterior mean up to which a channel is dead.
         scale: standard deviation over all channels.
+        eigenvalues, effective_rank: of the covariance of the channels; shares, the largest first.
+        band_edges, spectrum: Hz, and the share of power between each two; NaN for none.
         title: the line on top.
     """
     mean = np.asarray(mean, float)
@@ -48,9 +55,9 @@ def save_latent_plot(
     dead = np.asarray(dead, bool)
     colors = np.where(dead, DEAD, ALIVE)
     channels = np.arange(len(mean))
-    figure = new_figure(9.6)
+    figure = new_figure(12.4)
     figure.suptitle(title, x=0.05, y=0.985, ha="left", fontsize=15, weight="bold")
-    rows = figure.add_gridspec(3, 2, left=0.055, right=0.985, top=0.89, bottom=0.06, hspace=0.42, wspace=0.13)
+    rows = figure.add_gridspec(4, 2, left=0.055, right=0.985, top=0.91, bottom=0.05, hspace=0.46, wspace=0.13)
 
     axes = figure.add_subplot(rows[0, :])
     span = max(scale, SMALLEST)
@@ -86,6 +93,15 @@ def save_latent_plot(
     order = np.argsort(kl)[::-1]
     axes.bar(channels, kl[order], width=0.8, color=colors[order])
     _finish(axes, "KL, sorted", "rank", len(mean))
+
+    axes = figure.add_subplot(rows[3, 0])
+    axes.bar(channels, np.nan_to_num(np.asarray(eigenvalues, float)), width=0.8, color=ALIVE)
+    _finish(axes, f"Eigenvalues of the covariance, effective rank {effective_rank:.4g}", "rank", len(mean))
+
+    axes = figure.add_subplot(rows[3, 1])
+    bands = [f"{low:.3g} to {high:.3g}" for low, high in itertools.pairwise(band_edges)]
+    axes.bar(bands, np.nan_to_num(np.asarray(spectrum, float)), width=0.8, color=ALIVE)
+    _finish(axes, "Share of power over time", "Hz", len(bands))
     save_figure(figure, path)
 
 

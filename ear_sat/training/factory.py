@@ -6,13 +6,15 @@ import copy
 from collections.abc import Mapping
 from typing import Annotated, Any, TypedDict
 
-from ..config import check_keys, check_types, parameter_names, value_types
+from ..config import build, check_keys, check_types, parameter_names, value_types
 from ..errors import UserError
 from ..losses import LossBundle, check_weights
 from ..models import VAEBottleneck
-from ..value_types import OneOf
+from ..value_types import OneOf, Positive
 from .balance import GradientBalance
 from .discriminators import create_discriminator
+from .kl_target import KLTarget
+from .latents import PLACE, Equivariance
 from .optimizers import Optimizers
 from .phases import Schedule
 from .players import Autoencoder, Discriminator
@@ -29,6 +31,8 @@ BUILT = (
     "discriminator",
     "adversarial_weights",
     "bottleneck_weights",
+    "kl_target",
+    "equivariance",
     "validation",
     "ema_copy",
     "ema_config",
@@ -42,6 +46,7 @@ class BottleneckEntry(TypedDict, total=False):
     type: Annotated[str, OneOf(("kl", "bottleneck"))]
     config: Mapping[str, Any] | None
     weights: Mapping[str, float]
+    target_kl: Positive
 
 
 def create_wrapper(
@@ -75,6 +80,7 @@ def create_wrapper(
         ema_copy = copy.deepcopy(autoencoder)
     schedule = Schedule.from_config(training.get("phases"), list(loss_configs))
     adversarial_weights = loss_configs.get("discriminator", {}).get("weights")
+    bottleneck_weights = _bottleneck_weights(autoencoder, loss_configs.get("bottleneck"))
     wrapper = EarTrainingWrapper(
         autoencoder,
         bundle,
@@ -84,7 +90,9 @@ def create_wrapper(
         schedule,
         discriminator=discriminator,
         adversarial_weights=adversarial_weights,
-        bottleneck_weights=_bottleneck_weights(autoencoder, loss_configs.get("bottleneck")),
+        bottleneck_weights=bottleneck_weights,
+        kl_target=_kl_target(autoencoder, loss_configs.get("bottleneck"), bottleneck_weights),
+        equivariance=_equivariance(autoencoder, training.get("equivariance")),
         validation=Validation(training.get("eval_loss_configs") or {}, sample_rate),
         ema_copy=ema_copy if training.get("use_ema", False) else None,
         ema_config=training.get("ema"),
@@ -120,3 +128,27 @@ def _bottleneck_weights(autoencoder: Autoencoder, entry: Mapping[str, Any] | Non
     known = ("kl",) if isinstance(autoencoder.bottleneck, VAEBottleneck) else None
     weights = check_weights("bottleneck", entry.get("weights"), known)
     return {key: weight for key, weight in weights.items() if weight != 0}
+
+
+def _kl_target(
+    autoencoder: Autoencoder, entry: Mapping[str, Any] | None, weights: Mapping[str, float]
+) -> KLTarget | None:
+    if entry is None or "target_kl" not in entry:
+        return None
+    if not weights.get("kl", 0) > 0:
+        raise UserError(
+            "loss_configs.bottleneck.target_kl adapts the weight of kl, which must begin above 0; "
+            'give the entry "weights": {"kl": 1e-6}'
+        )
+    return KLTarget(entry["target_kl"], autoencoder.latent_dim, weights["kl"])
+
+
+def _equivariance(autoencoder: Autoencoder, config: Mapping[str, Any] | None) -> Equivariance | None:
+    if config is None:
+        return None
+    if getattr(autoencoder.bottleneck, "is_discrete", False):
+        raise UserError(
+            f"{PLACE} decodes latents that have been changed, and this bottleneck's are entries of a codebook, which "
+            "cannot be; leave the key out or take another bottleneck"
+        )
+    return build(PLACE, Equivariance, config)

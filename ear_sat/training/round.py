@@ -22,6 +22,7 @@ from ..errors import UserError
 from ..losses import LossBundle, gradient_norms
 from .adversary import adversarial_pass
 from .combined import Member, members_of
+from .latents import Equivariance, altered
 from .phases import Phase
 from .players import Autoencoder, Discriminator
 from .round_log import latent_statistics
@@ -40,6 +41,8 @@ class Players(Protocol):
     bottleneck_weights: dict[str, float]
     force_input_mono: bool
     latent_mask_ratio: float
+    latent_noise: float
+    equivariance: Equivariance | None
     accumulate: int
     rounds: int
 
@@ -122,7 +125,8 @@ def add_gradients(players: Players, reals: Tensor, turn: Turn) -> Added:
         latents, info = players.autoencoder.encode(encoder_input(players, reals), return_info=True)
         if players.latent_mask_ratio > 0:
             latents = latents.masked_fill(torch.rand_like(latents) < players.latent_mask_ratio, 0)
-        decoded = players.autoencoder.decode(latents)
+        to_decode, reals = altered(players, latents, reals)
+        decoded = players.autoencoder.decode(to_decode)
         length = min(decoded.shape[-1], reals.shape[-1])
         decoded, reals = decoded[..., :length], reals[..., :length].float()
     if turn.generator and not decoded.requires_grad:  # the host decodes without a graph through a pretransform

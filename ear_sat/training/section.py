@@ -44,6 +44,7 @@ class TrainingSection(TypedDict, total=False):
     balance: JsonObject | None
     use_ema: bool
     ema: JsonObject | None
+    equivariance: JsonObject | None
     eval_loss_configs: Mapping[str, JsonObject] | None
     demo: JsonObject
 

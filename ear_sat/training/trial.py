@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from ..errors import REFUSALS, UserError, in_words
+from .latents import Equivariance
 from .round import Players, Turn, add_gradients
 from .wrapper import EarTrainingWrapper
 
@@ -69,6 +70,8 @@ def _check_clips(wrapper: EarTrainingWrapper, channels: int, samples: int) -> No
             f"sample_size is {samples}, less than one latent frame of {model.downsampling_ratio} samples; "
             "take a multiple of that, such as 65536"
         )
+    if wrapper.equivariance is not None:
+        wrapper.equivariance.check_length(samples, model.downsampling_ratio)
 
 
 class _Untrained:
@@ -76,8 +79,8 @@ class _Untrained:
 
     loss_scale = 1.0
 
-    def __init__(self, wrapper: EarTrainingWrapper) -> None:
-        self._wrapper = wrapper
+    def __init__(self, wrapper: EarTrainingWrapper, equivariance: Equivariance | None) -> None:
+        self._wrapper, self.equivariance = wrapper, equivariance
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._wrapper, name)
@@ -93,7 +96,8 @@ def _train(wrapper: EarTrainingWrapper, reals: torch.Tensor) -> None:
     for phase in wrapper.schedule.phases:
         turn = Turn(phase, phase.generator, phase.adversarial)
         configs.set_rates(optimizers, phase, 0)
-        add_gradients(cast(Players, _Untrained(wrapper)), reals, turn)
+        for change in (None, *(wrapper.equivariance.changes() if wrapper.equivariance else ())):
+            add_gradients(cast(Players, _Untrained(wrapper, change)), reals, turn)
         players = (wrapper.autoencoder, turn.generator), (wrapper.discriminator, turn.discriminator)
         for (module, active), optimizer in zip(players, configs.pair(optimizers), strict=True):
             if module is None or optimizer is None or not active:

@@ -19,10 +19,12 @@ from torch.profiler import record_function
 from ..compute import keep_freed_memory
 from ..config import build, check_choice
 from ..losses import LossBundle
-from ..value_types import Count, OneOf, Share, Size
+from ..value_types import Count, NotNegative, OneOf, Share, Size
 from ..weights import config_metadata, write_weights
 from .balance import GradientBalance, active_entries, mean_over_ranks
 from .faults import FaultCounter, all_ranks_agree, not_finite
+from .kl_target import KLTarget, mean_of_ranks
+from .latents import Equivariance
 from .memory_plan import plan_checkpointing
 from .optimizers import LightningOptimizers, Optimizers
 from .phases import Phase, Schedule
@@ -34,6 +36,8 @@ from .run.checkpoint_io import fit_counters
 from .validation import Validation
 
 UPDATES = ("both", "alternate")
+#: Of a round's values.
+KL = "raw/bottleneck/kl"
 
 
 class EarTrainingWrapper(pl.LightningModule):
@@ -47,6 +51,8 @@ class EarTrainingWrapper(pl.LightningModule):
         discriminator: ours or the host's; None for none.
         adversarial_weights: ``adversarial`` and ``feature_matching`` of the generator's loss.
         bottleneck_weights: keys of the bottleneck's info dict (``kl``) and their weights.
+        kl_target: what adapts the weight of ``kl``; None for a fixed one.
+        equivariance: changes of latents and audio; None for none.
         validation: metrics of ``eval_loss_configs``.
         ema_copy: a second autoencoder that becomes the moving average; None for no EMA.
         ema_config: arguments of :class:`ema_pytorch.EMA`.
@@ -54,6 +60,7 @@ class EarTrainingWrapper(pl.LightningModule):
         update: ``"both"`` players every round, or ``"alternate"`` as the host does.
         force_input_mono: encode the mean of the channels.
         latent_mask_ratio: share of latent values set to 0 in training.
+        latent_noise: standard deviation of noise on the latents in training, relative to theirs in the batch.
         max_bad_batches: batches in a row with NaN or infinite values that stop the run.
         log_every: rounds between rows of the log.
         gradient_log_every: rounds between measurements of each term's gradient at the decoder's output; 0 for never.
@@ -77,6 +84,8 @@ class EarTrainingWrapper(pl.LightningModule):
         discriminator: Discriminator | None = None,
         adversarial_weights: Mapping[str, float] | None = None,
         bottleneck_weights: Mapping[str, float] | None = None,
+        kl_target: KLTarget | None = None,
+        equivariance: Equivariance | None = None,
         validation: Validation | None = None,
         ema_copy: Autoencoder | None = None,
         ema_config: Mapping[str, object] | None = None,
@@ -84,6 +93,7 @@ class EarTrainingWrapper(pl.LightningModule):
         update: Annotated[str, OneOf(UPDATES)] = "both",
         force_input_mono: bool = False,
         latent_mask_ratio: Share = 0.0,
+        latent_noise: NotNegative = 0.0,
         max_bad_batches: Size = 20,
         log_every: Size = 10,
         gradient_log_every: Count = 100,
@@ -96,12 +106,14 @@ class EarTrainingWrapper(pl.LightningModule):
         self.use_disc = discriminator is not None
         self.adversarial_weights = {"adversarial": 0.0, "feature_matching": 0.0, **(adversarial_weights or {})}
         self.bottleneck_weights = dict(bottleneck_weights or {})
+        self.kl_target = kl_target
         self.optimizer_configs, self.schedule = optimizers, schedule
         self.validation = validation
         self.balance = balance
         self.update = check_choice("training.update", update, UPDATES)
         self.force_input_mono = force_input_mono
-        self.latent_mask_ratio = latent_mask_ratio
+        self.latent_mask_ratio, self.latent_noise = latent_mask_ratio, latent_noise
+        self.equivariance = equivariance
         self.log_every, self.gradient_log_every = log_every, gradient_log_every
         self.use_ema = ema_copy is not None
         self.autoencoder_ema = None
@@ -171,6 +183,8 @@ class EarTrainingWrapper(pl.LightningModule):
         checkpoint["ear_sat"] = {"rounds": self.rounds, "bad_batches": self.faults.total, "seed": self.seed}
         if self.balance is not None:
             checkpoint["ear_sat"]["balance"] = self.balance.state_dict()
+        if self.kl_target is not None:
+            checkpoint["ear_sat"]["kl_weight"] = self.kl_target.weight
         if self.embedded_config is not None:
             checkpoint["model_config"] = self.embedded_config
 
@@ -182,6 +196,8 @@ class EarTrainingWrapper(pl.LightningModule):
             self.balance.load_state_dict(state.get("balance", {}))
         if self.seed is None:
             self.seed = state.get("seed")
+        if self.kl_target is not None and "kl_weight" in state:
+            self._set_kl_weight(self.kl_target, float(state["kl_weight"]))
         checkpoint["state_dict"] = fit_counters(self, checkpoint["state_dict"])
         self._micro = 0
 
@@ -256,6 +272,9 @@ class EarTrainingWrapper(pl.LightningModule):
             _rescale(self.discriminator, self.loss_scale / scale)
             opt_disc.step()
         self._zero_gradients()
+        if self.kl_target is not None and turn.generator and KL in window:
+            self.kl_target.update(mean_of_ranks(float(window[KL]), self.device))
+            self._set_kl_weight(self.kl_target, self.kl_target.weight)
         self.optimizer_configs.step_schedulers(self.lr_schedulers(), turn.generator, turn.discriminator)
         self.rounds += 1
         if self.rounds % self.log_every == 0 or self.rounds == 1:
@@ -263,7 +282,12 @@ class EarTrainingWrapper(pl.LightningModule):
             rates = self.optimizer_configs.rates(self.optimizers())
             log = round_log(window, norms, rates, self.last_output_gradients)
             log |= {f"train/balance/{entry}": factor for entry, factor in turn.factors.items()}
+            if self.kl_target is not None:
+                log["train/kl_weight"] = self.kl_target.weight
             self._write({**log, "train/phase": float(index), "train/bad_batches": float(self.faults.total)})
+
+    def _set_kl_weight(self, kl_target: KLTarget, weight: float) -> None:
+        kl_target.weight = self.bottleneck_weights["kl"] = weight
 
     def _zero_gradients(self) -> None:
         for optimizer in self.optimizer_configs.pair(self.optimizers()):

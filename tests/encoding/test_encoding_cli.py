@@ -29,10 +29,14 @@ def test_latent_stats_prints_and_writes(call, tmp_path, weights):
     record = json.loads((tmp_path / "report/deep/latent_stats.json").read_text(encoding="utf-8"))
     assert f'"scale": {record["scale"]:.6g}' in out and "dead channels" in out and record["windows"] == 5
     assert [channel["channel"] for channel in record["channels"]] == list(range(LATENT))
+    assert [band["to_hz"] for band in record["spectrum"]][-1] == 8000 / HOP / 2
+    assert sum(band["share"] for band in record["spectrum"]) == pytest.approx(1) == sum(record["eigenvalues"])
+    assert 1 < record["effective_rank"] <= LATENT and record["smoothness"] > 0 and record["kurtosis"] > 1
+    assert record["noise"] == [] and "effective rank" in out and "Power over time" in out
     assert record["kl"] == pytest.approx(sum(channel["kl"] for channel in record["channels"]))
     assert max(len(line) for line in out.splitlines() if not line.startswith("written: ")) < 200
     with Image.open(tmp_path / "report/deep/latent_stats.png") as picture:
-        assert picture.size == (1400, 960) and np.asarray(picture.convert("L")).std() > 10
+        assert picture.size == (1400, 1240) and np.asarray(picture.convert("L")).std() > 10
     assert not [file for file in (tmp_path / "report/deep").iterdir() if file.name.startswith(".")]
 
 
@@ -41,6 +45,21 @@ def test_latent_stats_without_a_folder_writes_nothing(call, tmp_path, monkeypatc
     before = sorted(tmp_path.rglob("*"))
     code, out, _ = call("latent-stats", "--sample-size", SIZE, "--limit", 2, "--dead-below", 1e-9)
     assert code == 0 and "0 of 32" in out and sorted(tmp_path.rglob("*")) == before
+
+
+def test_noise_on_the_latents_costs_more_the_stronger_it_is(call, tmp_path):
+    arguments = ("latent-stats", "--sample-size", SIZE, "--out", tmp_path / "out", "--noise-snr", 40, 10, 0)
+    code, out, _ = call(*arguments)
+    record = json.loads((tmp_path / "out/latent_stats.json").read_text(encoding="utf-8"))
+    assert code == 0 and "Decoded with noise on the latents" in out
+    assert [row["snr_db"] for row in record["noise"]] == [40, 10, 0]
+    loud = [row["si_sdr_db"] for row in record["noise"]]
+    far = [row["stft_distance"] for row in record["noise"]]
+    assert loud == sorted(loud, reverse=True) and far == sorted(far) and loud[0] > loud[2] + 20 and far[0] > 0
+    call(*arguments)
+    assert json.loads((tmp_path / "out/latent_stats.json").read_text(encoding="utf-8"))["noise"] == record["noise"]
+    code, _, err = call("latent-stats", "--sample-size", SIZE, "--noise-snr", 500)
+    assert code == 1 and "--noise-snr must be a number of dB of at least -120 and at most 120, not 500" in err
 
 
 def test_pre_encode_prints_what_to_do_with_the_latents(call, tmp_path):
@@ -81,6 +100,7 @@ def test_errors_are_one_line(call, command, tmp_path, weights):
 def test_a_plot_of_dead_and_of_single_channels(tmp_path):
     for count in (1, 3):
         zeros = np.zeros(count)
+        shape = {"eigenvalues": zeros, "effective_rank": np.nan, "band_edges": [0, 1, 2], "spectrum": [np.nan] * 2}
         flat = {"mean": zeros, "std": zeros, "posterior_std": zeros, "kl": zeros, "dead": zeros == 0}
-        save_latent_plot(tmp_path / "flat.png", **flat, dead_below=0.01, scale=0.0, title="collapsed")
+        save_latent_plot(tmp_path / "flat.png", **flat, **shape, dead_below=0.01, scale=0.0, title="collapsed")
         assert (tmp_path / "flat.png").stat().st_size > 1000

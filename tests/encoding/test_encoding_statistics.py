@@ -101,7 +101,7 @@ def test_padding_does_not_count(weights, write, tmp_path):
 class Posterior(nn.Module):
     """Channel 0 is a loud signal, channel 1 constant, channel 2 varies by just less and channel 3 by more than 0.01."""
 
-    latent_dim = 4
+    latent_dim, downsampling_ratio = 4, HOP
 
     def __init__(self):
         super().__init__()

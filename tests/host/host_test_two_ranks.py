@@ -32,6 +32,7 @@ def config() -> dict[str, Any]:
     """Only values that are means over clips, so that two ranks are one process with a batch of twice the size."""
     config = changed(model_config(sample="never"), "training.use_ema", True)
     config = changed(config, "training.loss_configs.discriminator.weights", {"adversarial": 0.1})
+    config = changed(config, "training.loss_configs.bottleneck.target_kl", 0.1)
     config = changed(config, "model.decoder.config.gradient_checkpointing", "auto")
     return changed(config, "training.optimizer_configs", {"autoencoder": sgd(1e-3), "discriminator": sgd(1e-2)})
 
@@ -99,6 +100,7 @@ def main(out: Path, half: bool, balance: bool) -> None:
     trainer = fit(wrapper, RankData(half), rounds, **precision, **options)
     result = {"state": dict(wrapper.state_dict()), "rounds": rounds.rounds, "faults": wrapper.faults.total}
     result["scale"] = trainer.precision_plugin.scaler.get_scale() if half else 1.0
+    result["kl_weight"] = wrapper.kl_target.weight
     result["checkpointing"] = wrapper.autoencoder.decoder.gradient_checkpointing
     result["balance"] = wrapper.balance.state_dict() if balance else {}
     torch.save(result, out / f"rank-{trainer.global_rank}.pt")

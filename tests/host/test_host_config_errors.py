@@ -21,11 +21,14 @@ def full_config():
         "ema": {"beta": 0.5},
         "update": "both",
         "clip_grad_norm": {"generator": 1.0},
+        "latent_noise": 0.1,
+        "equivariance": {"probability": 0.5, "gain_db": [-6, 6], "time": [2]},
         "phases": [{"name": "all", "lr": 1e-3}],
         "eval_loss_configs": {"stft_distance": {}, "sisdr": {}, "mel": {"n_mels": 16}},
     }
     shares = {"magnitude": 0.5, "discriminator": 0.5}
     config["training"]["balance"] = {"type": "gradient", "every": 10, "shares": shares}
+    config["training"]["loss_configs"]["bottleneck"]["target_kl"] = 0.5
     magnitude = config["training"]["loss_configs"]["magnitude"]["config"]
     magnitude |= {"weighting": "k", "weighting_mode": "gain", "log_floor_reference": "clip"}
     config["training"]["loss_configs"]["discriminator"]["config"] |= {"channels": "mslr", "loss": "relativistic"}
@@ -105,6 +108,18 @@ def test_a_misspelt_choice_is_named_with_the_right_one(path):
         (T + "log_every", "10", "log_every"),
         (T + "gradient_log_every", -1, "gradient_log_every"),
         (T + "latent_mask_ratio", 1.5, "latent_mask_ratio"),
+        (T + "latent_noise", -0.1, "training.latent_noise must be a number of at least 0"),
+        (T + "equivariance", [2], "training.equivariance must be a JSON object"),
+        (T + "equivariance.probability", 1.5, "equivariance.probability must be a number of at least 0 and at most 1"),
+        (T + "equivariance.gain_db", [6, -6], "equivariance.gain_db must be [lowest, highest] in dB"),
+        (T + "equivariance.gain_db", 6, "equivariance.gain_db must be a list of 2 numbers"),
+        (T + "equivariance.gain_db", [-600, 0], "equivariance.gain_db[0] must be a number of dB of at least -60"),
+        (T + "equivariance.time", [0.5], "equivariance.time[0] must be a whole number of at least 1"),
+        (T + "equivariance.time", [], "equivariance.time is empty"),
+        (T + "equivariance", {"probability": 0.5, "time": [1]}, "equivariance changes nothing"),
+        (T + "equivariance", {}, "equivariance changes nothing"),
+        (L + "bottleneck.target_kl", 0, "bottleneck.target_kl must be a number above 0"),
+        (L + "bottleneck.weights", {"kl": 0}, "target_kl adapts the weight of kl, which must begin above 0"),
         (T + "use_ema", "yes", "use_ema"),
         (T + "force_input_mono", 1, "force_input_mono"),
         (T + "loss_configs", {}, "loss_configs is missing"),

@@ -166,6 +166,9 @@ def test_the_users_own_term_trains(monkeypatch):
     [
         ("training.phases", [], 'training.phases belongs to ear_sat\'s own wrapper: add "type": "ear"'),
         ("training.gradient_log_every", 5, "training.gradient_log_every belongs to"),
+        ("training.latent_noise", 0.1, "training.latent_noise belongs to"),
+        ("training.equivariance", {"time": [2]}, "training.equivariance belongs to"),
+        ("training.loss_configs.bottleneck.target_kl", 0.5, "training.loss_configs.bottleneck.target_kl belongs to"),
         ("training.loss_configs.phase.config.windws", [64], "'windws'; did you mean 'windows'"),
         ("training.loss_configs.phase.type", "ear_corelation", "'ear_corelation'; did you mean 'ear_correlation'"),
         ("training.loss_configs.spektral", SPECTRAL, "entry in loss_configs 'spektral'; did you mean 'spectral'"),

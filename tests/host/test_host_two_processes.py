@@ -32,11 +32,14 @@ def test_two_processes_train_one_model(ranks):
     assert (one["faults"], other["faults"]) == (1, 1)
     # Memory is short on rank 1: both recompute.
     assert one["checkpointing"] is other["checkpointing"] is True
+    # The KL's weight follows the mean over both.
+    assert one["kl_weight"] == other["kl_weight"] != 1e-3
     # Gradients are means over ranks: a single process with both ranks' clips in each batch does the same steps.
     together = [(torch.cat((a, b)), ()) for (a, _), (b, _) in zip(rank_batches(0), rank_batches(1), strict=True)]
     single, alone = make_wrapper(config()), make_wrapper(config())
     fit(single, together, precision=PRECISION)
     fit(alone, rank_batches(0), precision=PRECISION)
+    assert one["kl_weight"] == pytest.approx(single.kl_target.weight, rel=1e-6)
     for prefix in ("autoencoder.", "discriminator.", "autoencoder_ema.ema_model."):
         keys = [key for key in single.state_dict() if key.startswith(prefix)]
         # All is float64 but spectra and losses, which kernels may round in another way for a batch of two. Samples
