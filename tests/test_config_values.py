@@ -12,7 +12,8 @@ from ear_sat import UserError
 from ear_sat.losses import LossBundle
 from ear_sat.models import Autoencoder
 from ear_sat.models.discriminator import DISCRIMINATORS
-from ear_sat.named_configs import MODEL, load_config
+from ear_sat.named_configs import MODEL, load_config, named_configs
+from ear_sat.training.section import check_model_config
 
 CONFIG = load_config("ear_vae_demo", MODEL)
 
@@ -71,3 +72,30 @@ def test_of_the_discriminator() -> None:
                 {**entry["config"], key: wrong},
                 in_channels=2,
             )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "audio_channels",
+        "model.pretransform",
+        "model.pretransform.scale",
+        "model.conditioning.cond_dim",
+        "model.diffusion.cross_attention_cond_ids",
+        "model.diffusion.global_cond_ids",
+    ],
+)
+def test_a_misspelt_key_that_a_host_would_pass_over(path: str) -> None:
+    config = copy.deepcopy(load_config("ear_ldm_demo", MODEL))
+    *parents, key = path.split(".")
+    parent = config
+    for name in parents:
+        parent = parent[name]
+    parent[f"{key}s"] = parent.pop(key)
+    with pytest.raises(UserError, match=f"'{key}s'; did you mean '{key}'"):
+        check_model_config(config)
+
+
+@pytest.mark.parametrize("name", named_configs(MODEL))
+def test_no_key_of_a_shipped_config_is_taken_for_another(name: str) -> None:
+    check_model_config(load_config(name, MODEL))

@@ -13,8 +13,27 @@ from ..value_types import Count, NotNegative, OneOf, Positive, Range, Share, Siz
 JsonObject = Mapping[str, Any]
 
 
-#: Keys of ``model`` in a host's diffusion models.
-HOST_PARTS = ("pretransform", "conditioning", "diffusion")
+#: Parts of a host's diffusion models → the keys that stable-audio-tools 0.0.20 reads. It passes over any other: without
+#: this a misspelt one would be missed in silence.
+HOST_PARTS = {
+    "pretransform": ("type", "config", "scale", "iterate_batch", "model_half", "chunked", "enable_grad"),
+    "conditioning": ("configs", "cond_dim", "default_keys", "pre_encoded_keys"),
+    "diffusion": (
+        "type",
+        "config",
+        "diffusion_objective",
+        "cross_attention_cond_ids",
+        "global_cond_ids",
+        "input_concat_ids",
+        "prepend_cond_ids",
+        "local_add_cond_ids",
+        "modular_local_cond_configs",
+        "mask_padding_attention",
+        "use_effective_length_for_schedule",
+        "distribution_shift_options",
+        "sampling_distribution_shift_options",
+    ),
+}
 
 
 #: Samples; 2²⁷ of one stereo clip are 1 GiB.
@@ -70,3 +89,6 @@ def check_model_config(config: Mapping[str, object]) -> None:
     model = config["model"]
     assert isinstance(model, Mapping)  # it has been checked
     check_near_misses("model", model, [*value_types(ModelSection), *HOST_PARTS])
+    for part, known in HOST_PARTS.items():
+        if isinstance(model.get(part), Mapping):
+            check_near_misses(f"model.{part}", model[part], known)
