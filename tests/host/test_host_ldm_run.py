@@ -250,6 +250,13 @@ def test_a_failing_demo_costs_the_demo_and_the_working_directory_comes_back(fold
     assert folder.samefile(".")
 
 
+@pytest.mark.parametrize("key", ["num_demos", "demo_every", "demo_steps"])
+def test_a_number_of_the_demos_that_is_none_is_one_line(folder, capsys, key):
+    assert begin(folder, changed(ldm_config(), f"training.demo.{key}", "false")) == 1
+    assert f"training.demo.{key} must be a whole number of at least 1, not 'false'" in capsys.readouterr().err
+    assert not (folder / "runs").exists()
+
+
 def test_a_demo_section_without_what_the_host_needs_is_one_line(folder, capsys):
     config = ldm_config()
     del config["training"]["demo"]["num_demos"]

@@ -9,16 +9,26 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import move_data_to_device
 
+from ...config import check_types
 from ...errors import REFUSALS, in_words, refusing
 from ...training.run.demo import is_stream
+from ...value_types import Size
 
 logger = logging.getLogger(__name__)
+
+
+class DemoNumbers(TypedDict, total=False):
+    """Of the host's ``demo`` sections; it looks at them when the first demo is due."""
+
+    demo_every: Size
+    demo_steps: Size
+    num_demos: Size
 
 
 class HostDemo(pl.Callback):
@@ -64,6 +74,7 @@ def create_demo(model_config: Mapping[str, Any], loader: Any) -> HostDemo:
     """
     from stable_audio_tools.training import create_demo_callback_from_config
 
+    check_types("training.demo", DemoNumbers, (model_config.get("training") or {}).get("demo") or {})
     with refusing("training.demo of the model config does not fit the host"):
         callback = create_demo_callback_from_config(model_config, demo_dl=_FirstBatch(loader))
     return HostDemo(callback, stream=is_stream(loader))
