@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,6 +125,11 @@ def test_the_annotations_of_our_types_can_be_read(factory: Callable[..., Any]) -
 
 
 @pytest.mark.parametrize("arguments", [["--schema"], ["--schema", "dataset"]])
-def test_the_command_prints_it(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_or_writes_it(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["config", *arguments]) == 0
-    assert json.loads(capsys.readouterr().out)["$schema"].startswith("https://json-schema.org/")
+    printed = capsys.readouterr().out
+    assert json.loads(printed)["$schema"].startswith("https://json-schema.org/")
+    assert main(["config", *arguments, "--out", str(tmp_path / "schema.json")]) == 0
+    assert (tmp_path / "schema.json").read_text() == printed

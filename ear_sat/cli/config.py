@@ -51,7 +51,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.list:
         return _list()
     if arguments.schema:
-        return _schema(arguments.schema)
+        return _schema(arguments.schema, arguments.out)
     if arguments.diff and arguments.out:
         raise UserError("--diff prints the differences and writes no config; drop --out or --diff")
     base = find_config(arguments.base)
@@ -64,13 +64,18 @@ def main(arguments: argparse.Namespace) -> int:
     changed = arguments.model_from or arguments.set or arguments.unset
     # A copy keeps the layout that its author gave it.
     text = json.dumps(config, indent=2) + "\n" if changed else base.read_text(encoding="utf-8")
-    if arguments.out is None:
-        print(text, end="")
-    elif arguments.out.exists():
-        raise UserError(f"{arguments.out} exists already; choose another name or remove it")
-    else:
-        _write(arguments.out, text)
+    _put(text, arguments.out)
     return 0
+
+
+def _put(text: str, out: Path | None) -> None:
+    """Prints, or writes a new file."""
+    if out is None:
+        print(text, end="")
+    elif out.exists():
+        raise UserError(f"{out} exists already; choose another name or remove it")
+    else:
+        _write(out, text)
 
 
 def _edit(config: dict[str, Any], arguments: argparse.Namespace) -> None:
@@ -103,11 +108,11 @@ def _list() -> int:
     return 0
 
 
-def _schema(kind: str) -> int:
+def _schema(kind: str, out: Path | None) -> int:
     from ..config_schema import dataset_config_schema, model_config_schema
 
     schema = model_config_schema() if kind == "model" else dataset_config_schema()
-    print(json.dumps(schema, indent=2))
+    _put(json.dumps(schema, indent=2) + "\n", out)
     return 0
 
 

@@ -175,4 +175,4 @@ def test_a_worker_that_dies_ends_the_run_with_one_sentence(folder: Path, command
     flags = [*NEW_RUN, "--name", "a", "--num-workers", "1", "--checkpoint-every", "1", "--max-steps", "50"]
     sentence = command(*flags, code=1)
     assert sentence.startswith("a process that reads data was ended by a signal (Bus error), most likely for want of")
-    assert "--shm-size" in sentence and sentence.endswith("--num-workers; go on with --resume runs/a")
+    assert "--shm-size" in sentence and sentence.endswith("--num-workers; go on with: ear-sat train --resume runs/a")
