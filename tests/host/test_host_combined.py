@@ -128,8 +128,11 @@ def test_its_weights_go_through_a_checkpoint():
 def test_it_trains_in_the_hosts_own_wrapper():
     config = combined()
     losses = config["training"]["loss_configs"]
-    config["training"] = {"loss_configs": {"discriminator": losses["discriminator"], "magnitude": losses["magnitude"]}}
-    config["training"] |= {"learning_rate": 1e-4}
+    sizes = {"fft_sizes": [64], "hop_sizes": [16], "win_lengths": [64]}
+    spectral = {"type": "mrstft", "config": sizes, "weights": {"mrstft": 1.0}}  # 0.0.19 cannot do without these two
+    time = {"type": "l1", "config": {}, "weights": {"l1": 1.0}}
+    terms = {"spectral": spectral, "time": time, "magnitude": losses["magnitude"]}
+    config["training"] = {"loss_configs": {"discriminator": losses["discriminator"], **terms}, "learning_rate": 1e-4}
     log = Recorder()
     wrapper = make_wrapper(config)
     assert type(wrapper.discriminator).__name__ == "CombinedDiscriminator"
