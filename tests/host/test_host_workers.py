@@ -40,4 +40,6 @@ def test_the_hosts_batches_come_through(workers: int, tmp_path: Path) -> None:
     loader = create_dataloader_from_config(config, 1, 2048, 8000, 2, num_workers=workers)
     assert isinstance(loader.collate_fn, InSharedMemory) and loader.num_workers == workers
     ((audio, infos),) = list(loader)
-    assert audio.shape == (1, 2, 2048) and bool((audio.abs() > 0.2).all()) and sum(infos[0]["padding_mask"][0]) == 2048
+    assert audio.shape == (1, 2, 2048) and bool((audio.abs() > 0.2).all())
+    mask = infos[0]["padding_mask"]
+    assert sum(mask[0] if isinstance(mask, list) else mask) == 2048  # 0.0.20 has it in a list
