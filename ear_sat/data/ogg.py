@@ -21,8 +21,9 @@ def find_parts(data: Buffer) -> list[Part]:
     libsndfile reads the first of a chain (radio recordings, joined files) and takes a missing end for the end.
 
     Raises:
-        UnusableFileError: the last page is not the end of a stream, or damaged.
+        UnusableFileError: the last page is not the end of a stream, or damaged, or one with the stream's headers is.
     """
+    _check_headers(data)
     tail = data[-3 * _PAGE_BYTES :]
     pages = [m.start() for m in _PAGE.finditer(tail) if m.start() + _page_size(tail, m.start()) <= len(tail)]
     if not pages:
@@ -36,6 +37,18 @@ def find_parts(data: Buffer) -> list[Part]:
         return [Part()]
     begins = _links(data)
     return [Part(begin, end) for begin, end in zip(begins, [*begins[1:], None], strict=True)]
+
+
+def _check_headers(data: Buffer) -> None:
+    """libsndfile passes over a damaged page: without its headers, what it can still decode of the stream is not all."""
+    place = 0
+    while data[place : place + 4] == MARKER:
+        page = bytes(data[place : place + _page_size(data, place)])
+        if not _is_sound(page):
+            raise UnusableFileError("damaged: the checksum of a page with Ogg headers is wrong; copy or record it anew")
+        if any(page[6:14]):  # the sample that it ends with: behind the headers
+            return
+        place += len(page)
 
 
 def _links(data: Buffer) -> list[int]:

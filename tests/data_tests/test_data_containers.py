@@ -179,6 +179,14 @@ def test_an_ogg_without_its_end_is_cut(save):
     assert refused(save("b.ogg", whole + whole[: len(whole) // 2])).startswith("truncated: ")
 
 
+@pytest.mark.parametrize("place", [40, 64, 80, 1720])  # in the first page, in the second one's place, sum and body
+def test_an_ogg_whose_headers_are_damaged_is_refused(save, place):
+    """libsndfile leaves such a page out and decodes what it can: less than half of it, once."""
+    whole = bytearray(encoded(music(3.0), "OGG"))
+    whole[place] ^= 1
+    assert refused(save("a.ogg", bytes(whole))).startswith("damaged: the checksum of a page with Ogg headers")
+
+
 @pytest.mark.parametrize("place", [6, 22, 200, -1])  # a position, the checksum itself, sound
 def test_an_ogg_whose_last_page_is_damaged_is_refused(save, place):
     whole = bytearray(encoded(music(3.0), "OGG"))
