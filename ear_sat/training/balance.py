@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, TypedDict
 
-import torch
-
 from ..config import check_keys, check_types, choice_error, value_types
 from ..errors import UserError
 from ..losses import LossBundle
@@ -140,13 +138,3 @@ def active_entries(bundle: LossBundle, phase: Phase, rounds: int, discriminator:
     """The entries that pull at the decoder's output in round ``rounds``; ``discriminator``: whether there is one."""
     started = [name for name, entry in bundle.entries.items() if entry.weights and rounds >= entry.start_step]
     return [name for name in (*started, *(["discriminator"] if discriminator else [])) if _in_phase(name, phase)]
-
-
-def mean_over_ranks(norms: Mapping[str, float], device: torch.device) -> dict[str, float]:
-    """The mean of each value over all ranks, which have measured the same entries."""
-    if not norms or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return dict(norms)
-    kind = torch.float32 if device.type == "mps" else torch.float64
-    shared = torch.tensor(list(norms.values()), dtype=kind, device=device)
-    torch.distributed.all_reduce(shared)
-    return dict(zip(norms, (shared / torch.distributed.get_world_size()).tolist(), strict=True))

@@ -11,15 +11,6 @@ from ..checks import require_whole
 from ..errors import UserError
 
 
-def all_ranks_agree(ok: bool, device: torch.device) -> bool:
-    """True if ``ok`` is true on every rank."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return ok
-    flag = torch.tensor(int(ok), device=device)
-    torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MIN)
-    return bool(flag.item())
-
-
 def not_finite(values: Mapping[str, Tensor | float]) -> list[str]:
     """Names of the values that are NaN or infinite.
 

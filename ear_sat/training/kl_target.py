@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
-
 #: How far ln(weight) moves in a round where the KL term is e times its target, and at most: the weight can double in 70
 #: rounds. Slower than the network answers, at usual rates; a faster one swings about the target. Ours, see the tests.
 RATE = 0.01
@@ -43,12 +41,3 @@ class KLTarget:
         error = math.log(nats / self.target) if nats > 0 else -1.0
         low, high = self._bounds
         self.weight = min(max(self.weight * math.exp(RATE * min(max(error, -1.0), 1.0)), low), high)
-
-
-def mean_of_ranks(value: float, device: torch.device) -> float:
-    """The mean over all ranks, the same number on each."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return value
-    shared = torch.tensor(value, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
-    torch.distributed.all_reduce(shared)
-    return shared.item() / torch.distributed.get_world_size()

@@ -21,6 +21,7 @@ from .adversary import adversarial_pass
 from .combined import members_of
 from .free_memory import free_memory
 from .phases import Phase
+from .ranks import over_ranks
 from .round import encoder_input
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def plan_checkpointing(wrapper: EarTrainingWrapper, reals: Tensor) -> bool:
     batch, channels, length = reals.shape
     graph = max(graph_bytes(wrapper, phase, batch, channels, length) for phase in _phases_ahead(wrapper))
     free = free_memory(wrapper.device, sharing=wrapper.trainer.num_devices)
-    need, lack = _worst_of_ranks([_gradients_and_moments(wrapper) + graph, -free], wrapper.device)
+    need, lack = over_ranks([_gradients_and_moments(wrapper) + graph, -free], wrapper.device, "max")
     on = need > USABLE * -lack
     for part in parts:
         part.gradient_checkpointing = on
@@ -175,12 +176,3 @@ def _gradients_and_moments(wrapper: EarTrainingWrapper) -> int:
         for parameter in (p for group in optimizer.param_groups for p in group["params"]):
             missing += parameter.nbytes * ((parameter.grad is None) + MOMENTS * (parameter not in optimizer.state))
     return missing
-
-
-def _worst_of_ranks(values: list[float], device: torch.device) -> list[float]:
-    """The largest of each value over all ranks."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return values
-    shared = torch.tensor(values, dtype=torch.float64, device=device)
-    torch.distributed.all_reduce(shared, op=torch.distributed.ReduceOp.MAX)
-    return shared.tolist()

@@ -13,6 +13,7 @@ from ..config import choice_error
 from ..errors import UserError
 from ..metrics import METRICS, evaluate_pair
 from . import registry
+from .ranks import over_ranks
 
 
 class Validation:
@@ -59,11 +60,9 @@ class Validation:
 
     def finish(self, device: torch.device) -> dict[str, float]:
         """Means since the last call, over all ranks; metrics without a defined value are missing."""
-        totals = torch.tensor([[self._sums[n], self._counts[n]] for n in self.names], dtype=torch.float64)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            totals = totals.float().to(device) if device.type == "mps" else totals.to(device)
-            torch.distributed.all_reduce(totals)
+        sums, counts = (
+            over_ranks([values[name] for name in self.names], device, "sum") for values in (self._sums, self._counts)
+        )
         self._sums = dict.fromkeys(self.names, 0.0)
         self._counts = dict.fromkeys(self.names, 0)
-        pairs = zip(self.names, totals.tolist(), strict=True)
-        return {name: total / count for name, (total, count) in pairs if count}
+        return {name: total / count for name, total, count in zip(self.names, sums, counts, strict=True) if count}

@@ -21,14 +21,15 @@ from ..config import build, check_choice
 from ..losses import LossBundle
 from ..value_types import Count, NotNegative, OneOf, Share, Size
 from ..weights import config_metadata, write_weights
-from .balance import GradientBalance, active_entries, mean_over_ranks
-from .faults import FaultCounter, all_ranks_agree, not_finite
-from .kl_target import KLTarget, mean_of_ranks
+from .balance import GradientBalance, active_entries
+from .faults import FaultCounter, not_finite
+from .kl_target import KLTarget
 from .latents import Equivariance
 from .memory_plan import plan_checkpointing
 from .optimizers import LightningOptimizers, Optimizers
 from .phases import Phase, Schedule
 from .players import Autoencoder, Discriminator, Trainable
+from .ranks import all_ranks_agree, over_ranks
 from .round import Batch, Turn, add_gradients, audio_of, reconstruct
 from .round_log import round_log
 from .round_seed import seed_batch
@@ -263,7 +264,8 @@ class EarTrainingWrapper(pl.LightningModule):
             return
         self.faults.good()
         if self.balance is not None and turn.weigh:
-            self.balance.add(mean_over_ranks(entry_norms, self.device), self.rounds)
+            means = over_ranks(list(entry_norms.values()), self.device, "mean")
+            self.balance.add(dict(zip(entry_norms, means, strict=True)), self.rounds)
         if turn.generator:
             opt_gen.step()
             if self.autoencoder_ema is not None:
@@ -273,7 +275,7 @@ class EarTrainingWrapper(pl.LightningModule):
             opt_disc.step()
         self._zero_gradients()
         if self.kl_target is not None and turn.generator and KL in window:
-            self.kl_target.update(mean_of_ranks(float(window[KL]), self.device))
+            self.kl_target.update(over_ranks([float(window[KL])], self.device, "mean")[0])
             self._set_kl_weight(self.kl_target, self.kl_target.weight)
         self.optimizer_configs.step_schedulers(self.lr_schedulers(), turn.generator, turn.discriminator)
         self.rounds += 1

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ...data import collect_left_out
 from ...errors import UserError
-from ..faults import all_ranks_agree
+from ..ranks import all_ranks_agree
 from ..round import Batch
 from ..wrapper import EarTrainingWrapper
 from . import optimizer_match

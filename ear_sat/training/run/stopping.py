@@ -15,7 +15,7 @@ from types import FrameType
 
 import pytorch_lightning as pl
 
-from ..faults import all_ranks_agree
+from ..ranks import all_ranks_agree
 from .callbacks import RunCheckpoint
 from .options import TrainOptions
 
