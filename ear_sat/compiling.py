@@ -14,6 +14,8 @@ from typing import TypeVar
 
 import torch
 
+from .errors import first_line
+
 logger = logging.getLogger(__name__)
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -27,9 +29,10 @@ def can_compile(device_type: str) -> bool:
         with stance("default"), _hushed():
             torch.compile(_probe, dynamic=False, fullgraph=True)(torch.zeros(8, device=device_type))
     except Exception as error:  # no compiler, no headers, no Triton, a Python too new: each has an exception of its own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         needs = "Triton" if device_type == "cuda" else "a C++ compiler such as g++"
-        logger.warning("torch.compile does not work here, going on without it; it needs %s (%s)", needs, reason)
+        logger.warning(
+            "torch.compile does not work here, going on without it; it needs %s (%s)", needs, first_line(error)
+        )
         return False
     return True
 

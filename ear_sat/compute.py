@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from .errors import UserError
+from .errors import UserError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -55,8 +55,7 @@ def choose_device(name: str = "auto", turn: int = 0) -> torch.device:
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"the device {name} cannot be used ({reason}); use --device cpu") from None
+        raise UserError(f"the device {name} cannot be used ({first_line(error)}); use --device cpu") from None
     return device
 
 

@@ -17,17 +17,22 @@ class UserError(ValueError):
 MARK = f"{UserError.__module__}.{UserError.__name__}: "
 
 
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error itself, then what it came from, and so on."""
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__ or link.__context__
+
+
 def sentence_of(error: BaseException) -> str | None:
     """The sentence of the UserError that ``error`` is, that caused it, or of which it tells; None for a bug.
 
     Lightning wraps errors in others, and data workers hand over the text of theirs: a traceback that ends with it.
     """
-    text, cause = str(error), error
-    while cause is not None:
-        if isinstance(cause, UserError):
-            return str(cause).rpartition(MARK)[2].strip()
-        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
-    return text.rpartition(MARK)[2].strip() if MARK in text else None
+    for told in (cause for cause in causes(error) if isinstance(cause, UserError)):
+        return str(told).rpartition(MARK)[2].strip()
+    return str(error).rpartition(MARK)[2].strip() if MARK in str(error) else None
 
 
 #: What constructors and networks of other people raise at settings that they cannot use.
@@ -44,11 +49,14 @@ REFUSALS = (
 )
 
 
-def in_words(error: Exception) -> str:
-    """The first line of an error; a KeyError's own text is the bare key."""
-    if isinstance(error, KeyError):
-        return f'it lacks the key "{error.args[0]}"'
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its type's name where it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def in_words(error: BaseException) -> str:
+    """The first line of an error; a KeyError's own text is the bare key."""
+    return f'it lacks the key "{error.args[0]}"' if isinstance(error, KeyError) else first_line(error)
 
 
 @contextlib.contextmanager

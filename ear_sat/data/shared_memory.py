@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.utils.data import get_worker_info
 
-from ..errors import UserError
+from ..errors import UserError, causes, first_line
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class InSharedMemory:
             try:
                 _share(batch)
             except (OSError, RuntimeError) as error:
-                first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                first = first_line(error)
                 remedy = "raise ulimit -n, or lower --batch-size" if "open files" in first else _REMEDY
                 raise UserError(f"a batch finds no room in shared memory ({first:.200}): {remedy}") from error
         return batch
@@ -108,13 +108,10 @@ def _share(value: Any) -> None:
 
 def worker_death(error: BaseException) -> UserError | None:
     """The sentence for what torch raises when a worker process has died; None for any other error."""
-    chain: list[BaseException] = [error]  # the signal may be named by the cause
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        chain.append(cause)
-    found = [match for link in chain if (match := _DEATH.search(str(link)))]
+    found = [match for cause in causes(error) if (match := _DEATH.search(str(cause)))]
     if not found:
         return None
-    name = next((match["signal"] for match in found if match["signal"]), None)
+    name = next((match["signal"] for match in found if match["signal"]), None)  # the cause may name it
     how = f"was ended by a signal ({name})" if name else "died"
     return UserError(
         f"a process that reads data {how}, most likely for want of memory or, in a container, of shared memory: "

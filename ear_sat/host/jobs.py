@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from ..config import choice_error
 from ..data import DATASET_TYPES
-from ..errors import UserError, in_words, refusing
+from ..errors import UserError, causes, in_words, refusing
 from ..training.run.autoencoder_job import AutoencoderJob
 from ..training.run.job import Crops, Job, compiles, no_pretransform
 from ..training.run.options import TrainOptions
@@ -118,14 +118,12 @@ def _in_words(what: str) -> Iterator[None]:
 
 def _from_hub(error: Exception) -> str | None:
     """The words for what is wanted of a model hub and cannot be got; None for any other error."""
-    chain: BaseException | None = error
-    while chain is not None:
-        if type(chain).__module__.split(".")[0] in _HUB_PACKAGES or any(name in str(chain) for name in _HUB_NAMES):
+    for cause in causes(error):
+        if type(cause).__module__.split(".")[0] in _HUB_PACKAGES or any(name in str(cause) for name in _HUB_NAMES):
             return (
                 "a part of it, such as a text encoder, is not in the Hugging Face cache and cannot be downloaded "
                 f"({in_words(error):.200}); run once where the hub can be reached, or set HF_HOME to a full cache"
             )
-        chain = chain.__cause__ or chain.__context__
     return None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ..errors import AssumptionWarning, UserError
+from ..errors import AssumptionWarning, UserError, first_line
 from ..models import Autoencoder
 from .architecture import read_architecture
 from .checkpoint import Checkpoint, read_checkpoint
@@ -56,7 +56,7 @@ def build_autoencoder(
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"the device {device} cannot be used: {_first_line(error)}") from None
+        raise UserError(f"the device {device} cannot be used: {first_line(error)}") from None
     fitted = fit_checkpoint(checkpoint, sample_rate=sample_rate, dim_heads=dim_heads, final_tanh=final_tanh)
     if fitted.assumed:
         warnings.warn(
@@ -114,7 +114,3 @@ class _Unfilled(TorchFunctionMode):
         if getattr(func, "__module__", None) == "torch.nn.init":
             return None
         return func(*args, **(kwargs or {}))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

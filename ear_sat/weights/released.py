@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..caches import cache_folder
 from ..config import check_choice
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..files import expanded
 
 #: Hugging Face repository of the authors, Apache-2.0, at the revision that was examined.
@@ -111,4 +111,4 @@ def _reason(error: BaseException) -> str:
     """The first line of what began it: the hub's own message only advises to check the connection."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    return first_line(error)[:160]

@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 
 _ZIP_START, _PICKLE_START = b"PK\x03\x04", b"\x80"
 _HEADER = 512  # bytes that tell what a file is
@@ -145,7 +145,7 @@ def _load(path: Path, wants: str) -> Any:
     except OSError:
         raise
     except Exception as error:  # a damaged file can make torch raise anything
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         if isinstance(error, MemoryError) or "allocate memory" in first:
             raise UserError(f"{path} needs more memory than there is, or is damaged") from None
         raise UserError(f"{path} is truncated or damaged ({first[:200]}); get it again") from None

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..config import check_choice
-from ..errors import UserError
+from ..errors import UserError, causes, first_line
 from ..files import atomic_path, sync_folder, write_text
 
 FORMATS = ("release", "host", "safetensors", "hub")
@@ -111,12 +111,8 @@ def _independent(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _reason(error: BaseException) -> str:
     """torch hides a failing write behind a RuntimeError of its zip writer."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        cause = cause.__cause__ or cause.__context__
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reasons = (cause.strerror for cause in causes(error) if isinstance(cause, OSError) and cause.strerror)
+    return next(reasons, first_line(error))
 
 
 def _write_file(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str], file_format: str) -> None:

@@ -21,7 +21,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import nn
 
-from ...errors import UserError
+from ...errors import UserError, causes, first_line
 from ...files import atomic_path
 from ...weights import compare
 from ...weights.torch_file import check_zip
@@ -119,12 +119,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 def _os_error(error: BaseException) -> OSError | None:
     """The OSError behind ``error``: torch.save hides a failing write behind a RuntimeError of its zip writer."""
-    chain: BaseException | None = error
-    while chain is not None:
-        if isinstance(chain, OSError):
-            return chain
-        chain = chain.__cause__ or chain.__context__
-    return None
+    return next((cause for cause in causes(error) if isinstance(cause, OSError)), None)
 
 
 def _cannot_write(path: Path, error: OSError) -> UserError:
@@ -156,7 +151,7 @@ def _load(path: Path, map_location: Any, mmap: bool = False) -> dict[str, Any]:
     except (MemoryError, torch.cuda.OutOfMemoryError):
         raise
     except Exception as error:  # a damaged pickle can raise anything
-        raise UserError(f"cannot read the checkpoint {path}: {_first_line(error)}; use an earlier one") from error
+        raise UserError(f"cannot read the checkpoint {path}: {first_line(error)}; use an earlier one") from error
     if not isinstance(checkpoint, dict):
         raise UserError(f"the checkpoint {path} holds a {type(checkpoint).__name__}, not a dict; use another file")
     return checkpoint
@@ -215,10 +210,6 @@ def fit_counters(wrapper: nn.Module, state: Mapping[str, torch.Tensor]) -> dict[
         name: value.reshape(own[name].shape) if name in counters and value.numel() == 1 else value
         for name, value in state.items()
     }
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def link_or_copy(src: str | Path, dst: str | Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from ...errors import UserError
+from ...errors import UserError, first_line
 from .folder import RunFolder
 from .run_logger import RunLogger
 
@@ -50,9 +50,8 @@ def start_logger(kind: str, make: Callable[[], Any]) -> Any:
         logger = make()
         _ = logger.experiment
     except Exception as error:  # of types of its own
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"--logger {kind} cannot start ({first:.200}); log in and check the network"
+            f"--logger {kind} cannot start ({first_line(error):.200}); log in and check the network"
             f"{', set WANDB_MODE=offline' if kind == 'wandb' else ''}, or take another --logger"
         ) from error
     return logger
