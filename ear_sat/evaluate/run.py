@@ -72,35 +72,19 @@ def evaluate(
         raise UserError(f"{out} is a file; give a folder for the results")
     check_processes(processes, 1)
     with disk_errors(out):
-        return _evaluate(reference, estimates, out, align, processes, clips, audio, rank_by, seed, paper_table, reasons)
-
-
-def _evaluate(
-    reference: Path,
-    estimates: Mapping[str, Path],
-    out: Path,
-    align: bool,
-    processes: int | None,
-    clips: int | None,
-    audio: bool,
-    rank_by: str,
-    seed: int,
-    paper_table: bool,
-    reasons: Mapping[Path, str] | None,
-) -> Evaluation:
-    pairing = pair_files(reference, estimates, without=out, reasons=reasons)
-    cache = ResultCache(out / "cache", {"align": align})
-    known = [result for pair in pairing.pairs if (result := cache.read(pair)) is not None]
-    files = len({pair.file for pair in pairing.pairs})
-    most_jobs = max(len(pairing.pairs) - len(known), files if clips is None else min(clips, files), 1)
-    with workers(check_processes(processes, most_jobs)) as run:
-        results = measure_missing(pairing.pairs, known, cache, align, run)
-        summaries = summarise_results(results, list(estimates), seed)
-        evaluation = Evaluation(reference, dict(estimates), align, seed, pairing, results, *summaries)
-        write_results(evaluation, out, paper_table)  # first of all: what follows is only for looking at
-        choices, rendered, note = _clips(evaluation, clips, audio, rank_by, run)
-    write_text(out / "report.html", evaluation_page(evaluation, rendered, choices, note, paper_table))
-    return evaluation
+        pairing = pair_files(reference, estimates, without=out, reasons=reasons)
+        cache = ResultCache(out / "cache", {"align": align})
+        known = [result for pair in pairing.pairs if (result := cache.read(pair)) is not None]
+        files = len({pair.file for pair in pairing.pairs})
+        most_jobs = max(len(pairing.pairs) - len(known), files if clips is None else min(clips, files), 1)
+        with workers(check_processes(processes, most_jobs)) as run:
+            results = measure_missing(pairing.pairs, known, cache, align, run)
+            summaries = summarise_results(results, list(estimates), seed)
+            evaluation = Evaluation(reference, dict(estimates), align, seed, pairing, results, *summaries)
+            write_results(evaluation, out, paper_table)  # first of all: what follows is only for looking at
+            choices, rendered, note = _clips(evaluation, clips, audio, rank_by, run)
+        write_text(out / "report.html", evaluation_page(evaluation, rendered, choices, note, paper_table))
+        return evaluation
 
 
 def _clips(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,24 +35,17 @@ class HostBuilders:
         from stable_audio_tools.models.factory import create_model_from_config
         from stable_audio_tools.training import create_training_wrapper_from_config
 
-        def build() -> Any:
+        def build(prepare: Callable[[Any], None] = lambda model: None) -> Any:
             with _in_words("the host cannot build this model config"):
                 model = create_model_from_config(model_config)
+            prepare(model)
             with _in_words("the host cannot train with this training section"):
                 return create_training_wrapper_from_config(model_config, model)
 
         if (model_config.get("model_type"), model_config["training"].get("type")) == ("autoencoder", "ear"):
             crops = Crops.of(model_config)
             try_round(build, crops.audio_channels, crops.sample_size)
-        with _in_words("the host cannot build this model config"):
-            model = create_model_from_config(model_config)
-        load_weights(model, options)
-        if options.remove_pretransform_weight_norm or options.pretransform_ckpt_path:
-            _prepare_pretransform(model, options)
-        if not (options.resume or options.ckpt_path):  # whose checkpoints bring the weights
-            check_pretransform_weights(model)
-        with _in_words("the host cannot train with this training section"):
-            wrapper = create_training_wrapper_from_config(model_config, model)
+        wrapper = build(partial(_load, options))
         if isinstance(wrapper, EarTrainingWrapper):
             return AutoencoderJob(wrapper, model_config, options)
         with _in_words("the host cannot train with this training section"):
@@ -125,6 +119,14 @@ def _from_hub(error: Exception) -> str | None:
                 f"({in_words(error):.200}); run once where the hub can be reached, or set HF_HOME to a full cache"
             )
     return None
+
+
+def _load(options: TrainOptions, model: Any) -> None:
+    load_weights(model, options)
+    if options.remove_pretransform_weight_norm or options.pretransform_ckpt_path:
+        _prepare_pretransform(model, options)
+    if not (options.resume or options.ckpt_path):  # whose checkpoints bring the weights
+        check_pretransform_weights(model)
 
 
 def _prepare_pretransform(model: Any, options: TrainOptions) -> None:
