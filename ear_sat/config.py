@@ -9,7 +9,7 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar, get_type_hints, is_typeddict
+from typing import Any, TypedDict, TypeVar, get_type_hints, is_typeddict
 
 from .checks import refusal
 from .errors import UserError
@@ -123,6 +123,27 @@ def check_types(what: str, types: object, config: Mapping[str, Any], without: It
             if wrong.choices:
                 raise choice_error(where + wrong.where, wrong.value, wrong.choices)
             raise refusal(where, wrong)
+
+
+class TypedEntry(TypedDict, total=False):
+    """An object whose ``type`` names a factory, and whose ``config`` holds its arguments."""
+
+    type: str
+    config: Mapping[str, Any] | None
+
+
+def check_section(what: str, section: type, config: object) -> Mapping[str, Any]:
+    """Returns ``config`` if it is an object with the keys and values of the ``TypedDict`` ``section``.
+
+    Raises:
+        UserError: it is none, has another key, or a value of another kind.
+    """
+    types = value_types(section)
+    if not isinstance(config, Mapping):
+        raise UserError(f"{what} must be an object with {' and '.join(types)}, not {config!r:.80}")
+    check_keys(what, config, types)
+    check_types(what, section, config)
+    return config
 
 
 def value_types(of: object) -> dict[str, Any]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Annotated, Any, NamedTuple, TypedDict
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..checks import require_number
 from ..compute import outside_autocast
-from ..config import build, check_keys, check_types, choice_error, value_types
+from ..config import TypedEntry, build, check_keys, check_section, choice_error
 from ..errors import UserError
 from ..value_types import Range
 from .registry import find_loss
@@ -33,11 +33,9 @@ class LossOutput(NamedTuple):
     raw: dict[str, Tensor]
 
 
-class LossEntry(TypedDict, total=False):
+class LossEntry(TypedEntry, total=False):
     """The keys of one term in ``loss_configs``, which Python has as :class:`Entry`."""
 
-    type: str
-    config: Mapping[str, Any] | None
     weights: Mapping[str, float]
     start_step: Annotated[int, Range(at_least=0, unit="rounds")]
 
@@ -93,10 +91,7 @@ class LossBundle(nn.Module):
                 continue
             if not name or "/" in name:
                 raise UserError(f"name an entry of loss_configs without '/', which is kept for its parts; got '{name}'")
-            if not isinstance(config, Mapping):
-                raise UserError(f"loss_configs.{name} must be an object with type, config and weights")
-            check_keys(f"loss_configs.{name}", config, value_types(LossEntry))
-            check_types(f"loss_configs.{name}", LossEntry, config)
+            check_section(f"loss_configs.{name}", LossEntry, config)
             kind = config.get("type")
             factory = find_loss(kind, f"loss type in loss_configs.{name}")
             module = build(f"loss_configs.{name}.config", factory, config.get("config"), sample_rate=sample_rate)

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 from torch import nn
 
-from ..config import argument, build, check_keys, check_types, choice_error, parameter_names, value_types
+from ..config import TypedEntry, argument, build, check_keys, check_types, choice_error, parameter_names, value_types
 from ..errors import UserError
 from ..value_types import Size
 from .bottleneck import VAEBottleneck
@@ -20,11 +20,9 @@ DECODERS: dict[str, Callable[..., nn.Module]] = {"ear_decoder": Decoder}
 BOTTLENECKS: dict[str, Callable[..., nn.Module]] = {"ear_vae": VAEBottleneck}
 
 
-class Part(TypedDict, total=False):
+class Part(TypedEntry, total=False):
     """The keys of encoder, decoder and bottleneck."""
 
-    type: str
-    config: Mapping[str, Any] | None
     requires_grad: bool
     soft_clip: bool
 

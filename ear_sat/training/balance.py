@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, TypedDict
 
-from ..config import check_keys, check_types, choice_error, value_types
+from ..config import check_section, choice_error
 from ..errors import UserError
 from ..losses import LossBundle
 from ..value_types import OneOf, Positive, Size
@@ -100,10 +100,7 @@ class GradientBalance:
         if config is None:
             return None
         where = "training.balance"
-        if not isinstance(config, Mapping):
-            raise UserError(f"{where} must be an object with type, every and shares")
-        check_keys(where, config, value_types(BalanceSection))
-        check_types(where, BalanceSection, config)
+        config = check_section(where, BalanceSection, config)
         if config.get("type") != "gradient":
             raise choice_error(f"{where}.type", config.get("type"), ["gradient"])
         weights: dict[str, Mapping[str, float]] = {name: entry.weights for name, entry in bundle.entries.items()}

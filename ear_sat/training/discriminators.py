@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-from ..config import build, check_keys, check_types, choice_error, value_types
+from ..config import TypedEntry, build, check_section, choice_error
 from ..errors import UserError
 from ..losses import check_weights
 from ..models.discriminator import DISCRIMINATORS
@@ -19,19 +19,15 @@ WEIGHT_KEYS = ("adversarial", "feature_matching")
 COMBINED = "combined"
 
 
-class DiscriminatorEntry(TypedDict, total=False):
+class DiscriminatorEntry(TypedEntry, total=False):
     """The keys of ``loss_configs.discriminator``."""
 
-    type: str
-    config: Mapping[str, Any] | None
     weights: Mapping[str, float]
 
 
-class MemberEntry(TypedDict, total=False):
+class MemberEntry(TypedEntry, total=False):
     """The keys of one of several discriminators."""
 
-    type: str
-    config: Mapping[str, Any] | None
     weight: Positive
 
 
@@ -63,10 +59,7 @@ def create_discriminator(config: Mapping[str, Any], sample_rate: int, channels: 
         UserError: an unknown type or key.
     """
     where = "loss_configs.discriminator"
-    if not isinstance(config, Mapping):
-        raise UserError(f"{where} must be an object with type, config and weights")
-    check_keys(where, config, value_types(DiscriminatorEntry))
-    check_types(where, DiscriminatorEntry, config)
+    check_section(where, DiscriminatorEntry, config)
     check_weights("discriminator", config.get("weights"), WEIGHT_KEYS)
     if config.get("type") == COMBINED:
         return _combined(f"{where}.config", config.get("config") or {}, sample_rate, channels)
@@ -83,8 +76,7 @@ def _single(where: str, what: str, entry: Mapping[str, Any], sample_rate: int, c
 
 
 def _combined(where: str, config: Mapping[str, Any], sample_rate: int, channels: int) -> Discriminator:
-    check_keys(where, config, value_types(CombinedConfig))
-    check_types(where, CombinedConfig, config)
+    check_section(where, CombinedConfig, config)
     entries = config.get("discriminators")
     if not entries:
         raise UserError(
@@ -93,10 +85,7 @@ def _combined(where: str, config: Mapping[str, Any], sample_rate: int, channels:
     parts = []
     for i, entry in enumerate(entries):
         place = f"{where}.discriminators[{i}]"
-        if not isinstance(entry, Mapping):
-            raise UserError(f"{place} must be an object with type, config and weight")
-        check_keys(place, entry, value_types(MemberEntry))
-        check_types(place, MemberEntry, entry)
+        check_section(place, MemberEntry, entry)
         if entry.get("type") == COMBINED:
             raise UserError(f'{place} is of type "{COMBINED}" itself; list its members beside the others instead')
         member = _single(place, f"discriminator type in {place}", entry, sample_rate, channels)

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Annotated, Any, TypedDict
 
-from ..config import build, check_keys, check_types, parameter_names, value_types
+from ..config import build, check_keys, check_section, check_types, parameter_names
 from ..errors import UserError
 from ..losses import LossBundle, check_weights
 from ..models import VAEBottleneck
@@ -123,8 +123,7 @@ def _require_losses(wrapper: EarTrainingWrapper) -> None:
 def _bottleneck_weights(autoencoder: Autoencoder, entry: Mapping[str, Any] | None) -> dict[str, float]:
     if entry is None:
         return {}
-    check_keys("loss_configs.bottleneck", entry, value_types(BottleneckEntry))
-    check_types("loss_configs.bottleneck", BottleneckEntry, entry)
+    check_section("loss_configs.bottleneck", BottleneckEntry, entry)
     known = ("kl",) if isinstance(autoencoder.bottleneck, VAEBottleneck) else None
     weights = check_weights("bottleneck", entry.get("weights"), known)
     return {key: weight for key, weight in weights.items() if weight != 0}

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer, lr_scheduler
 
 from ..checks import require_number
-from ..config import check_keys, check_types, choice_error, parameter_names, value_types
+from ..config import TypedEntry, check_keys, check_section, check_types, choice_error, parameter_names, value_types
 from ..errors import REFUSALS, UserError
 from . import registry
 from .phases import Phase, Schedule
@@ -28,18 +28,11 @@ DEFAULT_BETAS = (0.5, 0.9)
 DEFAULT_RATE = 3e-4
 
 
-class TypedConfig(TypedDict, total=False):
-    """An optimizer or a scheduler of torch's, of a host's, by its class name."""
-
-    type: str
-    config: Mapping[str, Any] | None
-
-
 class OptimizerEntry(TypedDict, total=False):
-    """One of ``optimizer_configs``."""
+    """One of ``optimizer_configs``; the types are class names of torch's, or of a host's."""
 
-    optimizer: TypedConfig
-    scheduler: TypedConfig
+    optimizer: TypedEntry
+    scheduler: TypedEntry
 
 
 class OptimizerPair(NamedTuple):
@@ -196,11 +189,8 @@ def _scheduler_types() -> dict[str, Registered]:
 
 def _create(where: str, known: Mapping[str, Registered], config: object, subject: Any) -> Any:
     """The optimizer or scheduler of ``config`` for parameters or an optimizer, after checking type and keys."""
-    if not isinstance(config, Mapping):
-        raise UserError(f"{where} must be an object with type and config")
-    check_keys(where, config, value_types(TypedConfig))
-    check_types(where, TypedConfig, config)
-    kind, settings = str(config.get("type")), config.get("config") or {}
+    entry = check_section(where, TypedEntry, config)
+    kind, settings = str(entry.get("type")), entry.get("config") or {}
     if kind not in known:
         raise choice_error(f"type in {where}", kind, known)
     create, signature = known[kind]
