@@ -103,6 +103,11 @@ def audio_stem(name: str) -> str:
     return name.removesuffix(suffix) if suffix.lower() in (*SUFFIXES, *OTHER_SUFFIXES) else name
 
 
+def why_no_folder(path: Path) -> str:
+    """What is wrong with a path that is to be a folder and is none."""
+    return (why_no_audio(path) or "it is a file") if path.exists() else "there is no such folder"
+
+
 def why_no_audio(path: str | Path) -> str:
     """What a file is by its suffix, and the way out, where that is an archive or a list of files; else nothing.
 

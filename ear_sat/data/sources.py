@@ -10,7 +10,7 @@ from ..checks import require_path
 from ..config import build
 from ..errors import UserError
 from ..value_types import Positive
-from .finding import SUFFIXES, find_audio_files, why_no_audio
+from .finding import SUFFIXES, find_audio_files, why_no_folder
 from .manifest import read_manifest
 from .metadata import CustomMetadata
 from .parts import UnusableFileError
@@ -60,8 +60,7 @@ def open_entry(
     if folder is not None and not folder.is_dir():
         if folder.suffix.lower() in TABLE_SUFFIXES and folder.is_file():
             raise UserError(f'{where}: {folder} is a table; give it as "manifest", not as "path"')
-        why = (why_no_audio(folder) or "it is a file") if folder.exists() else "there is no such folder"
-        raise UserError(f"{where}: {folder}: {why}; give the path of a folder with audio files")
+        raise UserError(f"{where}: {folder}: {why_no_folder(folder)}; give the path of a folder with audio files")
     if manifest is not None:
         decisions = ["keep"] if decisions is None else decisions
         if isinstance(decisions, str) or not isinstance(decisions, Sequence) or not decisions:

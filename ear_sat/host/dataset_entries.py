@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import require_path
-from ..data.finding import why_no_audio
+from ..data.finding import why_no_folder
 from ..data.metadata import CustomMetadata
 from ..errors import UserError
 
@@ -54,8 +54,7 @@ def _checked(where: str, kind: str, entry: Mapping[str, Any]) -> dict[str, Any]:
 def _folder(where: str, given: object) -> str:
     path: Path = require_path(where, given)
     if not path.is_dir():
-        why = why_no_audio(path) or "it is a file" if path.exists() else "there is no such folder"
-        raise UserError(f"{where}: {path}: {why}; give the path of a folder")
+        raise UserError(f"{where}: {path}: {why_no_folder(path)}; give the path of a folder")
     return str(path)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import UserError
 from ..training.discriminators import WEIGHT_KEYS
 from ..training.players import Discriminator
+from .compat.wrapping import ORIGINAL
 from .host_types import branch_types
 
 #: What 0.0.19's wrapper cannot do without, as small as it gets; it is built and thrown away.
@@ -26,7 +27,7 @@ def host_discriminators() -> dict[str, Callable[[Mapping[str, Any], int, int], D
 def _wrapper_class() -> Any:
     from stable_audio_tools.training.autoencoders import AutoencoderTrainingWrapper
 
-    return getattr(AutoencoderTrainingWrapper, "_ear_sat_original", AutoencoderTrainingWrapper)
+    return getattr(AutoencoderTrainingWrapper, ORIGINAL, AutoencoderTrainingWrapper)
 
 
 def _create(kind: str, config: Mapping[str, Any], sample_rate: int, channels: int) -> Discriminator:

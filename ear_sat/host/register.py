@@ -23,6 +23,7 @@ from ..data import DATASET_TYPES, create_dataloader
 from ..errors import UserError
 from ..models import BOTTLENECKS, DECODERS, ENCODERS, build_part, check_model_sizes
 from . import compat
+from .compat.wrapping import ORIGINAL
 from .dataset_entries import blame_metadata, checked_entries
 from .diffusion.pretransform_weights import watch
 from .engine_types import hand_over
@@ -31,8 +32,6 @@ from .host_types import branch_types
 from .installing import not_installed
 
 HOST = "stable_audio_tools"
-#: Attribute that marks a replaced factory and keeps the host's.
-ORIGINAL = "_ear_sat_original"
 
 
 def _is_ours(config: Any, key: str = "type") -> bool:

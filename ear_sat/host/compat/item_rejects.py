@@ -6,13 +6,12 @@ Ours make the same choices in a loop, and end it with the last one's reason.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 from ...errors import UserError
 from .shard_rejects import MAX_IN_A_ROW, words
+from .wrapping import wrap
 
-_MARK = "_ear_sat_original"
 _RUNNING = "_ear_sat_running"
 
 
@@ -28,13 +27,10 @@ def apply() -> None:
     from stable_audio_tools.data.dataset import PreEncodedDataset, SampleDataset
 
     for kind in (SampleDataset, PreEncodedDataset):
-        original = kind.__getitem__
-        if not hasattr(original, _MARK):
-            kind.__getitem__ = _loop(original)
+        wrap(kind, "__getitem__", _loop)
 
 
 def _loop(original: Any) -> Any:
-    @functools.wraps(original)
     def getitem(self: Any, index: int) -> Any:
         if getattr(self, _RUNNING, False):
             raise _Another(index)
@@ -54,5 +50,4 @@ def _loop(original: Any) -> Any:
             f"no item of the data set could be used {MAX_IN_A_ROW} times in a row; the last was {path}: {reason}"
         )
 
-    setattr(getitem, _MARK, original)
     return getitem

@@ -5,7 +5,6 @@ A ``path`` may also be a single ``.tar``.
 
 from __future__ import annotations
 
-import functools
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,19 +12,15 @@ from typing import Any
 from ...data.finding import ARCHIVES, walk_files, why_no_audio
 from ...data.manifest import SHARD_SUFFIX
 from ...errors import UserError
-
-_MARK = "_ear_sat_original"
+from .wrapping import wrap
 
 
 def apply() -> None:
     """Wraps ``load_data_urls`` of both kinds of entries."""
     from stable_audio_tools.data.dataset import LocalWebDatasetConfig, S3DatasetConfig
 
-    for kind, make in ((LocalWebDatasetConfig, _local), (S3DatasetConfig, _remote)):
-        original = kind.load_data_urls
-        if not hasattr(original, _MARK):
-            kind.load_data_urls = functools.wraps(original)(make(original))
-            setattr(kind.load_data_urls, _MARK, original)
+    wrap(LocalWebDatasetConfig, "load_data_urls", _local)
+    wrap(S3DatasetConfig, "load_data_urls", _remote)
 
 
 def _local(original: Any) -> Any:

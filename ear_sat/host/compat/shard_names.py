@@ -6,13 +6,12 @@ Where a name with dots has its own JSON, ours ends it at the last one; others st
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .shard_rejects import REJECTS, name_of, words
+from .wrapping import wrap
 
-_MARK = "_ear_sat_original"
 _LATENTS = "npy"
 Fields = dict[str, bytes]
 """What belongs to one name, by suffix."""
@@ -27,18 +26,15 @@ def apply() -> None:
     from stable_audio_tools.data.dataset import AUDIO_KEYS, WebDatasetDataLoader
     from webdataset.tariterators import tarfile_samples
 
-    original = WebDatasetDataLoader.__init__
-    if hasattr(original, _MARK):
-        return
+    def reading(original: Any) -> Any:
+        def init(self: Any, *args: Any, **kwargs: Any) -> None:
+            original(self, *args, **kwargs)
+            (stage,) = (stage for stage in self.dataset.pipeline if getattr(stage, "f", None) is tarfile_samples)
+            stage.f, stage.kw = read_shards, {"suffixes": (*AUDIO_KEYS, _LATENTS)}
 
-    @functools.wraps(original)
-    def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        original(self, *args, **kwargs)
-        (stage,) = (stage for stage in self.dataset.pipeline if getattr(stage, "f", None) is tarfile_samples)
-        stage.f, stage.kw = read_shards, {"suffixes": (*AUDIO_KEYS, _LATENTS)}
+        return init
 
-    setattr(init, _MARK, original)
-    WebDatasetDataLoader.__init__ = init
+    wrap(WebDatasetDataLoader, "__init__", reading)
 
 
 def read_shards(shards: Iterable[dict[str, Any]], suffixes: tuple[str, ...]) -> Iterator[dict[str, Any]]:

@@ -6,18 +6,18 @@ many in a row the last one's reason ends the run.
 
 from __future__ import annotations
 
-import functools
 import logging
+from functools import partial
 from typing import Any
 
 from ...data.stream import reason_of
-from ...errors import UserError
+from ...errors import UserError, in_words
+from .wrapping import wrap
 
 logger = logging.getLogger(__name__)
 
 MAX_IN_A_ROW = 1000
 """About as many as the host's own folders try, until Python's recursion limit."""
-_MARK = "_ear_sat_counts"
 
 
 class Rejects:
@@ -66,8 +66,8 @@ REJECTS = Rejects()  # of this process: every worker has its own
 
 def words(error: BaseException) -> str:
     """Why something failed, in one line."""
-    if isinstance(error, KeyError):  # whose own text is the bare key
-        return f'it lacks the key "{error.args[0]}"'
+    if isinstance(error, KeyError):
+        return in_words(error)
     if len(error.args) > 1 and isinstance(error.args[0], str):  # WebDataset appends stream and URL to what there was
         return error.args[0].partition(" @ <")[0]
     return (reason_of(error) if isinstance(error, Exception) else repr(error)).splitlines()[0]
@@ -90,16 +90,12 @@ def apply() -> None:
     """Replaces the host's handler and its test, and wraps what it makes of a sample."""
     from stable_audio_tools.data import dataset
 
-    if hasattr(dataset.is_valid_sample, _MARK):
-        return
     dataset.log_and_continue = leave_out
-    dataset.is_valid_sample = _is_valid_sample(dataset.is_valid_sample)
-    loader = dataset.WebDatasetDataLoader
-    loader.wds_preprocess = _wds_preprocess(loader.wds_preprocess, dataset.AUDIO_KEYS)
+    wrap(dataset, "is_valid_sample", _is_valid_sample)
+    wrap(dataset.WebDatasetDataLoader, "wds_preprocess", partial(_wds_preprocess, dataset.AUDIO_KEYS))
 
 
 def _is_valid_sample(original: Any) -> Any:
-    @functools.wraps(original)
     def is_valid_sample(sample: dict[str, Any]) -> bool:
         info = sample["json"]
         if original(sample):
@@ -109,12 +105,10 @@ def _is_valid_sample(original: Any) -> Any:
         REJECTS.unwanted(name_of(sample), f"it is {rejected}")
         return False
 
-    setattr(is_valid_sample, _MARK, True)
     return is_valid_sample
 
 
-def _wds_preprocess(original: Any, suffixes: tuple[str, ...]) -> Any:
-    @functools.wraps(original)
+def _wds_preprocess(suffixes: tuple[str, ...], original: Any) -> Any:
     def wds_preprocess(self: Any, sample: dict[str, Any]) -> Any:
         try:
             made = original(self, sample)

@@ -6,7 +6,6 @@ field needs (:mod:`ear_sat.models.chunking`), whatever the overlap, so that the 
 
 from __future__ import annotations
 
-import functools
 import inspect
 from typing import Any
 
@@ -14,20 +13,15 @@ import torch
 
 from ...models import Decoder, Encoder
 from ...models.chunking import decode_in_chunks, encode_in_chunks
-
-_MARK = "_ear_sat_original"
+from .wrapping import wrap
 
 
 def apply() -> None:
     """Replaces both methods of ``AudioAutoencoder``."""
     from stable_audio_tools.models.autoencoders import AudioAutoencoder
 
-    for name, make in (("encode_audio", _encode_audio), ("decode_audio", _decode_audio)):
-        original = getattr(AudioAutoencoder, name)
-        if not hasattr(original, _MARK):
-            method = functools.wraps(original)(make(original))
-            setattr(method, _MARK, original)
-            setattr(AudioAutoencoder, name, method)
+    wrap(AudioAutoencoder, "encode_audio", _encode_audio)
+    wrap(AudioAutoencoder, "decode_audio", _decode_audio)
 
 
 def _is_plain(model: Any) -> bool:
