@@ -23,6 +23,8 @@ DESCRIPTIONS = {
     "ear_vae_finetune": "goes on from the released weights, with a fresh discriminator",
     "ear_vae_finetune_decoder": "the same with a frozen encoder: the latents stay as they are",
     "ear_vae_paper": "the paper's forms: log magnitude only, unweighted phase terms, alternating updates",
+    "ear_vae_x64": "a small network at ×64, generator only: for comparisons on a CPU",
+    "host_vae": "the host's recipe on the same network, by its own wrapper (needs stable-audio-tools)",
     "ear_ldm": "text-conditioned latent diffusion over εar-VAE, 1.06 B parameters (needs stable-audio-tools)",
     "ear_ldm_demo": "tiny latent diffusion over ear_vae_demo, conditioned on time (needs stable-audio-tools)",
     "ear_ldm_demo_inpaint": "the same, inpainting (needs stable-audio-tools)",

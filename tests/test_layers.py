@@ -15,6 +15,7 @@ LAYERS = [
         "files",
         "caches",
         "config",
+        "config_edits",
         "json_file",
         "schema",
         "value_types",
@@ -23,6 +24,7 @@ LAYERS = [
         "compute",
         "compiling",
         "processes",
+        "ray_engine",
         "weighting",
         "resampling",
     },
@@ -31,7 +33,7 @@ LAYERS = [
     {"tones"},
     {"inference", "prepare", "encoding", "evaluate"},
     {"training"},
-    {"host", "config_schema"},
+    {"host", "config_schema", "compare"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

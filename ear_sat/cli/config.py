@@ -13,18 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..checks import path_argument
-from ..config import choice_error
+from ..config_edits import ABSENT, differences, remove, set_value
 from ..errors import UserError
 from ..files import write_text
 from ..json_file import load_json
 from ..named_configs import DATASET, DESCRIPTIONS, MODEL, find_config, load_config, named_configs
-
-_ABSENT = object()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,13 +87,9 @@ def _edit(config: dict[str, Any], arguments: argparse.Namespace) -> None:
             value = json.loads(text)
         except json.JSONDecodeError:
             value = text  # A bare word is a string.
-        *parents, last = path.split(".")
-        parent = _walk(config, parents)
-        parent[_key(parent, last, new=True)] = value
+        set_value(config, path, value)
     for path in arguments.unset:
-        *parents, last = path.split(".")
-        parent = _walk(config, parents)
-        del parent[_key(parent, last)]
+        remove(config, path)
 
 
 def _list() -> int:
@@ -163,37 +156,5 @@ def _trained_as(base: Any, model: dict[str, Any]) -> dict[str, Any]:
     return model
 
 
-def differences(ours: Any, theirs: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Paths at which two JSON values differ, with both values.
-
-    >>> list(differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}))
-    [('b.c', 2, 3)]
-    """
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        for key in [*ours, *(k for k in theirs if k not in ours)]:
-            below = f"{path}.{key}" if path else key
-            yield from differences(ours.get(key, _ABSENT), theirs.get(key, _ABSENT), below)
-    elif ours != theirs:
-        yield path, ours, theirs
-
-
 def _show(value: Any) -> str:
-    return "absent" if value is _ABSENT else json.dumps(value)
-
-
-def _key(parent: Any, name: str, new: bool = False) -> Any:
-    if isinstance(parent, list):
-        if not name.isdigit() or int(name) >= len(parent):
-            raise UserError(f"'{name}' is not an index of a list of {len(parent)}")
-        return int(name)
-    if name not in parent and not new:
-        raise choice_error("key", name, parent)
-    return name
-
-
-def _walk(config: Any, path: list[str]) -> Any:
-    for name in path:
-        config = config[_key(config, name)]
-        if not isinstance(config, dict | list):
-            raise UserError(f"'{name}' is a value, not an object; nothing can be set below it")
-    return config
+    return "absent" if value is ABSENT else json.dumps(value)

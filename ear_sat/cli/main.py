@@ -29,6 +29,7 @@ COMMANDS = {
     "reconstruct": "reconstruct",
     "evaluate": "evaluate",
     "prepare-data": "prepare_data",
+    "compare": "compare",
 }
 #: Earlier name → today's.
 RENAMED = {"convert": "export"}

@@ -102,12 +102,21 @@ def get_parser() -> argparse.ArgumentParser:
     loop = parser.add_argument_group("training")
     loop.add_argument("--batch-size", type=whole(1), help="clips per process and batch (default: 8)")
     loop.add_argument("--max-steps", type=whole(1), metavar="ROUNDS", help="default: all phases")
+    loop.add_argument(
+        "--max-minutes", type=number(above=0), metavar="MINUTES", help="training time, over all resumptions"
+    )
     loop.add_argument("--accum-batches", type=whole(1), help="batches per round (default: 1)")
     loop.add_argument(
         "--gradient-clip-val", type=number(at_least=0), help="largest gradient norm per player; overrides the config"
     )
     loop.add_argument(
         "--val-every", type=whole(-1), metavar="ROUNDS", help="rounds between validations; -1 (default): never"
+    )
+    loop.add_argument(
+        "--held-out-every",
+        type=whole(0),
+        metavar="ROUNDS",
+        help="rounds between measurements of the held-out clip; 0: first and last only (default: 500)",
     )
     loop.add_argument("--seed", type=whole(0, at_most=2**32 - 1), help="default: 42; a resumed run has its own")
     loop.add_argument("--num-workers", type=whole(0), help="data loading processes (default: 8)")

@@ -19,11 +19,11 @@ from ..data.manifest import split_path
 from ..errors import UserError
 from ..files import disk_errors, make_folder, stale_files
 from ..processes import Runner, cores, workers
+from ..ray_engine import ray_cluster
 from .configs import manifest_config, shard_config, write_config
 from .database import Database
 from .manifest import require_pyarrow, write_manifest
 from .measurement import Row, measure_track
-from .ray_engine import ray_cluster
 from .rules import ERROR, KEEP, STAGE1, STAGES, Rules, decide
 from .shards import Failure, Shard, ShardSettings, outdated_shards, plan_shards, write_shard
 from .statistics import Statistics
@@ -74,7 +74,7 @@ def prepare_data(
         out: a folder, made if needed; it is left out where it lies inside a source, and must not be one.
         rules: by default the paper's.
         shards: how to write WebDataset shards, below ``out/shards``; None for none.
-        engine: ``"local"`` processes, or ``"ray"``: see :func:`.ray_engine.ray_cluster`.
+        engine: ``"local"`` processes, or ``"ray"``: see :func:`ear_sat.ray_engine.ray_cluster`.
         processes: how many to use, by default one per core and at least two. A file that crashes its decoder becomes a
             row; with one, which is this process, it ends the run.
         retry_errors: measure tracks again that had errors.

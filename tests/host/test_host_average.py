@@ -8,7 +8,7 @@ import torch
 from host_test_configs import RATE, Recorder, audio, batches, changed, fit, make_wrapper, model_config, same
 
 from ear_sat.training.run.demo import EarDemoCallback
-from ear_sat.training.run.held_out import HeldOutClip, HeldOutTable
+from ear_sat.training.run.held_out import HeldOut, HeldOutClip
 from ear_sat.weights import read_checkpoint
 
 TARGET = audio(1, seed=5)
@@ -63,10 +63,10 @@ def test_demos(run, average, tmp_path):
 def test_held_out_table(run, average):
     wrapper, trainer, _ = run
     clip = HeldOutClip(TARGET[0], RATE, wrapper.bundle)
-    table = HeldOutTable(clip)
+    table = HeldOut(clip)
     table.on_train_start(trainer, wrapper)
     expected = ["round 5", *clip.measure(average[0])]
-    assert table.rows(wrapper) == [pytest.approx(expected)] * 2
+    assert table.rows(trainer, wrapper) == [pytest.approx(expected)] * 2
 
 
 @pytest.mark.parametrize("name", ["model.ckpt", "model.safetensors"])
@@ -81,5 +81,5 @@ def test_export(run, average, name, tmp_path):
 
 def test_all_leave_training_mode_as_it_was(run):
     wrapper, *_ = run
-    HeldOutClip(TARGET[0], RATE, wrapper.bundle).reconstruct(wrapper)
+    HeldOut(HeldOutClip(TARGET[0], RATE, wrapper.bundle)).rows(wrapper.trainer, wrapper)
     assert wrapper.autoencoder.training and wrapper.autoencoder_ema.ema_model.training

@@ -12,8 +12,8 @@ from prepare_test_signals import noise, tone
 from ear_sat import UserError
 from ear_sat.prepare import ShardSettings, run
 from ear_sat.prepare.measurement import measure_track
-from ear_sat.prepare.ray_engine import ray_cluster
 from ear_sat.prepare.shards import Shard, write_shard
+from ear_sat.ray_engine import ray_cluster
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_ray_gives_the_same(prepare, music, tmp_path, ray):
 @pytest.mark.slow
 def test_ray_and_a_track_that_kills_its_process(prepare, manifest, music, monkeypatch, ray):
     monkeypatch.setattr(run, "measure_track", measure_or_die)
-    monkeypatch.setattr("ear_sat.prepare.ray_engine.RETRIES", 0)
+    monkeypatch.setattr("ear_sat.ray_engine.RETRIES", 0)
     prepare(music, engine="ray", processes=2)
     assert [name for name, row in manifest().items() if row["error"]] == ["2.flac", "bad.wav"]
 

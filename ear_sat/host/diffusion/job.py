@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ...checks import require_number
 from ...training.run.finish import finish_export
 from ...training.run.folder import RunFolder
+from ...training.run.held_out import HeldOut, held_out_clip
 from ...training.run.job import Demo, no_discriminator
 from ...training.run.options import TrainOptions
 from .data import check_loader
@@ -41,6 +43,7 @@ class HostJob:
         scale = getattr(getattr(trained_model(wrapper), "pretransform", None), "scale", 1.0)
         require_number("model.pretransform.scale, which latent-stats prints,", scale, above=0)
         self.wrapper, self.model_config, self._seed = wrapper, model_config, options.seed
+        self._held_out_every = options.held_out_every
         self.by_parts = not wrapper.automatic_optimization  # the host's own autoencoder wrapper
 
     def check_data(self, loader: DataLoader[Any]) -> None:
@@ -50,10 +53,28 @@ class HostJob:
         return create_demo(self.model_config, loader)
 
     def callbacks(self, held_out: Mapping[str, Any] | None, demo: Demo) -> list[pl.Callback]:
-        return [HostNoise(self._seed)]
+        made: list[pl.Callback] = [HostNoise(self._seed)]
+        if hasattr(self.wrapper, "autoencoder"):
+            model, rate = self.wrapper.autoencoder, self.model_config["sample_rate"]
+            clip = held_out_clip(held_out, model.downsampling_ratio, rate, model.out_channels)
+            made += [] if clip is None else [HeldOut(clip, _reconstruct, self._held_out_every)]
+        return made
 
     def print_summary(self, data: str, batch: str, max_rounds: int | None, start: str) -> None:
         print_host_summary(self.wrapper, self.model_config, data, batch, max_rounds, start)
 
     def finish(self, run: RunFolder, trainer: pl.Trainer, seconds: float, left_out: Sequence[str]) -> None:
         finish_export(run, exported_state(self.wrapper), trainer.global_step, seconds, left_out)
+
+
+def _reconstruct(wrapper: Any, audio: Tensor) -> Tensor:
+    """What the host's autoencoder wrapper would export makes of ``audio`` (batch, channels, time)."""
+    average = wrapper.autoencoder_ema
+    model = wrapper.autoencoder if average is None else average.ema_model
+    training = model.training
+    model.train(False)
+    try:
+        made: Tensor = model.decode(model.encode(audio))
+    finally:
+        model.train(training)
+    return made[..., : audio.shape[-1]]

@@ -15,7 +15,7 @@ from ..wrapper import EarTrainingWrapper
 from .demo import EarDemoCallback, is_stream
 from .finish import finish
 from .folder import RunFolder
-from .held_out import HeldOutTable, held_out_clip
+from .held_out import HeldOut, held_out_clip
 from .job import Demo, compiles, no_discriminator
 from .options import TrainOptions
 from .pretrained import start_discriminator
@@ -40,7 +40,8 @@ class AutoencoderJob:
     def __init__(self, wrapper: EarTrainingWrapper, model_config: Mapping[str, Any], options: TrainOptions) -> None:
         self.wrapper, self.model_config = wrapper, model_config
         self.total_rounds = wrapper.schedule.total_steps
-        self._table: HeldOutTable | None = None
+        self._held_out: HeldOut | None = None
+        self._every = options.held_out_every
         if options.reuse_discriminator and wrapper.discriminator is None:
             raise no_discriminator()
         start_discriminator(wrapper, options.pretrained_ckpt_path, options.reuse_discriminator)
@@ -74,14 +75,14 @@ class AutoencoderJob:
             return []
         if isinstance(demo, EarDemoCallback):
             demo.clips = clip.clip.unsqueeze(0)  # what the table measures is what one hears
-        self._table = HeldOutTable(clip)
-        return [self._table]
+        self._held_out = HeldOut(clip, every=self._every)
+        return [self._held_out]
 
     def print_summary(self, data: str, batch: str, max_rounds: int | None, start: str) -> None:
         print_summary(self.wrapper, self.model_config, data, batch, max_rounds, start)
 
     def finish(self, run: RunFolder, trainer: pl.Trainer, seconds: float, left_out: Sequence[str]) -> None:
-        finish(run, self.wrapper, seconds, self._table, left_out)
+        finish(run, trainer, self.wrapper, seconds, self._held_out, left_out)
 
 
 def create_demo(model_config: Mapping[str, Any], demo_dl: DataLoader[Any]) -> EarDemoCallback:

@@ -19,6 +19,7 @@ from ..wrapper import EarTrainingWrapper
 from . import optimizer_match
 from .checkpoint_io import link_or_copy
 from .folder import RunFolder
+from .held_out import HeldOut
 from .rounds import rounds_of
 
 #: The best checkpoint has the least of this metric.
@@ -43,7 +44,8 @@ class Progress(pl.Callback):
             finished = rounds_of(trainer, pl_module) - self._bar.n
             self._bar.update(finished)
             if finished:
-                self._bar.set_postfix_str(_loss(trainer, pl_module), refresh=False)
+                states = (c.status for c in _callbacks(trainer) if isinstance(c, HeldOut))
+                self._bar.set_postfix_str(", ".join(filter(None, [_loss(trainer, pl_module), *states])), refresh=False)
         self._stop_if_done(trainer, pl_module)
 
     def _stop_if_done(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -79,6 +81,11 @@ class EmptyEpochs(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         self._empty = -1
+
+
+def _callbacks(trainer: pl.Trainer) -> list[pl.Callback]:
+    found: list[pl.Callback] = getattr(trainer, "callbacks")  # noqa: B009 (Lightning sets it from outside)
+    return found
 
 
 def _loss(trainer: pl.Trainer, pl_module: pl.LightningModule) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pytorch_lightning as pl
 from torch import Tensor
 
 from ...files import write_text
@@ -13,12 +14,17 @@ from ...report.tables import print_table
 from ...weights import write_weights
 from ..wrapper import EarTrainingWrapper
 from .folder import RunFolder
-from .held_out import HeldOutTable
+from .held_out import HeldOut
 from .metrics_csv import MetricsCsv
 
 
 def finish(
-    run: RunFolder, wrapper: EarTrainingWrapper, seconds: float, table: HeldOutTable | None, left_out: Sequence[str]
+    run: RunFolder,
+    trainer: pl.Trainer,
+    wrapper: EarTrainingWrapper,
+    seconds: float,
+    held_out: HeldOut | None,
+    left_out: Sequence[str],
 ) -> None:
     """Writes ``export/`` and ``curves.png``, then prints the results."""
     write_curves(run, wrapper)
@@ -26,14 +32,14 @@ def finish(
     wrapper.export_model(str(run.export / "model.safetensors"), use_safetensors=True)
     write_text(run.export / "model_config.json", run.model_config.read_text(encoding="utf-8"))
     done = f"{wrapper.rounds} rounds, {seconds:.0f} s of training; folder: {run.root}"
-    if table is None:
+    if held_out is None:
         print(done)
     else:
-        clip = table.clip
+        clip = held_out.clip
         noise = ", ".join(f"{name} {value:.4g}" for name, value in zip(clip.columns, clip.noise(), strict=True))
         columns = ["held-out clip", *(name.replace("/", "\n") for name in clip.columns)]
         notes = [f"noise with the clip's own long-term spectrum per channel scores: {noise}", done]
-        print_table("Before and after", columns, table.rows(wrapper), notes=notes)
+        print_table("Before and after", columns, held_out.rows(trainer, wrapper), notes=notes)
     if wrapper.last_output_gradients:
         title = "Gradient of each weighted term at the decoder's output (last measurement)"
         print_table(title, ["term", "norm × √samples"], [[*item] for item in wrapper.last_output_gradients.items()])

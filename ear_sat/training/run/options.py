@@ -37,6 +37,8 @@ class TrainOptions:
     checkpoint_minutes: float = 30.0
     save_top_k: int = -1
     val_every: int = -1
+    held_out_every: int = 500
+    max_minutes: float | None = None
     accelerator: str = "auto"
     devices: str = "auto"
     num_nodes: int = 1

@@ -10,10 +10,12 @@ import shutil
 import signal
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
@@ -94,6 +96,7 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
                 demo,
                 left_out,
                 *job.callbacks(data.held_out, demo),
+                *_time_limit(options.max_minutes),
             ],
             job,
             validates=data.validation is not None,
@@ -121,6 +124,11 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
     if stop.received is not None:
         _leave(stop.received, run, trainer)
     return run
+
+
+def _time_limit(minutes: float | None) -> list[pl.Callback]:
+    """Lightning's own, whose clock goes on when the run does."""
+    return [] if minutes is None else [Timer(timedelta(minutes=minutes), verbose=False)]
 
 
 def _fit(

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
-from ..errors import UserError
-from ..processes import DEATH, Runner, cores
+from .errors import UserError
+from .processes import DEATH, Runner, cores
 
 T = TypeVar("T")
 
