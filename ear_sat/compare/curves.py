@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ from dataclasses import dataclass
 from ..errors import UserError
 from ..training.run.metrics_csv import MetricsCsv
 from .training import Run
-import itertools
 
 PREFIX = "held_out/"
 SECONDS = f"{PREFIX}seconds"

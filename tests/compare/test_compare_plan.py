@@ -21,7 +21,7 @@ SIZES = ("cpu", "one-gpu", "paper")
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
 def test_the_plans_that_come_with_ear_sat(path: Path, size: str, tmp_path: Path) -> None:
-    plan = load_plan(path, size, train=tmp_path, tracks={name: tmp_path for name in json_of(path).get("tracks", ["a"])})
+    plan = load_plan(path, size, train=tmp_path, tracks=dict.fromkeys(json_of(path).get("tracks", ["a"]), tmp_path))
     assert plan.size == size and plan.title and plan.about and all(v.about for v in plan.variants)
     for variant in plan.variants:
         check_model_config(variant.config)
