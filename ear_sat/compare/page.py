@@ -210,7 +210,7 @@ def _clip(comparison: Comparison, name: str, track: str, reference: Path, made: 
 def _method(comparison: Comparison) -> str:
     return (
         "Every variant was trained once per seed. Its exported model reconstructed whole tracks, which were measured "
-        "as by ear-sat evaluate. A set called test, where there is one, is for variants that were chosen on the others. "
+        "as by ear-sat evaluate. A set called test, where there is one, is for what was chosen on the others. "
         f"Intervals: percentile bootstrap, {REPLICATES} replicates, seed {comparison.seed}; tracks are drawn with "
         "replacement, then the seeds within each drawn track, the same draws for every variant. The minutes of "
         "training leave out measurements, and are those of this machine as busy as it was."
