@@ -99,7 +99,7 @@ class HeldOut(pl.Callback):
         self._start: Row = []
         self._measured = 0
         self._seconds = 0.0
-        self._since = 0.0
+        self._since = time.monotonic()
 
     def state_dict(self) -> dict[str, float]:
         return {"seconds": self._seconds + time.monotonic() - self._since}
