@@ -3,7 +3,7 @@
 from setuptools import find_namespace_packages, setup
 
 #: Folders that people edit, and that a wheel carries inside the package.
-CONFIGS = ("model_configs", "dataset_configs")
+CONFIGS = ("model_configs", "dataset_configs", "plans")
 
 setup(
     packages=[*find_namespace_packages(include=["ear_sat", "ear_sat.*"]), *(f"ear_sat.{folder}" for folder in CONFIGS)],

@@ -1,8 +1,7 @@
 """The configs that come with the package, by name: ``ear_vae`` wherever the path of a JSON file would do.
 
-They are the files of the repository's folders ``model_configs`` and ``dataset_configs``. A wheel has them as
-``ear_sat/model_configs`` and ``ear_sat/dataset_configs``; a checkout, editable install or not, has them beside the
-package. Relative paths in them start, as in every config, from the working folder.
+They are the files of the repository's folders ``model_configs``, ``dataset_configs`` and ``plans``. A wheel has them
+below ``ear_sat``; a checkout, editable install or not, has them beside the package. Relative paths in them start, as in every config, from the working folder.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from .config import choice_error
 from .errors import UserError
 from .json_file import load_json
 
-MODEL, DATASET = "model_configs", "dataset_configs"
+MODEL, DATASET, PLAN = "model_configs", "dataset_configs", "plans"
 #: What the configs are for, in one line each.
 DESCRIPTIONS = {
     "ear_vae": "εar-VAE at 44.1 kHz, the recommended recipe",
@@ -32,12 +31,17 @@ DESCRIPTIONS = {
     "demo": "synthesised music, no files needed",
     "demo_held_out": "what demo holds out, for validation",
     "local": "your audio files, below data/music until you edit it",
+    "loss_forms": "which form of each loss term",
+    "host_recipe": "our recipe or the host's (needs stable-audio-tools)",
+    "paper_ablation": "the paper's steps, and what it advises against (needs stable-audio-tools)",
+    "latent_terms": "what terms for diffusable latents cost",
+    "finetune": "how to fine-tune: whole or decoder, when the adversary begins",
     "wds": "WebDataset shards, below data/shards until you edit it (needs stable-audio-tools)",
 }
 
 
 def named_configs(folder: str) -> dict[str, Path]:
-    """Name → file of the configs in :data:`MODEL` or :data:`DATASET`."""
+    """Name → file of the configs in :data:`MODEL`, :data:`DATASET` or :data:`PLAN`."""
     package = Path(__file__).parent
     installed = package / folder
     files = (installed if installed.is_dir() else package.parent / folder).glob("*.json")
@@ -45,7 +49,7 @@ def named_configs(folder: str) -> dict[str, Path]:
 
 
 def find_config(given: str | Path, *folders: str) -> Path:
-    """The file that ``given`` means: a path, or else the name of a config in one of ``folders`` (both by default).
+    """The file that ``given`` means: a path, or else the name of a config in one of ``folders`` (by default, of the first two).
 
     >>> find_config("ear_vae").name
     'ear_vae.json'

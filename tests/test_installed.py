@@ -19,7 +19,7 @@ pytest.importorskip("setuptools", minversion="77")  # pyproject.toml asks for it
 pytest.importorskip("pytorch_lightning")
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ("ear_sat", "model_configs", "dataset_configs", "pyproject.toml", "setup.py", "README.md", "LICENSE")
+PACKAGE = ("ear_sat", "model_configs", "dataset_configs", "plans", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 BUILD_SDIST = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
 #: As if no host were installed: what cannot be imported is not found either.
 NO_HOST = 'import sys; sys.modules["stable_audio_tools"] = None\n'
@@ -107,7 +107,7 @@ def test_it_trains_by_name(kind: str, hosts: list[bool], source: Path, tmp_path:
     assert Path(place).parent == package and weight == "light"
     if kind != "editable":
         expected = {f for f in files(ROOT / "ear_sat") if "__pycache__" not in f}
-        for folder in ("model_configs", "dataset_configs"):
+        for folder in ("model_configs", "dataset_configs", "plans"):
             expected |= {f"{folder}/{file}" for file in files(ROOT / folder)}
         assert files(package) == expected
     assert "train" in installation.run("ear-sat", "--help")

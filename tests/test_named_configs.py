@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from ear_sat.cli.main import main
-from ear_sat.named_configs import DATASET, DESCRIPTIONS, MODEL, find_config, load_config, named_configs
+from ear_sat.named_configs import DATASET, DESCRIPTIONS, MODEL, PLAN, find_config, load_config, named_configs
 
 ROOT = Path(__file__).parents[1]
-NAMES = {name: path for folder in (MODEL, DATASET) for name, path in named_configs(folder).items()}
+FOLDERS = (MODEL, DATASET, PLAN)
+NAMES = {name: path for folder in FOLDERS for name, path in named_configs(folder).items()}
 
 
 @pytest.fixture
@@ -29,11 +30,11 @@ def sentence(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     return refused
 
 
-def test_names_are_the_files_of_the_two_folders_and_each_says_what_it_is_for() -> None:
-    files = [path for folder in (MODEL, DATASET) for path in (ROOT / folder).iterdir()]
+def test_names_are_the_files_of_the_folders_and_each_says_what_it_is_for() -> None:
+    files = [path for folder in FOLDERS for path in (ROOT / folder).iterdir()]
     assert sorted(NAMES) == sorted(path.stem for path in files) == sorted(DESCRIPTIONS)
     for path in files:
-        assert load_config(path.stem) == json.loads(path.read_text(encoding="utf-8"))
+        assert load_config(path.stem, *FOLDERS) == json.loads(path.read_text(encoding="utf-8"))
 
 
 def test_a_file_wins_over_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

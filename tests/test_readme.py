@@ -33,6 +33,9 @@ NOT_RUN = {
     "make train DATA=~/Music": "the same",
     "python3 scripts/set_up.py": "the same",
     "ear-sat download 44k": "fetches the weights",
+    "ear-sat compare loss_forms --out study --train ~/Music/train --tracks development=~/Music/development": (
+        "22 trainings of minutes; tests/compare has small plans"
+    ),
     "ear-sat train --model-config ear_vae_demo --dataset-config demo --batch-size 4 --num-workers 0": (
         "test_installed.py trains by these names, beside no checkout"
     ),

@@ -1,7 +1,7 @@
 """ear-sat compare: trains the variants of a plan with several seeds, and shows on whole tracks which is better.
 
 A plan is a JSON file with a base config, variants (what is set and unset in it, or a config of their own), seeds, a
-length and music; the folder ``plans`` has some. Every run is an ordinary run folder below ``--out``. The same command
+length and music; ``ear-sat config --list`` names some. Every run is an ordinary run folder below ``--out``. The same command
 goes on wherever it was stopped, and does nothing twice. Results go to report.html, results.md, results.csv (a row per
 track) and results.json in a folder of the plan's name; plans with the same variants can share their runs in one
 ``--out``.
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from ..compare.run import ENGINES
 
     add = parser.add_argument
-    add("plan", type=path_argument, metavar="PLAN.json", help="the plan")
+    add("plan", type=path_argument, metavar="PLAN", help="a name such as loss_forms, or a JSON file")
     add("--out", type=path_argument, required=True, metavar="DIR", help="folder for runs, results and the page")
     add("--size", metavar="NAME", help="one of the plan's sizes (default: the first)")
     add("--only", action="append", metavar="VARIANT", help="work on this variant; may be repeated (default: all)")

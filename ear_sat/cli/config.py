@@ -21,7 +21,7 @@ from ..config_edits import ABSENT, differences, remove, set_value
 from ..errors import UserError
 from ..files import write_text
 from ..json_file import load_json
-from ..named_configs import DATASET, DESCRIPTIONS, MODEL, find_config, load_config, named_configs
+from ..named_configs import DATASET, DESCRIPTIONS, MODEL, PLAN, find_config, load_config, named_configs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +93,7 @@ def _edit(config: dict[str, Any], arguments: argparse.Namespace) -> None:
 
 
 def _list() -> int:
-    for folder in (MODEL, DATASET):
+    for folder in (MODEL, DATASET, PLAN):
         names = named_configs(folder)
         print(folder.replace("_", " "))
         for name in names:

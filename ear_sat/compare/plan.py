@@ -14,7 +14,7 @@ from ..config import check_section, choice_error
 from ..config_edits import remove, set_value
 from ..errors import UserError
 from ..json_file import load_json
-from ..named_configs import DATASET, MODEL, load_config
+from ..named_configs import DATASET, MODEL, PLAN, find_config, load_config
 from ..value_types import Positive, Range, Size
 
 TEST = "test"
@@ -152,7 +152,7 @@ def load_plan(
     """Reads a plan and puts its configs together.
 
     Args:
-        path: the JSON file.
+        path: the JSON file, or the name of a plan that comes with ear_sat.
         size: one of its sizes; by default the first.
         train: dataset config, its name, or a folder of music, in place of the plan's.
         tracks: sets of tracks, in place of the plan's of the same names.
@@ -161,6 +161,7 @@ def load_plan(
     Raises:
         UserError: the plan is not understood, a change does not fit, or data are missing.
     """
+    path = find_config(path, PLAN)
     raw = load_json(path)
     section = check_section(str(path), PlanSection, raw)
     for key in ("base", "variants"):
