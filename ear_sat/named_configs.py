@@ -1,7 +1,8 @@
 """The configs that come with the package, by name: ``ear_vae`` wherever the path of a JSON file would do.
 
 They are the files of the repository's folders ``model_configs``, ``dataset_configs`` and ``plans``. A wheel has them
-below ``ear_sat``; a checkout, editable install or not, has them beside the package. Relative paths in them start, as in every config, from the working folder.
+below ``ear_sat``; a checkout, editable install or not, has them beside the package. Relative paths in them start, as
+in every config, from the working folder.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def named_configs(folder: str) -> dict[str, Path]:
 
 
 def find_config(given: str | Path, *folders: str) -> Path:
-    """The file that ``given`` means: a path, or else the name of a config in one of ``folders`` (by default, of the first two).
+    """The file that ``given`` means: a path, or else the name of a config in one of ``folders`` (default: the first
+    two).
 
     >>> find_config("ear_vae").name
     'ear_vae.json'

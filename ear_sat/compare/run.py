@@ -127,7 +127,11 @@ def compare(
         for run in wanted:
             found = [m for n in sets if (m := _measurement(plan, run, n)) and (n != TEST or run.variant in confirm)]
             jobs.append((run, settings[run.variant], flags, found, device))
-        with _ended_by_sigterm(), _runner(engine, processes) as make, tqdm(total=len(jobs), unit="run") as bar:
+        with (
+            _ended_by_sigterm(),
+            _runner(engine, processes) as make,
+            tqdm(total=len(jobs), unit="run", disable=None) as bar,
+        ):
             for index, why in make(work, jobs):
                 if why is not None:
                     failures[wanted[index]] = why

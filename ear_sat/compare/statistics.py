@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -81,6 +82,7 @@ def _table(by_seed: Values, seeds: list[int], tracks: list[str]) -> np.ndarray:
     return np.array([[by_seed.get(s, {}).get(t, math.nan) for t in tracks] for s in seeds], dtype=float)
 
 
+@lru_cache(maxsize=4)
 def _draws(seeds: int, tracks: int, seed: int) -> np.ndarray:
     """How often each seed of each track is in each resample, (REPLICATES, seeds, tracks)."""
     rng = np.random.default_rng(seed)

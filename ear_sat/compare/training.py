@@ -153,13 +153,14 @@ def _command(run: Run, settings: dict[str, Any], device_flags: list[str]) -> lis
         command += ["--model-config", str(files["model_config"]), "--dataset-config", str(files["train"])]
         if settings["pretrained"]:
             command += ["--pretrained-ckpt-path", settings["pretrained"]]
+    command += [*device_flags, *settings["flags"]]
     rounds, minutes = settings["rounds"], settings["minutes"]
     command += ["--max-steps", str(rounds)] if rounds else []
     command += ["--max-minutes", str(minutes)] if minutes else []
     every = max(1, rounds // CURVE_POINTS) if rounds else CURVE_ROUNDS
     command += ["--val-dataset-config", str(files["held_out"]), "--held-out-every", str(every)]
     command += ["--batch-size", str(settings["batch_size"]), "--checkpoint-minutes", str(CHECKPOINT_MINUTES)]
-    return [*command, "--save-top-k", "0", *device_flags, *settings["flags"]]
+    return [*command, "--save-top-k", "0"]
 
 
 def _is_resumable(folder: RunFolder) -> bool:
