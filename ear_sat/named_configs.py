@@ -50,8 +50,7 @@ def named_configs(folder: str) -> dict[str, Path]:
 
 
 def find_config(given: str | Path, *folders: str) -> Path:
-    """The file that ``given`` means: a path, or else the name of a config in one of ``folders`` (default: the first
-    two).
+    """The file that ``given`` means: a path, or a name from one of ``folders`` (default: model and dataset configs).
 
     >>> find_config("ear_vae").name
     'ear_vae.json'
