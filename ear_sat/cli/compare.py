@@ -2,9 +2,9 @@
 
 A plan is a JSON file with a base config, variants (what is set and unset in it, or a config of their own), seeds, a
 length and music; ``ear-sat config --list`` names some. Every run is an ordinary run folder below ``--out``. The same
-command goes on wherever it was stopped, and does nothing twice. Results go to report.html, results.md, results.csv (a row per
-track) and results.json in a folder of the plan's name; plans with the same variants can share their runs in one
-``--out``.
+command goes on wherever it was stopped, and does nothing twice. Results go to report.html, results.md, results.csv (a
+row per track) and results.json in a folder of the plan's name; plans with the same variants can share their runs in
+one ``--out``.
 """
 
 from __future__ import annotations
