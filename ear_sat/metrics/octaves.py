@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -53,6 +54,29 @@ def si_sdr_octaves_db(preds: Tensor, target: Tensor, sample_rate: int = 44100) -
     """
     clips = over_pairs(partial(_si_sdr_octaves, sample_rate=sample_rate), preds, target, sample_rate)
     return {name: mean_defined(clip[name] for clip in clips) for name in OCTAVES}
+
+
+def _band(name: str, edges: str) -> Callable[[Tensor, Tensor, int], float]:
+    def band(preds: Tensor, target: Tensor, sample_rate: int = 44100) -> float:
+        return si_sdr_octaves_db(preds, target, sample_rate)[name]
+
+    band.__name__ = band.__qualname__ = name
+    band.__doc__ = (
+        f"SI-SDR {edges} in dB; arguments and values as :func:`si_sdr_octaves_db`, which gives all bands at once."
+    )
+    return band
+
+
+si_sdr_31hz_db = _band("si_sdr_31hz_db", "below 45 Hz")
+si_sdr_63hz_db = _band("si_sdr_63hz_db", "in the octave around 63 Hz")
+si_sdr_125hz_db = _band("si_sdr_125hz_db", "in the octave around 125 Hz")
+si_sdr_250hz_db = _band("si_sdr_250hz_db", "in the octave around 250 Hz")
+si_sdr_500hz_db = _band("si_sdr_500hz_db", "in the octave around 500 Hz")
+si_sdr_1khz_db = _band("si_sdr_1khz_db", "in the octave around 1 kHz")
+si_sdr_2khz_db = _band("si_sdr_2khz_db", "in the octave around 2 kHz")
+si_sdr_4khz_db = _band("si_sdr_4khz_db", "in the octave around 4 kHz")
+si_sdr_8khz_db = _band("si_sdr_8khz_db", "in the octave around 8 kHz")
+si_sdr_16khz_db = _band("si_sdr_16khz_db", "above 11.2 kHz")
 
 
 def _si_sdr_octaves(preds: Tensor, target: Tensor, sample_rate: int) -> dict[str, float]:

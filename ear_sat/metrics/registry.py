@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ..config import check_choice
+from .clips import check_pair
 from .log1p import log1p_distance
 from .loudness import loudness_diff_lu, loudness_range_diff_lu
 from .mslr import k_stft_distance_left, k_stft_distance_mid, k_stft_distance_right, k_stft_distance_side
@@ -134,3 +136,34 @@ def evaluate_pair(
         result = results[metric.function]
         values[metric.name] = result[metric.name] if isinstance(result, dict) else result
     return values
+
+
+def evaluate_clips(
+    preds: Tensor, target: Tensor, sample_rate: int, names: Iterable[str] | None = None
+) -> dict[str, Tensor]:
+    """:func:`evaluate_pair` for each clip of a batch.
+
+    Args:
+        preds: the estimates, (batch, channels, time), full scale 1.
+        target: the references, same shape.
+        sample_rate: in Hz.
+        names: keys of :data:`METRICS`, default all of them.
+
+    Returns:
+        Name -> values (batch,), float64 on the CPU, in the order of ``names``; NaN where undefined.
+
+    Raises:
+        UserError: an unknown name.
+        ValueError: shapes or types do not fit.
+
+    >>> import torch
+    >>> y = torch.sin(torch.arange(8192) * 0.1).expand(3, 2, -1)
+    >>> evaluate_clips(y * torch.tensor([0.9, 1.1, 0.0])[:, None, None], y, 44100, ["snr_db"])["snr_db"].round()
+    tensor([20., 20.,  0.], dtype=torch.float64)
+    """
+    check_pair(preds, target, sample_rate)
+    if preds.dim() != 3:
+        raise ValueError(f"preds and target must have the shape (batch, channels, time), not {tuple(preds.shape)}")
+    chosen = list(METRICS if names is None else names)
+    rows = [evaluate_pair(p, t, sample_rate, chosen) for p, t in zip(preds, target, strict=True)]
+    return {name: torch.tensor([row[name] for row in rows], dtype=torch.float64) for name in chosen}
