@@ -17,10 +17,10 @@ from ..evaluate.pairing import Pair
 from ..files import make_folder, write_text
 from ..inference import FileJob, Settings, open_model, reconstruct_file
 from ..report.audio import save_audio
+from .plan import RESERVED
 from .training import Run
 
 EXCERPT_SECONDS = 8.0
-REFERENCE = "reference"
 
 
 def tracks_of(folder: Path) -> dict[str, Path]:
@@ -54,7 +54,7 @@ class Measurement:
     @property
     def reference_excerpts(self) -> Path:
         """The folder of the same excerpts of the originals."""
-        return self.run.out / "excerpts" / self.tracks / REFERENCE
+        return self.run.out / "excerpts" / self.tracks / RESERVED
 
     def results(self) -> dict[str, PairResult]:
         """Track → result, of the tracks that are measured and neither of whose files has changed."""

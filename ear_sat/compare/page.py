@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from ..config_edits import ABSENT, differences
+from ..data.excerpt import read_excerpt
 from ..evaluate.cache import measured_with
-from ..evaluate.clips import render_clip
+from ..evaluate.loading import SAMPLE_RATE
 from ..evaluate.tables import format_value
 from ..metrics import METRICS, Metric
 from ..report.html import render
+from ..report.listening import playable
 from ..report.strips import axis_ticks, place
 from .curves import Curve, learning_curve
 from .measuring import EXCERPT_SECONDS, excerpt_file
-from .plan import Variant
+from .plan import RESERVED, Variant
 from .run import Comparison
 from .statistics import REPLICATES, Row
 from .tables import NOT_RUN, SHOWN, format_difference, format_interval, length_of, trained
@@ -188,23 +190,14 @@ def _listening(comparison: Comparison, count: int | None) -> list[dict[str, Any]
             if count is not None and len(found) >= count:
                 return found
             if made and reference.exists():
-                found.append(_clip(comparison, name, track, reference, made))
+                found.append(_clip(comparison, name, track, {RESERVED: reference, **made}))
     return found
 
 
-def _clip(comparison: Comparison, name: str, track: str, reference: Path, made: Mapping[str, Path]) -> dict[str, Any]:
-    clip = render_clip(track, reference, made, align=False, audio=True, pictures=False)
-    versions = [
-        {
-            "name": version.name,
-            "audio": version.audio,
-            "gain_db": version.gain_db,
-            "color": f"c{_color(comparison, version.name)}" if version.name in made else "",
-            "facts": f"{version.loudness:.1f} LUFS".replace("-", "−"),
-        }
-        for version in clip.versions
-    ]
-    return {"file": track, "set": name, "seconds": clip.seconds, "versions": versions}
+def _clip(comparison: Comparison, name: str, track: str, files: Mapping[str, Path]) -> dict[str, Any]:
+    versions = {label: read_excerpt(path, 2)[0] for label, path in files.items()}
+    colors = {variant.name: _color(comparison, variant.name) for variant in comparison.plan.variants}
+    return {**playable(track, versions, SAMPLE_RATE, colors), "set": name}
 
 
 def _method(comparison: Comparison) -> str:

@@ -20,6 +20,9 @@ from ..value_types import Positive, Range, Size
 TEST = "test"
 """The tracks that are kept for one confirmation at the end."""
 
+RESERVED = "reference"
+"""The originals' name beside the variants."""
+
 DEFAULT_SEEDS = (1, 2)
 _NAME = re.compile(r"[\w][\w.+-]*")
 
@@ -231,8 +234,11 @@ def _variant(
 
 
 def _check_name(where: str, name: object) -> str:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise UserError(f"{where}: a name must be letters, digits and . + - _, as it names a folder, not {name!r}")
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name == RESERVED:
+        raise UserError(
+            f"{where}: a name must be letters, digits and . + - _, as it names a folder, and not {RESERVED}; "
+            f"got {name!r}"
+        )
     return name
 
 

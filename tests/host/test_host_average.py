@@ -66,7 +66,7 @@ def test_held_out_table(run, average):
     table = HeldOut(clip)
     table.on_train_start(trainer, wrapper)
     expected = ["round 5", *clip.measure(average[0])]
-    assert table.rows(trainer, wrapper) == [pytest.approx(expected)] * 2
+    assert table.rows(trainer, wrapper, table.reconstruct(wrapper)) == [pytest.approx(expected)] * 2
 
 
 @pytest.mark.parametrize("name", ["model.ckpt", "model.safetensors"])
@@ -81,5 +81,5 @@ def test_export(run, average, name, tmp_path):
 
 def test_all_leave_training_mode_as_it_was(run):
     wrapper, *_ = run
-    HeldOut(HeldOutClip(TARGET[0], RATE, wrapper.bundle)).rows(wrapper.trainer, wrapper)
+    HeldOut(HeldOutClip(TARGET[0], RATE, wrapper.bundle)).reconstruct(wrapper)
     assert wrapper.autoencoder.training and wrapper.autoencoder_ema.ema_model.training

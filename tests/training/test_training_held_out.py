@@ -44,6 +44,8 @@ def test_the_clip_is_measured_as_often_as_asked_for(capsys: pytest.CaptureFixtur
     printed = " ".join(capsys.readouterr().out.split())
     for number in (0, 4):  # the table at the end has the same numbers
         assert f"{values[number]:.4g}" in printed
+    page = Path("runs", "run", "listen.html")
+    assert f"listen: {page}" in printed and page.read_text(encoding="utf-8").count("data:audio/mpeg") == 2
     seconds = [value for _, value in series["held_out/seconds"]]
     assert seconds[0] == 0 < seconds[1] < seconds[2]
 

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 from ...files import write_text
+from ...report.listening import save_listening_page
 from ...report.plots import save_curves
 from ...report.tables import print_table
 from ...weights import write_weights
@@ -26,7 +27,7 @@ def finish(
     held_out: HeldOut | None,
     left_out: Sequence[str],
 ) -> None:
-    """Writes ``export/`` and ``curves.png``, then prints the results."""
+    """Writes ``export/``, ``curves.png`` and ``listen.html``, then prints the results."""
     write_curves(run, wrapper)
     wrapper.export_model(str(run.export / "model.ckpt"))
     wrapper.export_model(str(run.export / "model.safetensors"), use_safetensors=True)
@@ -39,7 +40,16 @@ def finish(
         noise = ", ".join(f"{name} {value:.4g}" for name, value in zip(clip.columns, clip.noise(), strict=True))
         columns = ["held-out clip", *(name.replace("/", "\n") for name in clip.columns)]
         notes = [f"noise with the clip's own long-term spectrum per channel scores: {noise}", done]
-        print_table("Before and after", columns, held_out.rows(trainer, wrapper), notes=notes)
+        preds = held_out.reconstruct(wrapper)
+        if save_listening_page(
+            run.listening_page,
+            f"{run.root.name}: the held-out clip",
+            f"{wrapper.rounds} rounds of training, none of them on this clip.",
+            {"held-out clip": {"original": clip.clip, "reconstruction": preds}},
+            clip.sample_rate,
+        ):
+            notes.append(f"listen: {run.listening_page}")
+        print_table("Before and after", columns, held_out.rows(trainer, wrapper, preds), notes=notes)
     if wrapper.last_output_gradients:
         title = "Gradient of each weighted term at the decoder's output (last measurement)"
         print_table(title, ["term", "norm × √samples"], [[*item] for item in wrapper.last_output_gradients.items()])

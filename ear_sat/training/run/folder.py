@@ -57,6 +57,11 @@ class RunFolder:
         return self.root / "export"
 
     @property
+    def listening_page(self) -> Path:
+        """The held-out clip and its reconstruction, to listen to."""
+        return self.root / "listen.html"
+
+    @property
     def metrics_csv(self) -> Path:
         """Every logged number."""
         return self.root / "metrics.csv"

@@ -79,7 +79,7 @@ class HeldOutClip:
 
 
 class HeldOut(pl.Callback):
-    """Measures the clip when training starts, every ``every`` rounds, and on :meth:`rows`.
+    """Measures the clip when training starts, every ``every`` rounds, and when it has ended.
 
     The measurements between are logged as ``held_out/…``, with ``held_out/seconds``: the training time so far, over all
     its sessions and without these measurements.
@@ -125,15 +125,23 @@ class HeldOut(pl.Callback):
         self._log(trainer, self._measure(pl_module))
         self._since = time.monotonic()
 
-    def rows(self, trainer: pl.Trainer, module: pl.LightningModule) -> list[Row]:
-        """The row of the start and the row of now; a resumed run starts from its checkpoint."""
-        return [self._start, [f"round {rounds_of(trainer, module)}", *self._measure(module)]]
+    def rows(self, trainer: pl.Trainer, module: pl.LightningModule, preds: Tensor) -> list[Row]:
+        """The row of the start and the row of now; a resumed run starts from its checkpoint.
+
+        Args:
+            trainer, module: which tell the round.
+            preds: what :meth:`reconstruct` gives now.
+        """
+        return [self._start, [f"round {rounds_of(trainer, module)}", *self.clip.measure(preds)]]
+
+    @torch.no_grad()
+    def reconstruct(self, module: pl.LightningModule) -> Tensor:
+        """The clip through the module's model, (channels, time) on the CPU."""
+        batch = self.clip.clip.unsqueeze(0).to(next(module.parameters()).device)
+        return self._reconstruct(module, batch)[0].float().cpu()
 
     def _measure(self, module: pl.LightningModule) -> list[float]:
-        batch = self.clip.clip.unsqueeze(0).to(next(module.parameters()).device)
-        with torch.no_grad():
-            preds = self._reconstruct(module, batch)[0]
-        return self.clip.measure(preds)
+        return self.clip.measure(self.reconstruct(module))
 
     def _log(self, trainer: pl.Trainer, values: Sequence[float]) -> None:
         log = {f"held_out/{name}": value for name, value in zip(self.clip.columns, values, strict=True)}
