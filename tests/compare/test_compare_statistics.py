@@ -34,7 +34,7 @@ def test_the_interval_is_that_of_tracks_with_seeds_within() -> None:
     """Variance of the mean: of the tracks' means over tracks, and what the seeds add within each."""
     rng = np.random.default_rng(3)
     tracks, seeds = 40, 4
-    values = rng.normal(0, 3, (1, tracks)) + rng.normal(0, 2, (seeds, tracks))
+    values = rng.normal(0, 1, (1, tracks)) + rng.normal(0, 4, (seeds, tracks))
     (row,) = summarise({"a": table(values)}, "a").values()
     between = values.mean(0).var() / tracks
     within = values.var(0).mean() / (tracks * seeds)
