@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from ..config_edits import ABSENT, differences
 from ..data.excerpt import read_excerpt
 from ..evaluate.cache import measured_with
 from ..evaluate.loading import SAMPLE_RATE
+from ..evaluate.summary import LEAST_FOR_A_LEAD
 from ..evaluate.tables import format_value
 from ..metrics import METRICS, Metric
 from ..report.html import render
@@ -23,16 +25,16 @@ from .run import Comparison
 from .statistics import REPLICATES, Row
 from .tables import NOT_RUN, SHOWN, format_difference, format_interval, length_of, trained
 
-COLORS = 8  # of the style sheet
+COLORS = 8  # of the style sheet; the next eight variants have them dashed
 CURVES = ("si_sdr_db", "stft_distance")
-FEW_TRACKS = 6
-"""Fewer tell little about other music, whatever the seeds."""
-
 MAX_CHANGES = 12
 """Differences of a config that are listed one by one."""
 
-SPAN = 1.25
-"""Of the range of a curve's later half: what is drawn of an axis, for the first rounds start far below."""
+SPAN = 1.5
+"""Of the range of the curves' later halves: what is drawn of an axis, for the first rounds start far below."""
+
+GOOD_SHARE = 0.75
+"""Of the curves, the best ones: those whose range counts."""
 
 
 def comparison_page(comparison: Comparison, clips: int | None) -> str:
@@ -72,20 +74,24 @@ def _lead(comparison: Comparison) -> str:
     return f"{plan.about} {runs}".strip()
 
 
-def _color(comparison: Comparison, variant: str) -> int:
-    return [v.name for v in comparison.plan.variants].index(variant) % COLORS
+def _style(comparison: Comparison, variant: str) -> str:
+    """The classes of the style sheet that tell a variant from the others."""
+    turn, color = divmod([v.name for v in comparison.plan.variants].index(variant), COLORS)
+    return f"c{color}" + (" again" if turn else "")
 
 
 def _set(comparison: Comparison, name: str) -> dict[str, Any]:
     summaries = comparison.summaries(name)
     tracks = {track for by_track in comparison.results[name].values() for track in by_track}
     note = f"{len(tracks)} whole track{'s' if len(tracks) > 1 else ''}: {', '.join(sorted(tracks))}."
-    if len(tracks) < FEW_TRACKS:
-        note += " So few tracks say little about other music: the intervals are too narrow."
+    if len(tracks) < LEAST_FOR_A_LEAD:
+        note += (
+            " So few tracks say little about other music: the intervals are too narrow, and no lead is beyond chance."
+        )
     rows = []
     for variant in comparison.plan.variants:
         found = [summaries[metric.name].get(variant.name) for metric in SHOWN]
-        shown = {"name": variant.name, "color": _color(comparison, variant.name)}
+        shown = {"name": variant.name, "style": _style(comparison, variant.name)}
         missing = "not measured on these tracks" if comparison.runs_of(variant.name) else NOT_RUN
         first = found[0]
         cells = [_cell(metric, row) for metric, row in zip(SHOWN, found, strict=True) if row is not None]
@@ -102,6 +108,7 @@ def _cell(metric: Metric, row: Row) -> dict[str, str]:
     }
     if row.difference is not None:
         better = (row.difference.mean > 0) == metric.higher_is_better
+        cell["better"] = f"{row.above if metric.higher_is_better else row.pairs - row.above}/{row.pairs}"
         cell["difference"] = format_difference(metric, row.difference)
         cell["difference_interval"] = format_interval(metric, row.difference)
         cell["verdict"] = ("good" if better else "bad") if row.beyond_chance else ""
@@ -118,7 +125,7 @@ def _variant(comparison: Comparison, variant: Variant) -> dict[str, Any]:
     return {
         "name": variant.name,
         "about": variant.about,
-        "color": _color(comparison, variant.name),
+        "style": _style(comparison, variant.name),
         "length": length_of(variant),
         "trained": trained(comparison, variant.name),
         "changes": changes,
@@ -157,8 +164,8 @@ def _panel(comparison: Comparison, metric: Metric, curves: Mapping[str, Curve], 
         area += [(x, place(y, low, high)) for x, y in reversed(list(zip(xs, curve.low, strict=True)))]
         points = [(x, place(y, low, high)) for x, y in zip(xs, curve.mean, strict=True)]
         last = f"{format_value(metric, curve.mean[-1])} at {across[name][-1]:.4g} {axis}"
-        color = _color(comparison, name)
-        lines.append({"name": name, "color": color, "points": points, "area": area, "last": last})
+        style = _style(comparison, name)
+        lines.append({"name": name, "style": style, "points": points, "area": area, "last": last})
     return {
         "metric": metric,
         "axis": f"against {axis}" if axis == "rounds" else "against minutes of training",
@@ -170,7 +177,10 @@ def _panel(comparison: Comparison, metric: Metric, curves: Mapping[str, Curve], 
 
 def _range(metric: Metric, curves: Sequence[Curve]) -> tuple[float, float]:
     """Ends of the vertical axis: all of the later halves, and as much again of what was worse before."""
-    late = [value for curve in curves for side in (curve.low, curve.high) for value in side[len(side) // 2 :]]
+    # One variant that learns nothing must not hide what the others differ in.
+    ordered = sorted(curves, key=lambda curve: curve.mean[-1], reverse=metric.higher_is_better)
+    good = ordered[: max(1, math.ceil(GOOD_SHARE * len(ordered)))]
+    late = [value for curve in good for side in (curve.low, curve.high) for value in side[len(side) // 2 :]]
     every = [value for curve in curves for side in (curve.low, curve.high) for value in side]
     margin = 0.05 * (max(late) - min(late)) or 1.0
     reach = SPAN * (max(late) - min(late)) or 1.0
@@ -196,8 +206,8 @@ def _listening(comparison: Comparison, count: int | None) -> list[dict[str, Any]
 
 def _clip(comparison: Comparison, name: str, track: str, files: Mapping[str, Path]) -> dict[str, Any]:
     versions = {label: read_excerpt(path, 2)[0] for label, path in files.items()}
-    colors = {variant.name: _color(comparison, variant.name) for variant in comparison.plan.variants}
-    return {**playable(track, versions, SAMPLE_RATE, colors), "set": name}
+    styles = {variant.name: _style(comparison, variant.name) for variant in comparison.plan.variants}
+    return {**playable(track, versions, SAMPLE_RATE, styles), "set": name}
 
 
 def _method(comparison: Comparison) -> str:

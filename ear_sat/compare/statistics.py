@@ -9,6 +9,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..evaluate.summary import LEAST_FOR_A_LEAD
+
 REPLICATES = 2000
 CONFIDENCE = 0.95
 
@@ -33,17 +35,23 @@ class Row:
         value: over all tracks and seeds where it is defined.
         difference: to the base, over the tracks and seeds that both have; None for the base itself.
         tracks, seeds: how many there are.
+        above: of the differences of single tracks and seeds, how many are above 0.
+        pairs: how many of those there are.
     """
 
     value: Estimate
     difference: Estimate | None
     tracks: int
     seeds: int
+    above: int = 0
+    pairs: int = 0
 
     @property
     def beyond_chance(self) -> bool:
-        """Whether the interval of the difference leaves 0 out."""
-        return self.difference is not None and (self.difference.low > 0 or self.difference.high < 0)
+        """Whether the interval of the difference leaves 0 out, and there are tracks enough to say so."""
+        if self.difference is None or self.tracks < LEAST_FOR_A_LEAD:
+            return False
+        return self.difference.low > 0 or self.difference.high < 0
 
 
 def summarise(values: Mapping[str, Values], base: str, seed: int = 0) -> dict[str, Row]:
@@ -68,12 +76,20 @@ def summarise(values: Mapping[str, Values], base: str, seed: int = 0) -> dict[st
     counts = _draws(len(seeds), len(tracks), seed) if tracks else np.zeros((REPLICATES, 0, 0))
     rows = {}
     for name, table in tables.items():
-        difference = None
+        difference, lead = None, np.zeros(0)
         if name != base and base in tables:
             with np.errstate(invalid="ignore"):  # infinity − infinity
-                difference = _estimate(table - tables[base], counts)
+                lead = table - tables[base]
+            difference = _estimate(lead, counts)
         defined = ~np.isnan(table)
-        rows[name] = Row(_estimate(table, counts), difference, int(defined.any(0).sum()), int(defined.any(1).sum()))
+        rows[name] = Row(
+            _estimate(table, counts),
+            difference,
+            int(defined.any(0).sum()),
+            int(defined.any(1).sum()),
+            int((lead > 0).sum()),
+            int((~np.isnan(lead)).sum()),
+        )
     return rows
 
 

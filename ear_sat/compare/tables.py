@@ -23,7 +23,8 @@ NOT_RUN = "not run"
 SHOWN = [metric for metric in METRICS.values() if metric.frozen]
 LEGEND = (
     "Mean over tracks and seeds [95 % interval: tracks resampled, and seeds within each]; Δ: difference to the first "
-    "variant on the same tracks and seeds; n: tracks × seeds; **bold** Δ: its interval leaves 0 out."
+    "variant on the same tracks and seeds, and in how many of those pairs it is better; n: tracks × seeds; **bold** Δ: "
+    "its interval leaves 0 out, and there are six tracks or more."
 )
 
 
@@ -89,7 +90,8 @@ def _cell(metric: Metric, row: Row | None) -> str:
         return text
     difference = format_difference(metric, row.difference)
     marked = f"**{difference}**" if row.beyond_chance else difference
-    return f"{text}; Δ {marked} {format_interval(metric, row.difference)}".strip()
+    better = row.above if metric.higher_is_better else row.pairs - row.above
+    return f"{text}; Δ {marked} {format_interval(metric, row.difference)} {better}/{row.pairs}".replace("  ", " ")
 
 
 def comparison_csv(comparison: Comparison) -> str:
@@ -150,4 +152,4 @@ def _row_json(row: Row) -> dict[str, Any]:
         key: None if e is None else {name: encode_number(value) for name, value in asdict(e).items()}
         for key, e in shown.items()
     }
-    return {**found, "tracks": row.tracks, "seeds": row.seeds}
+    return {**found, "tracks": row.tracks, "seeds": row.seeds, "above": row.above, "pairs": row.pairs}

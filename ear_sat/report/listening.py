@@ -41,7 +41,7 @@ def save_listening_page(
 
 
 def playable(
-    name: str, versions: Mapping[str, Tensor], sample_rate: int, colors: Mapping[str, int] | None = None
+    name: str, versions: Mapping[str, Tensor], sample_rate: int, styles: Mapping[str, str] | None = None
 ) -> dict[str, object]:
     """A clip as the templates' player takes it.
 
@@ -49,9 +49,9 @@ def playable(
         name: of the clip.
         versions: name → audio (1 | 2, time); the first is the original.
         sample_rate: Hz, one of :data:`.excerpts.RATES`.
-        colors: of the style sheet, by version; by default in their order.
+        styles: classes of the style sheet, by version; by default its colours in their order.
     """
-    colors = {label: index - 1 for index, label in enumerate(versions)} if colors is None else colors
+    styles = {label: f"c{index - 1}" for index, label in enumerate(versions)} if styles is None else styles
     first = next(iter(versions))
     audio = {label: signal.detach().float().cpu() for label, signal in versions.items()}
     loudness = [integrated_loudness_lufs(signal, sample_rate) for signal in audio.values()]
@@ -61,7 +61,7 @@ def playable(
             "name": label,
             "audio": mp3_uri(signal, sample_rate),
             "gain_db": gain,
-            "color": "" if label == first else f"c{colors[label]}",
+            "color": "" if label == first else styles[label],
             "facts": "n/a LUFS" if math.isnan(lufs) else f"{lufs:.1f} LUFS".replace("-", "−"),
         }
         for (label, signal), lufs, gain in zip(audio.items(), loudness, matched_gains_db(loudness, peaks), strict=True)

@@ -19,15 +19,18 @@ def test_means_and_differences() -> None:
     assert rows["a"].value.mean == a.mean() and rows["a"].difference is None
     assert rows["b"].difference is not None and rows["b"].difference.mean == pytest.approx((b - a).mean())
     assert (rows["b"].tracks, rows["b"].seeds) == (3, 2)
+    assert (rows["b"].above, rows["b"].pairs) == (4, 6)
 
 
 def test_a_constant_lead_is_beyond_chance_however_much_tracks_differ() -> None:
-    a = np.array([[-30.0, 0.0, 12.0], [-28.0, 1.0, 15.0]])
+    a = np.array([[-30.0, 0.0, 12.0, 3.0, 8.0, -4.0], [-28.0, 1.0, 15.0, 4.0, 7.0, 0.0]])
     rows = summarise({"a": table(a), "b": table(a + 0.1)}, "a")
     difference = rows["b"].difference
     assert difference is not None and rows["b"].beyond_chance
     assert (difference.low, difference.high) == (pytest.approx(0.1), pytest.approx(0.1))
     assert rows["b"].value.high - rows["b"].value.low > 20
+    few = summarise({"a": table(a[:, :5]), "b": table(a[:, :5] + 0.1)}, "a")
+    assert not few["b"].beyond_chance, "five tracks lead by chance in one case of sixteen"
 
 
 def test_the_interval_is_that_of_tracks_with_seeds_within() -> None:
