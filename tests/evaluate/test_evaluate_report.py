@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from ear_sat.evaluate import run as run_module
-from ear_sat.evaluate.clips import EXCERPT_SECONDS, choose_clips, render_clip
+from ear_sat.evaluate.clips import choose_clips, render_clip
+from ear_sat.evaluate.excerpt import EXCERPT_SECONDS
 from ear_sat.evaluate.measure import PairResult
 from ear_sat.report.excerpts import matched_gains_db, mp3_uri
 from ear_sat.report.pictures import (
