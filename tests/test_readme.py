@@ -33,6 +33,7 @@ NOT_RUN = {
     "make train DATA=~/Music": "the same",
     "python3 scripts/set_up.py": "the same",
     "ear-sat download 44k": "fetches the weights",
+    "ear-sat listening-results ann.json ben.json --out listening": "takes the answers of listeners",
     "ear-sat train --model-config ear_vae_demo --dataset-config demo --batch-size 4 --num-workers 0": (
         "test_installed.py trains by these names, beside no checkout"
     ),

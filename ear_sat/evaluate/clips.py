@@ -1,4 +1,4 @@
-"""The clips of the report: which files, which ten seconds of them, and what there is to see and to hear."""
+"""The clips of the report: which files, why, and what there is to see and to hear."""
 
 from __future__ import annotations
 

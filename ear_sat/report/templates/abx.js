@@ -57,9 +57,10 @@ function showTrial(trial) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input") || !players.length) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || !players.length) return;
   const version = LABELS.indexOf(event.key.toUpperCase());
   if (version >= 0) players[0].select(version);
+  if (event.target.closest("input")) return; // the arrows move its handle
   const answer = ["ArrowLeft", "ArrowRight"].indexOf(event.key);
   if (answer >= 0) document.querySelectorAll(".answer")[answer].click();
 });

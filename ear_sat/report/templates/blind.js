@@ -203,6 +203,7 @@ function showEnd() {
   element("card").replaceChildren();
   players = [];
   element("end").hidden = false;
+  element("save").hidden = true; // there is another one above
   const outcome = outcomeTable();
   element("outcome").hidden = !outcome;
   if (outcome) element("outcome").replaceChildren(outcome);

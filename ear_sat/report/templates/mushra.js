@@ -20,6 +20,7 @@ function showTraining(clips, index) {
   showVersions(clip, versions, null, versions.map(() => 0).concat(0), () => {});
   const last = index === clips.length - 1;
   showMissing("", last ? "Start the test" : "Next excerpt");
+  element("missing").textContent = "Nothing is rated yet: hear what there is, and set the volume.";
   onNext = () => {
     if (!last) return showTraining(clips, index + 1);
     session.trained = true;

@@ -191,8 +191,11 @@ class Player {
 }
 
 function decode(address) {
-  const text = atob(address.slice(address.indexOf(",") + 1));
-  return context.decodeAudioData(Uint8Array.from(text, (character) => character.charCodeAt(0)).buffer);
+  return context.decodeAudioData(bytesOf(address.slice(address.indexOf(",") + 1)).buffer);
+}
+
+function bytesOf(base64) {
+  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 }
 
 // Plays by a clock that begins with `offset` seconds of the buffer, over and over from `from` to `to` if it loops.
