@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
 import shutil
@@ -24,8 +23,8 @@ PATIENCE = 60.0  # seconds
 
 
 def find_browser() -> str | None:
-    """The program, where it is installed."""
-    return next((path for name in NAMES if (path := shutil.which(name))), None)
+    """The program, where it is installed; none on Windows, whose pipes have no numbers that a child could take over."""
+    return None if os.name == "nt" else next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 class Browser:
@@ -36,6 +35,8 @@ class Browser:
     """
 
     def __init__(self, downloads: Path) -> None:
+        import fcntl
+
         program = find_browser()
         if program is None:
             raise SystemExit("error: there is no Chromium; install one")
