@@ -4,7 +4,8 @@
 
 It trains, plays, switches, loops, rates or answers, loads the page again midway, saves the answers and erases them, by
 mouse and keyboard; it looks for names that give something away, for errors of the page, and for clicks in the sound.
-DIR gets the answers (JSON and CSV) and pictures at 1300 and 390 pixels. Exit code 1 if anything was not as it should be.
+DIR gets the answers (JSON and CSV) and pictures at 1300 and 390 pixels. Exit code 1 if anything was not as it should
+be.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="METRIC",
         help="metric by which the worst and best clips are chosen (default: stft_distance)",
     )
-    parser.add_argument("--seed", type=whole(0), default=0, help="of the bootstrap (default: 0)")
+    parser.add_argument("--seed", type=whole(0), default=0, help="of the bootstrap and a blind page (default: 0)")
     parser.add_argument(
         "--paper-table", action="store_true", help="show the paper's figures as well, measured elsewhere on other music"
     )
