@@ -32,7 +32,7 @@ LAYERS = [
     {"report", "weights", "data"},
     {"tones"},
     {"inference", "prepare", "encoding", "evaluate"},
-    {"training"},
+    {"training", "listening"},
     {"host", "config_schema", "compare"},
     {"cli"},
 ]

@@ -36,6 +36,7 @@ NOT_RUN = {
     "ear-sat compare loss_forms --out study --train ~/Music/train --tracks development=~/Music/development": (
         "22 trainings of minutes; tests/compare has small plans"
     ),
+    "ear-sat listening-results ann.json ben.json --out listening": "takes the answers of listeners",
     "ear-sat train --model-config ear_vae_demo --dataset-config demo --batch-size 4 --num-workers 0": (
         "test_installed.py trains by these names, beside no checkout"
     ),

@@ -2,7 +2,8 @@
 
 Files are paired by their path without extension. Results go to results.json, results.csv, results.md and report.html;
 a second run measures only what is missing. With --weights, the files of --data are reconstructed first, and
---test-tones measures the model as an audio analyser measures a device.
+--test-tones measures the model as an audio analyser measures a device. --blind also writes a page for a blind
+listening test; ``ear-sat listening-results`` evaluates what its listeners answer.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from ..evaluate.engine import check_processes
 from ..evaluate.run import DEFAULT_CLIPS
 from ..evaluate.tables import print_published, print_summary
 from ..files import disk_errors, make_folder
+from ..listening import METHODS, write_test
+from ..listening.methods import check_systems
+from ..listening.page import DEFAULT_TRIALS
 from ..metrics import METRICS
 from ..models.reconstruction import DEFAULT_CHUNK_SECONDS
 from ..report.tables import print_table
@@ -41,9 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--processes", type=int, metavar="N", help="processes to use (default: one per core)")
     parser.add_argument(
         "--audio",
-        default=str(DEFAULT_CLIPS),
         metavar="N|all|none",
-        help=f"clips in the report (default: {DEFAULT_CLIPS}); none: {DEFAULT_CLIPS} clips without audio",
+        help=f"clips in the report and the blind test (default: {DEFAULT_CLIPS} in the report, "
+        f"{METHODS['mushra'].clips} for mushra, {METHODS['abx'].clips} for abx); none: {DEFAULT_CLIPS} without audio",
     )
     parser.add_argument(
         "--rank-by",
@@ -52,9 +56,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="METRIC",
         help="metric by which the worst and best clips are chosen (default: stft_distance)",
     )
-    parser.add_argument("--seed", type=whole(0), default=0, help="of the bootstrap (default: 0)")
+    parser.add_argument("--seed", type=whole(0), default=0, help="of the bootstrap and a blind page (default: 0)")
     parser.add_argument(
         "--paper-table", action="store_true", help="show the paper's figures as well, measured elsewhere on other music"
+    )
+    blind = parser.add_argument_group("a blind listening test")
+    blind.add_argument(
+        "--blind", choices=METHODS, help="write a page for it: mushra.html (ratings after BS.1534), or abx.html"
+    )
+    blind.add_argument(
+        "--trials", type=whole(1), metavar="N", help=f"of each pair, with abx (default: {DEFAULT_TRIALS})"
     )
     own = parser.add_argument_group("with a model of one's own")
     own.add_argument(
@@ -81,9 +92,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Evaluates; 1 if any file failed."""
-    clips, audio = _clips(arguments.audio)
+    clips, audio = _clips(arguments.audio or str(DEFAULT_CLIPS))
     estimates = _systems(arguments.estimate)
     _check(arguments, estimates)
+    _check_blind(arguments, estimates, clips if audio else 0)
     if arguments.test_tones:
         _test_tones(arguments, _weights_file(arguments.weights))
         if arguments.data is None and arguments.reference is None:
@@ -107,6 +119,8 @@ def main(arguments: argparse.Namespace) -> int:
         reasons=failed,
     )
     _print(evaluation, arguments.out, arguments.paper_table)
+    if arguments.blind:
+        _blind(arguments, evaluation, clips)
     return 1 if evaluation.failures or failed else 0
 
 
@@ -130,6 +144,34 @@ def _check(arguments: argparse.Namespace, estimates: dict[str, Path]) -> None:
         if path is not None and not path.exists():
             raise UserError(f"no such file or folder: {path}")
     check_processes(arguments.processes, jobs=1)
+
+
+def _check_blind(arguments: argparse.Namespace, estimates: dict[str, Path], clips: int | None) -> None:
+    if arguments.trials is not None and (arguments.blind is None or not METHODS[arguments.blind].trials):
+        raise UserError("--trials is for --blind abx")
+    if arguments.blind is None:
+        return
+    if arguments.reference is None and arguments.data is None:
+        raise UserError("--blind needs music; give --reference and --estimate, or --data")
+    if clips == 0:
+        raise UserError(f"--blind needs clips to listen to; leave --audio {arguments.audio} out")
+    check_systems(arguments.blind, [*estimates, *([] if arguments.data is None else [_name(arguments.weights)])])
+
+
+def _blind(arguments: argparse.Namespace, evaluation: Evaluation, clips: int | None) -> None:
+    test = write_test(
+        evaluation,
+        arguments.out,
+        arguments.blind,
+        clips=METHODS[arguments.blind].clips if arguments.audio is None else clips,
+        trials=arguments.trials or DEFAULT_TRIALS,
+        rank_by=arguments.rank_by,
+        processes=arguments.processes,
+    )
+    what = f"{test.clips} clip(s) in {test.versions} versions, {test.bytes / 1e6:.0f} MB"
+    print(
+        f"listening test: {test.path} ({what}); send it to listeners, and give their files to ear-sat listening-results"
+    )
 
 
 def _name(weights: Path) -> str:

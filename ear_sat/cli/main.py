@@ -28,6 +28,7 @@ COMMANDS = {
     "pre-encode": "pre_encode",
     "reconstruct": "reconstruct",
     "evaluate": "evaluate",
+    "listening-results": "listening_results",
     "prepare-data": "prepare_data",
     "compare": "compare",
 }

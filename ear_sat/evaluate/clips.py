@@ -1,4 +1,4 @@
-"""The clips of the report: which files, which ten seconds of them, and what there is to see and to hear."""
+"""The clips of the report: which files, why, and what there is to see and to hear."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from ..metrics import integrated_loudness_lufs
-from ..report.excerpts import matched_gains_db, mp3_uri
+from ..report.excerpts import mp3_uri
 from ..report.pictures import (
     difference_picture,
     goniometer_picture,
@@ -21,11 +19,9 @@ from ..report.pictures import (
     spectrogram_picture,
     top_level,
 )
-from .loading import SAMPLE_RATE, LoadedPair, load_pair
+from .excerpt import load_excerpt, match_loudness
+from .loading import SAMPLE_RATE
 from .measure import PairResult
-
-EXCERPT_SECONDS = 10.0
-_BLOCK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -120,20 +116,13 @@ def render_clip(
     Raises:
         UnusableFileError: a file has become unreadable since it was measured.
     """
-    pairs = {system: load_pair(reference, path, align) for system, path in estimates.items()}
-    start, length = _excerpt(list(pairs.values()))
-    first = next(iter(pairs.values()))
-    target = first.target[:, start - first.start :][:, :length]
-    signals = {"reference": target}
-    for system, pair in pairs.items():
-        signals[system] = pair.preds[:, start - pair.start :][:, :length]
-    loudness = [integrated_loudness_lufs(signal, SAMPLE_RATE) for signal in signals.values()]
-    peaks = [20 * math.log10(max(float(signal.abs().max()), 1e-9)) for signal in signals.values()]
-    gains = matched_gains_db(loudness, peaks)
+    excerpt = load_excerpt(reference, estimates, align)
+    loudness, gains = match_loudness(excerpt.signals)
+    target = excerpt.signals["reference"]
     target_level = mean_levels(target, SAMPLE_RATE)
     top, scale = top_level(target_level), goniometer_scale(target)
     versions = []
-    for index, (name, signal) in enumerate(signals.items()):
+    for index, (name, signal) in enumerate(excerpt.signals.items()):
         shown: dict[str, str | None] = {}
         if pictures:
             level = target_level if index == 0 else mean_levels(signal, SAMPLE_RATE)
@@ -142,10 +131,8 @@ def render_clip(
                 "goniometer": goniometer_picture(signal, scale),
             }
             if index > 0:
-                # Against this system's own target: mono counterparts may have been copied to two channels.
-                own = pairs[name].target[:, start - pairs[name].start :][:, :length]
                 shown["difference"] = difference_picture(level, target_level, top)
-                shown["phase_error"] = phase_error_picture(signal, own, SAMPLE_RATE, top)
+                shown["phase_error"] = phase_error_picture(signal, excerpt.targets[name], SAMPLE_RATE, top)
         versions.append(
             Version(
                 name,
@@ -156,28 +143,7 @@ def render_clip(
                 **shown,
             )
         )
-    return Clip(file, start / SAMPLE_RATE, length / SAMPLE_RATE, top, tuple(versions))
-
-
-def _excerpt(pairs: Sequence[LoadedPair]) -> tuple[int, int]:
-    """Start (in the reference) and length in samples: where the errors of all systems have the most energy."""
-    begin = max(pair.start for pair in pairs)
-    end = min(pair.start + pair.target.shape[-1] for pair in pairs)
-    size, block = round(EXCERPT_SECONDS * SAMPLE_RATE), round(_BLOCK_SECONDS * SAMPLE_RATE)
-    if end - begin <= size:
-        return begin, max(1, end - begin)
-    cuts = [slice(begin - pair.start, end - pair.start) for pair in pairs]
-    error = torch.stack([_energy(p.preds[:, c] - p.target[:, c], block) for p, c in zip(pairs, cuts, strict=True)])
-    course = error.sum(0)
-    if not course.any():  # all are perfect: where the music is loudest
-        course = _energy(pairs[0].target[:, cuts[0]], block)
-    windows = course.unfold(0, min(size // block, len(course)), 1).sum(-1)
-    return min(begin + int(windows.argmax()) * block, end - size), size
-
-
-def _energy(signal: Tensor, block: int) -> Tensor:
-    """Energy of (channels, time) per whole block, (time // block,)."""
-    return signal.square().sum(0).unfold(0, block, block).sum(-1)
+    return Clip(file, excerpt.start / SAMPLE_RATE, excerpt.length / SAMPLE_RATE, top, tuple(versions))
 
 
 def _correlation(signal: Tensor) -> float:

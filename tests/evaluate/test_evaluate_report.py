@@ -1,19 +1,19 @@
 """The page stands alone, is well-formed, small, honest about names, and its pictures and sounds are what they say."""
 
-import base64
 import io
 import json
 import math
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from html_page import Page, decoded
 from PIL import Image
 
 from ear_sat.evaluate import run as run_module
-from ear_sat.evaluate.clips import EXCERPT_SECONDS, choose_clips, render_clip
+from ear_sat.evaluate.clips import choose_clips, render_clip
+from ear_sat.evaluate.excerpt import EXCERPT_SECONDS
 from ear_sat.evaluate.measure import PairResult
 from ear_sat.report.excerpts import matched_gains_db, mp3_uri
 from ear_sat.report.pictures import (
@@ -26,41 +26,6 @@ from ear_sat.report.pictures import (
 from ear_sat.report.strips import strip_plot
 
 RATE = 44100
-VOID = {"meta", "img", "input", "br", "link"}
-
-
-class Page(HTMLParser):
-    """Collects tags with their attributes and checks that they are closed in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text: list[str] = []
-        self.feed(text)
-        self.close()
-        assert not self.open, self.open
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        assert self.open and self.open.pop() == tag, tag
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-    def find(self, tag: str, **wanted: str) -> list[dict[str, str | None]]:
-        return [found for name, found in self.tags if name == tag and wanted.items() <= found.items()]
-
-
-def decoded(uri: str) -> bytes:
-    return base64.b64decode(uri.partition(",")[2])
 
 
 def pixels(uri: str) -> np.ndarray:

@@ -1,0 +1,83 @@
+"""The excerpt of a file that is worth looking at and listening to: the ten seconds in which the systems err most."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..metrics import integrated_loudness_lufs
+from ..report.excerpts import matched_gains_db
+from .loading import SAMPLE_RATE, LoadedPair, load_pair
+
+EXCERPT_SECONDS = 10.0
+_BLOCK_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """The same stretch of the reference and of what every system made of it.
+
+    Attributes:
+        start: first sample in the reference file, at :data:`SAMPLE_RATE`.
+        signals: "reference", then the systems → (1 | 2, time), all of one length.
+        targets: system → the reference as that system was compared with it: mono may have been copied to two channels.
+    """
+
+    start: int
+    signals: dict[str, Tensor]
+    targets: dict[str, Tensor]
+
+    @property
+    def length(self) -> int:
+        """In samples."""
+        return self.signals["reference"].shape[-1]
+
+
+def load_excerpt(reference: Path, estimates: Mapping[str, Path], align: bool) -> Excerpt:
+    """Loads one file of all systems and takes the stretch of it where their errors have the most energy.
+
+    Raises:
+        UnusableFileError: a file has become unreadable since it was measured.
+    """
+    pairs = {system: load_pair(reference, path, align) for system, path in estimates.items()}
+    start, length = _stretch(list(pairs.values()))
+    targets = {system: _cut(pair.target, pair, start, length) for system, pair in pairs.items()}
+    signals = {system: _cut(pair.preds, pair, start, length) for system, pair in pairs.items()}
+    return Excerpt(start, {"reference": next(iter(targets.values())), **signals}, targets)
+
+
+def match_loudness(signals: Mapping[str, Tensor]) -> tuple[list[float], list[float]]:
+    """Integrated loudness in LUFS of each signal, and the gains in dB that make all as loud as each other."""
+    loudness = [integrated_loudness_lufs(signal, SAMPLE_RATE) for signal in signals.values()]
+    peaks = [20 * math.log10(max(float(signal.abs().max()), 1e-9)) for signal in signals.values()]
+    return loudness, matched_gains_db(loudness, peaks)
+
+
+def _cut(signal: Tensor, pair: LoadedPair, start: int, length: int) -> Tensor:
+    return signal[:, start - pair.start :][:, :length]
+
+
+def _stretch(pairs: Sequence[LoadedPair]) -> tuple[int, int]:
+    """Start (in the reference) and length in samples: where the errors of all systems have the most energy."""
+    begin = max(pair.start for pair in pairs)
+    end = min(pair.start + pair.target.shape[-1] for pair in pairs)
+    size, block = round(EXCERPT_SECONDS * SAMPLE_RATE), round(_BLOCK_SECONDS * SAMPLE_RATE)
+    if end - begin <= size:
+        return begin, max(1, end - begin)
+    cuts = [slice(begin - pair.start, end - pair.start) for pair in pairs]
+    error = torch.stack([_energy(p.preds[:, c] - p.target[:, c], block) for p, c in zip(pairs, cuts, strict=True)])
+    course = error.sum(0)
+    if not course.any():  # all are perfect: where the music is loudest
+        course = _energy(pairs[0].target[:, cuts[0]], block)
+    windows = course.unfold(0, min(size // block, len(course)), 1).sum(-1)
+    return min(begin + int(windows.argmax()) * block, end - size), size
+
+
+def _energy(signal: Tensor, block: int) -> Tensor:
+    """Energy of (channels, time) per whole block, (time // block,)."""
+    return signal.square().sum(0).unfold(0, block, block).sum(-1)
