@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..report.excerpts import mp3_uri
+from ..report.excerpts import match_loudness, mp3_uri
 from ..report.pictures import (
     difference_picture,
     goniometer_picture,
@@ -19,7 +19,7 @@ from ..report.pictures import (
     spectrogram_picture,
     top_level,
 )
-from .excerpt import load_excerpt, match_loudness
+from .excerpt import load_excerpt
 from .loading import SAMPLE_RATE
 from .measure import PairResult
 
@@ -117,7 +117,7 @@ def render_clip(
         UnusableFileError: a file has become unreadable since it was measured.
     """
     excerpt = load_excerpt(reference, estimates, align)
-    loudness, gains = match_loudness(excerpt.signals)
+    loudness, gains = match_loudness(excerpt.signals.values(), SAMPLE_RATE)
     target = excerpt.signals["reference"]
     target_level = mean_levels(target, SAMPLE_RATE)
     top, scale = top_level(target_level), goniometer_scale(target)

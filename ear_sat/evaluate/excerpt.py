@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..metrics import integrated_loudness_lufs
-from ..report.excerpts import matched_gains_db
 from .loading import SAMPLE_RATE, LoadedPair, load_pair
 
 EXCERPT_SECONDS = 10.0
@@ -49,13 +46,6 @@ def load_excerpt(reference: Path, estimates: Mapping[str, Path], align: bool) ->
     targets = {system: _cut(pair.target, pair, start, length) for system, pair in pairs.items()}
     signals = {system: _cut(pair.preds, pair, start, length) for system, pair in pairs.items()}
     return Excerpt(start, {"reference": next(iter(targets.values())), **signals}, targets)
-
-
-def match_loudness(signals: Mapping[str, Tensor]) -> tuple[list[float], list[float]]:
-    """Integrated loudness in LUFS of each signal, and the gains in dB that make all as loud as each other."""
-    loudness = [integrated_loudness_lufs(signal, SAMPLE_RATE) for signal in signals.values()]
-    peaks = [20 * math.log10(max(float(signal.abs().max()), 1e-9)) for signal in signals.values()]
-    return loudness, matched_gains_db(loudness, peaks)
 
 
 def _cut(signal: Tensor, pair: LoadedPair, start: int, length: int) -> Tensor:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data.parts import UnusableFileError
-from ..evaluate.excerpt import load_excerpt, match_loudness
+from ..evaluate.excerpt import load_excerpt
 from ..evaluate.loading import SAMPLE_RATE
-from ..report.excerpts import flac_uri
+from ..report.excerpts import flac_uri, match_loudness
 from .anchors import anchors
 
 
@@ -41,7 +41,7 @@ def render_stimuli(
     signals = {name: signal.expand(channels, -1) for name, signal in excerpt.signals.items()}
     if with_anchors:
         signals |= anchors(signals["reference"], SAMPLE_RATE)
-    _, gains = match_loudness(signals)
+    _, gains = match_loudness(signals.values(), SAMPLE_RATE)
     audio = {
         name: flac_uri(signal * 10 ** (gain / 20), SAMPLE_RATE)
         for (name, signal), gain in zip(signals.items(), gains, strict=True)

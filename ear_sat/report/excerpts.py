@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import soundfile
 import torch
+
+from ..metrics import integrated_loudness_lufs
 
 COMPRESSION = 0.2  # of libsndfile's scale from 0 (best) to 1; variable bit rate, about 180 kbit/s
 FADE_SECONDS = 0.005
@@ -71,6 +73,14 @@ def _faded(waveform: torch.Tensor, sample_rate: int) -> np.ndarray:
     samples[:fade] *= ramp
     samples[len(samples) - fade :] *= ramp[::-1]
     return samples
+
+
+def match_loudness(signals: Iterable[torch.Tensor], sample_rate: int) -> tuple[list[float], list[float]]:
+    """Integrated loudness in LUFS of each signal (channels, time), and the gains in dB that make all equally loud."""
+    signals = list(signals)
+    loudness = [integrated_loudness_lufs(signal, sample_rate) for signal in signals]
+    peaks = [20 * math.log10(max(float(signal.abs().max()), 1e-9)) for signal in signals]
+    return loudness, matched_gains_db(loudness, peaks)
 
 
 def matched_gains_db(loudness: Sequence[float], peak_db: Sequence[float]) -> list[float]:

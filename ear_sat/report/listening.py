@@ -9,8 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..files import write_text
-from ..metrics import integrated_loudness_lufs
-from .excerpts import RATES, matched_gains_db, mp3_uri
+from .excerpts import RATES, match_loudness, mp3_uri
 from .html import render
 
 
@@ -54,8 +53,7 @@ def playable(
     styles = {label: f"c{index - 1}" for index, label in enumerate(versions)} if styles is None else styles
     first = next(iter(versions))
     audio = {label: signal.detach().float().cpu() for label, signal in versions.items()}
-    loudness = [integrated_loudness_lufs(signal, sample_rate) for signal in audio.values()]
-    peaks = [20 * math.log10(max(float(signal.abs().max()), 1e-9)) for signal in audio.values()]
+    loudness, gains = match_loudness(audio.values(), sample_rate)
     shown = [
         {
             "name": label,
@@ -64,6 +62,6 @@ def playable(
             "color": "" if label == first else styles[label],
             "facts": "n/a LUFS" if math.isnan(lufs) else f"{lufs:.1f} LUFS".replace("-", "−"),
         }
-        for (label, signal), lufs, gain in zip(audio.items(), loudness, matched_gains_db(loudness, peaks), strict=True)
+        for (label, signal), lufs, gain in zip(audio.items(), loudness, gains, strict=True)
     ]
     return {"file": name, "seconds": audio[first].shape[-1] / sample_rate, "versions": shown}
