@@ -10,16 +10,17 @@ from ..data.finding import SUFFIXES
 from ..errors import UserError
 from ..files import make_folder
 from ..inference import Settings, open_model, plan_jobs, reconstruct_files
+from ..weights import Source
 
 
 def reconstruct_folder(
-    name: str, weights: Path, data: Path, out: Path, settings: Settings, device: str = "auto"
+    name: str, weights: Source, data: Path, out: Path, settings: Settings, device: str = "auto"
 ) -> tuple[Path, dict[Path, str]]:
     """Reconstructs the music in ``data`` below ``out``; finished files of an earlier run are kept.
 
     Args:
         name: of the model, with which the name of the folder begins.
-        weights: its file.
+        weights: its file, and what goes with it.
         data: folder of music.
         out: folder of the evaluation.
         settings: how to reconstruct.
@@ -53,10 +54,13 @@ def reconstruct_folder(
     return folder, failed
 
 
-def _digest(weights: Path, settings: Settings) -> str:
+def _digest(weights: Source, settings: Settings) -> str:
     """Eight digits that differ for other weights and for other settings."""
-    state = (str(weights.resolve()), weights.stat().st_size, weights.stat().st_mtime_ns)
-    return hashlib.sha256(repr((state, asdict(settings))).encode()).hexdigest()[:8]
+    file = Path(weights.path)
+    state = [str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns]
+    if weights.model_config is not None:
+        state.append(str(weights.model_config.resolve()))
+    return hashlib.sha256(repr((tuple(state), asdict(settings))).encode()).hexdigest()[:8]
 
 
 def _is_ours(source: Path, out: Path) -> bool:
