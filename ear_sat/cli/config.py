@@ -156,6 +156,9 @@ def _place_of_autoencoder(config: dict[str, Any]) -> tuple[dict[str, Any], str]:
 def _trained_as(base: Any, model: dict[str, Any], recomputes: bool) -> dict[str, Any]:
     """``model`` with what ``base`` says about training its parts, which no file of weights knows: what is frozen and,
     of parts that know it, what is recomputed."""
+    for name, part in model.items():  # what was frozen when the weights were made is another matter
+        if isinstance(part, dict):
+            model[name] = {key: value for key, value in part.items() if key != "requires_grad"}
     for name, part in base.items() if isinstance(base, dict) else ():
         if not (isinstance(part, dict) and isinstance(model.get(name), dict)):
             continue

@@ -13,11 +13,10 @@ from typing import Any
 import torch
 
 from ..checks import require_whole
-from ..errors import UserError, refusing
+from ..errors import REFUSALS, UserError, in_words
 from ..models import Autoencoder
 from ..models.receptive_field import hop_length, output_length, reaches
-from ..weights import Checkpoint, Fitted, Source
-from ..weights import load_autoencoder as load
+from ..weights import Checkpoint, Fitted, Source, build_autoencoder, read_checkpoint
 from ..weights.fit import fit_strictly
 
 
@@ -50,7 +49,8 @@ def load_autoencoder(
             counted by module.
     """
     source = weights_source(path, model_config)
-    return load(source, device, sample_rate=sample_rate, dim_heads=dim_heads, final_tanh=final_tanh)
+    known = {"sample_rate": sample_rate, "dim_heads": dim_heads, "final_tanh": final_tanh}
+    return build_autoencoder(read_checkpoint(source), device, builder=source.builder, **known)
 
 
 def weights_source(path: str | Path, model_config: str | Path | None = None) -> Source:
@@ -71,9 +71,8 @@ def build_with_host(checkpoint: Checkpoint) -> Fitted:
     fit_strictly(model, checkpoint.state, where, "its model config")
     model.eval().requires_grad_(False)
     state = dict(model.state_dict())
-    with refusing(f"cannot use {where}"):
-        adapted = _adapted(model)
-    return Fitted(adapted, config, state, [])
+    with _told_of(f"cannot use {where}"):
+        return Fitted(_adapted(model), config, state, [])
 
 
 def _built(where: str, config: Mapping[str, Any]) -> Any:
@@ -85,8 +84,17 @@ def _built(where: str, config: Mapping[str, Any]) -> Any:
         raise UserError(f"{where} is an autoencoder of stable-audio-tools, whose code builds it: {error}") from error
     from stable_audio_tools.models.factory import create_model_from_config
 
-    with refusing(f"the host cannot build the model config of {where}"):
+    with _told_of(f"the host cannot build the model config of {where}"):
         return create_model_from_config(copy.deepcopy({"model_type": "autoencoder", **config}))
+
+
+@contextlib.contextmanager
+def _told_of(what: str) -> Iterator[None]:
+    """:func:`ear_sat.errors.refusing`, for sentences of ours as well, which do not know of which file they tell."""
+    try:
+        yield
+    except REFUSALS as error:  # UserError among them
+        raise UserError(f"{what}: {in_words(error)}") from error
 
 
 @contextlib.contextmanager
@@ -131,14 +139,14 @@ def _check_sizes(model: Autoencoder) -> None:
             )
     frames = 2
     latents = model.encode(torch.zeros(1, model.in_channels, frames * model.downsampling_ratio))
-    audio = model.decode(latents)
-    found = [*latents.shape[1:], *audio.shape[1:]]
+    _compare("latents", latents.shape[1:], (model.latent_dim, frames))
     samples = output_length(reaches(model.decoder), frames)
-    said = [model.latent_dim, frames, model.out_channels, samples]
-    if found != said:
-        names = ("latent channels", "latent frames", "audio channels", "samples")
-        wrong = next(i for i, pair in enumerate(zip(found, said, strict=True)) if pair[0] != pair[1])
+    _compare("audio", model.decode(latents).shape[1:], (model.out_channels, samples))
+
+
+def _compare(what: str, made: tuple[int, ...], said: tuple[int, ...]) -> None:
+    if made != said:
         raise UserError(
-            f"of {frames} latent frames its networks make {found[wrong]} {names[wrong]}, where its model config says "
-            f"{said[wrong]}; use the config it was made with"
+            f"it makes {what} of {made[0]} channels and length {made[1]}, where its model config says {said[0]} and "
+            f"{said[1]}; use the config it was made with"
         )

@@ -17,7 +17,7 @@ from ..json_file import load_json
 from ..named_configs import MODEL, load_config
 from .released import RELEASES, download
 from .sharded import INDEX, read_index, whole_of
-from .source import Source, as_source
+from .source import Source, as_source, is_foreign
 from .spelling import with_plain_keys
 from .torch_file import read_file
 
@@ -122,17 +122,18 @@ def read_checkpoint(path: str | Path | Source) -> Checkpoint:
     _check_values(file, state)
     if source.model_config is not None:
         metadata = {**metadata, **config_metadata(load_config(source.model_config, MODEL))}
-    elif "model_config" not in metadata and (beside := _config_beside(expanded(source.path), file)):
-        metadata = {**metadata, **config_metadata(load_json(beside))}
+    elif "model_config" not in metadata and (config := _config_beside(expanded(source.path), file)):
+        metadata = {**metadata, **config_metadata(config)}
     discriminator = {}
     if kind.startswith("training"):
         discriminator = {k[len(_DISCRIMINATOR) :]: v for k, v in every.items() if k.startswith(_DISCRIMINATOR)}
     checkpoint = Checkpoint(file, kind, state, metadata, discriminator)
-    config = checkpoint.model_config or {}
-    of_autoencoder = config.get("model_type") == "autoencoder"
-    if kind.endswith(_PRETRANSFORM) and not (source.model_config and of_autoencoder):
-        checkpoint.metadata = _of_pretransform(config)
-    elif source.model_config and not (of_autoencoder and isinstance(config.get("model"), Mapping)):
+    given = checkpoint.model_config if source.model_config else None
+    if given is not None and given.get("model_type") == "autoencoder" and isinstance(given.get("model"), Mapping):
+        return checkpoint
+    if kind.endswith(_PRETRANSFORM):
+        checkpoint.metadata = _of_pretransform(checkpoint.model_config or {})
+    elif given is not None:
         raise UserError(
             f"{source.model_config} is not the config of an autoencoder; give one of model_type "
             '"autoencoder" with a "model"'
@@ -140,11 +141,17 @@ def read_checkpoint(path: str | Path | Source) -> Checkpoint:
     return checkpoint
 
 
-def _config_beside(given: Path, file: Path) -> Path | None:
-    """The ``model_config.json`` of the folder that was given, or else of the file's, which may be a run's."""
+def _config_beside(given: Path, file: Path) -> dict[str, Any] | None:
+    """The ``model_config.json`` of the folder that was given, or beside a file.
+
+    A file of ours may have left its folder and needs no config; what is beside it counts where it is no model of ours.
+    """
     run = [file.parent.parent] if file.parent.name == "checkpoints" else []
-    places = [given] if given.is_dir() else [file.parent, *run]
-    return next((path for place in places if (path := place / "model_config.json").is_file()), None)
+    for place in [given] if given.is_dir() else [file.parent, *run]:
+        if (path := place / "model_config.json").is_file():
+            config = load_json(path)
+            return config if given.is_dir() or is_foreign(config) else None
+    return None
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:

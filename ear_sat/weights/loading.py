@@ -95,10 +95,14 @@ def fit_checkpoint(checkpoint: Checkpoint, builder: Builder | None = None, **kno
     Raises:
         UserError: not an εar-VAE, or keys are missing, unexpected or mis-shaped.
     """
-    if is_foreign(checkpoint.model_config):
+    try:
+        stored = checkpoint.model_config
+    except UserError as error:
+        raise UserError(f"cannot use {checkpoint.path}: {error}") from None
+    if is_foreign(stored):
         return _built(checkpoint, builder, known)
     try:
-        config, assumed = read_architecture(checkpoint.state, stored=checkpoint.model_config, **known)
+        config, assumed = read_architecture(checkpoint.state, stored=stored, **known)
         with _Unfilled():
             model = Autoencoder.from_config(config)
     except UserError as error:
