@@ -33,20 +33,19 @@ def oobleck_layers(network: nn.Module) -> list[nn.Module]:
 
 
 def _ours(layer: nn.Module) -> nn.Module:
-    from stable_audio_tools.models import blocks
-    from stable_audio_tools.models.autoencoders import DecoderBlock, EncoderBlock
+    from stable_audio_tools.models import autoencoders as host  # which has these names in every version
 
     if isinstance(layer, nn.Sequential):
         return nn.Sequential(*map(_ours, layer))
-    if isinstance(layer, EncoderBlock | DecoderBlock):
+    if isinstance(layer, host.EncoderBlock | host.DecoderBlock):
         return Block(oobleck_layers(layer))
-    if isinstance(layer, blocks.ResidualUnit):
+    if isinstance(layer, host.ResidualUnit):
         return Residual(*oobleck_layers(layer))
     if isinstance(layer, nn.Conv1d):
         return WNConv1d.of(layer)
     if isinstance(layer, nn.ConvTranspose1d):
         return WNConvTranspose1d.of(layer)
-    if isinstance(layer, blocks.SnakeBeta):
+    if isinstance(layer, host.SnakeBeta):
         return _snake(layer)
     if isinstance(layer, Activation1d):
         layer.act = _ours(layer.act)
