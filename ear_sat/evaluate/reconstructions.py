@@ -10,11 +10,11 @@ from ..data.finding import SUFFIXES
 from ..errors import UserError
 from ..files import make_folder
 from ..inference import Settings, open_model, plan_jobs, reconstruct_files
-from ..weights import Source
+from ..weights import Source, as_source
 
 
 def reconstruct_folder(
-    name: str, weights: Source, data: Path, out: Path, settings: Settings, device: str = "auto"
+    name: str, weights: str | Path | Source, data: Path, out: Path, settings: Settings, device: str = "auto"
 ) -> tuple[Path, dict[Path, str]]:
     """Reconstructs the music in ``data`` below ``out``; finished files of an earlier run are kept.
 
@@ -54,12 +54,13 @@ def reconstruct_folder(
     return folder, failed
 
 
-def _digest(weights: Source, settings: Settings) -> str:
+def _digest(weights: str | Path | Source, settings: Settings) -> str:
     """Eight digits that differ for other weights and for other settings."""
-    file = Path(weights.path)
+    source = as_source(weights)
+    file = Path(source.path)
     state = [str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns]
-    if weights.model_config is not None:
-        state.append(str(weights.model_config.resolve()))
+    if source.model_config is not None:
+        state.append(str(source.model_config.resolve()))
     return hashlib.sha256(repr((tuple(state), asdict(settings))).encode()).hexdigest()[:8]
 
 
