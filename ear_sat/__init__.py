@@ -14,7 +14,7 @@ from .errors import UserError
 
 if TYPE_CHECKING:
     from . import losses, metrics, models
-    from .weights import load_autoencoder
+    from .host.opening import load_autoencoder
 
 __version__ = "0.1.0"
 __all__ = [
@@ -52,7 +52,7 @@ def __getattr__(name: str) -> Any:
     if name in ("losses", "metrics", "models"):
         return importlib.import_module(f".{name}", __name__)
     if name == "load_autoencoder":
-        from .weights import load_autoencoder
+        from .host.opening import load_autoencoder
 
         return load_autoencoder
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -27,10 +27,10 @@ class Block(NamedTuple):
         return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
-def blocks() -> list[Block]:
+def blocks(page: Path = README) -> list[Block]:
     """In the order of the page."""
     found = []
-    for part in re.split(r"^## ", README.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+    for part in re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
         section = part.splitlines()[0]
         for language, text in re.findall(r"^```(\w*)\n(.*?)^```$", part, flags=re.MULTILINE | re.DOTALL):
             found.append(Block(section, language, text))

@@ -195,10 +195,21 @@ def train_stock_model_with(fragment: str) -> None:
     HostBuilders().job(config, TrainOptions())
 
 
+def of_the_host(folder: Path) -> None:
+    """An autoencoder of the host's own types, with its config beside it."""
+    from stable_audio_tools.models import create_model_from_config
+
+    config = load_json(ROOT / "tests" / "data" / "host_stock_vae.json")
+    folder.mkdir()
+    torch.save({"state_dict": create_model_from_config(config).state_dict()}, folder / "model.ckpt")
+    (folder / "model_config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
 @pytest.mark.slow
 def test_the_page_can_be_followed(folder: Path) -> None:
     for package in ("pytorch_lightning", "stable_audio_tools", "pyarrow"):
         pytest.importorskip(package)
+    of_the_host(Path("their_vae"))
     reader = Reader(folder)
     for block in blocks():
         reader.follow(block)

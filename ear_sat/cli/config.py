@@ -22,6 +22,7 @@ from ..errors import UserError
 from ..files import write_text
 from ..json_file import load_json
 from ..named_configs import DATASET, DESCRIPTIONS, MODEL, PLAN, find_config, load_config, named_configs
+from .weights_arguments import add_model_config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model-from", type=path_argument, metavar="FILE", help="describe the model of this file of weights"
     )
+    add_model_config(parser)
     parser.add_argument("--set", action="append", default=[], metavar="PATH=JSON", help="set a value; lists by index")
     parser.add_argument("--unset", action="append", default=[], metavar="PATH", help="remove a key")
     parser.add_argument("--diff", type=path_argument, metavar="OTHER", help="list the differences to another config")
@@ -78,7 +80,9 @@ def _put(text: str, out: Path | None) -> None:
 def _edit(config: dict[str, Any], arguments: argparse.Namespace) -> None:
     """Does what the flags say to the config, in their order: weights, values set, keys removed."""
     if arguments.model_from:
-        _take_model(config, arguments.model_from)
+        _take_model(config, arguments.model_from, arguments.model_config)
+    elif arguments.model_config:
+        raise UserError("--model-config goes with --model-from, whose weights it describes; give both")
     for assignment in arguments.set:
         path, separator, text = assignment.partition("=")
         if not separator:
@@ -117,15 +121,23 @@ def _write(path: Path, text: str) -> None:
         raise UserError(f"cannot write {path}: {error.strerror or error}; choose another folder") from None
 
 
-def _take_model(config: dict[str, Any], weights: Path) -> None:
-    from ..weights import fit_checkpoint, read_checkpoint
+def _take_model(config: dict[str, Any], weights: Path, model_config: Path | None) -> None:
+    from ..host.finetuning import trainable, with_bottleneck_loss
+    from ..host.opening import weights_source
+    from ..weights import fit_checkpoint, is_foreign, read_checkpoint
 
-    fitted = fit_checkpoint(read_checkpoint(weights))
+    source = weights_source(weights, model_config)
+    fitted = fit_checkpoint(read_checkpoint(source), source.builder)
     found, hop = fitted.config, fitted.config["model"]["downsampling_ratio"]
-    size = max(1, round(config.get("sample_size", found["sample_size"]) / hop)) * hop
-    config |= {key: found[key] for key in ("sample_rate", "audio_channels")} | {"sample_size": size}
+    size = max(1, round(config.get("sample_size", found.get("sample_size", 64 * hop)) / hop)) * hop
+    channels = found.get("audio_channels") or found["model"]["io_channels"]
+    config |= {"sample_rate": found["sample_rate"], "audio_channels": channels, "sample_size": size}
     holder, key = _place_of_autoencoder(config)
-    holder[key] = _trained_as(holder.get(key), dict(found["model"]))
+    foreign = is_foreign(found)
+    model = _trained_as(holder.get(key), dict(found["model"]), recomputes=not foreign)
+    holder[key] = trainable(model) if foreign and holder is config else model
+    if foreign and holder is config and "loss_configs" in (training := config.get("training") or {}):
+        config["training"] = {**training, "loss_configs": with_bottleneck_loss(training["loss_configs"], model)}
     if fitted.assumed:
         print(f"not in {weights} and assumed: {', '.join(fitted.assumed)}", file=sys.stderr)
 
@@ -141,16 +153,19 @@ def _place_of_autoencoder(config: dict[str, Any]) -> tuple[dict[str, Any], str]:
     raise UserError("--model-from needs the config of an autoencoder, or of a model with one as its pretransform")
 
 
-def _trained_as(base: Any, model: dict[str, Any]) -> dict[str, Any]:
-    """``model`` with what ``base`` says about training its parts, which no file of weights knows: what is frozen and
-    what is recomputed."""
+def _trained_as(base: Any, model: dict[str, Any], recomputes: bool) -> dict[str, Any]:
+    """``model`` with what ``base`` says about training its parts, which no file of weights knows: what is frozen and,
+    of parts that know it, what is recomputed."""
+    for name, part in model.items():  # what was frozen when the weights were made is another matter
+        if isinstance(part, dict):
+            model[name] = {key: value for key, value in part.items() if key != "requires_grad"}
     for name, part in base.items() if isinstance(base, dict) else ():
         if not (isinstance(part, dict) and isinstance(model.get(name), dict)):
             continue
         if "requires_grad" in part:
             model[name] = {**model[name], "requires_grad": part["requires_grad"]}
         recomputed = (part.get("config") or {}).get("gradient_checkpointing")
-        if recomputed is not None:
+        if recomputes and recomputed is not None:
             settings = {**model[name]["config"], "gradient_checkpointing": recomputed}
             model[name] = {**model[name], "config": settings}
     return model

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..checks import path_argument
+from .weights_arguments import add_model_config
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,6 +13,7 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", type=path_argument, required=True, help="released, exported or training weights, or their folder"
     )
+    add_model_config(parser)
     data = parser.add_mutually_exclusive_group(required=True)
     data.add_argument("--data", type=path_argument, metavar="DIR", help="folder of audio files, with its subfolders")
     data.add_argument(

@@ -19,12 +19,15 @@ from ..evaluate.engine import check_processes
 from ..evaluate.run import DEFAULT_CLIPS
 from ..evaluate.tables import print_published, print_summary
 from ..files import disk_errors, make_folder
+from ..host.opening import weights_source
 from ..listening import METHODS, write_test
 from ..listening.methods import check_systems
 from ..listening.page import DEFAULT_TRIALS
 from ..metrics import METRICS
 from ..models.reconstruction import DEFAULT_CHUNK_SECONDS
 from ..report.tables import print_table
+from ..weights import Source
+from .weights_arguments import add_model_config
 
 MAX_LINES = 20
 """Failures and unmatched files that are printed one by one; the files of results have them all."""
@@ -71,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own.add_argument(
         "--weights", type=path_argument, metavar="FILE", help="checkpoint or export of an autoencoder, 44k or 48k"
     )
+    add_model_config(own)
     own.add_argument(
         "--data", type=path_argument, metavar="DIR", help="folder of music for it, in place of --reference"
     )
@@ -97,13 +101,13 @@ def main(arguments: argparse.Namespace) -> int:
     _check(arguments, estimates)
     _check_blind(arguments, estimates, clips if audio else 0)
     if arguments.test_tones:
-        _test_tones(arguments, _weights_file(arguments.weights))
+        _test_tones(arguments, _weights(arguments))
         if arguments.data is None and arguments.reference is None:
             return 0
     reference: Path = arguments.reference or arguments.data
     failed: dict[Path, str] = {}
     if arguments.data is not None:
-        folder, failed = _reconstruct(arguments, _weights_file(arguments.weights))
+        folder, failed = _reconstruct(arguments, _weights(arguments))
         estimates = {_name(arguments.weights): folder, **estimates}
     evaluation = evaluate(
         reference,
@@ -179,17 +183,17 @@ def _name(weights: Path) -> str:
     return weights.resolve().stem
 
 
-def _weights_file(given: Path) -> Path:
-    """The file that ``--weights`` stands for: it may be a folder or the name of a release."""
+def _weights(arguments: argparse.Namespace) -> Source:
+    """The file that ``--weights`` stands for, which may be a folder or the name of a release, and its config."""
     from ..weights import resolve
 
-    file = resolve(given)
+    file = resolve(arguments.weights)
     if not file.exists():
         raise UserError(f"no such file: {file}; give the checkpoint of an autoencoder")
-    return file
+    return weights_source(file, arguments.model_config)
 
 
-def _test_tones(arguments: argparse.Namespace, weights: Path) -> None:
+def _test_tones(arguments: argparse.Namespace, weights: Source) -> None:
     import torch
     from tqdm import tqdm
 
@@ -217,7 +221,7 @@ def _test_tones(arguments: argparse.Namespace, weights: Path) -> None:
     print(f"test tones: {page}")
 
 
-def _reconstruct(arguments: argparse.Namespace, weights: Path) -> tuple[Path, dict[Path, str]]:
+def _reconstruct(arguments: argparse.Namespace, weights: Source) -> tuple[Path, dict[Path, str]]:
     from ..evaluate.reconstructions import reconstruct_folder
     from ..inference import Settings
 

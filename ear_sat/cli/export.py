@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..checks import path_argument
 from ..errors import UserError
+from .weights_arguments import add_model_config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "target", type=path_argument, help="file to write (.pyt, .ckpt, .safetensors), or a folder for --format hub"
     )
+    add_model_config(parser)
     parser.add_argument("--checkpoint", metavar="NAME", help="of a run folder: last (default), best or step-N")
     parser.add_argument("--format", choices=("release", "host", "safetensors", "hub"), help="default: by the suffix")
     parser.add_argument("--force", action="store_true", help="replace an existing target")
@@ -32,10 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Exports; metadata is kept, and completed where a value is given."""
+    from ..host.opening import weights_source
     from ..weights import (
         config_metadata,
         fit_checkpoint,
         format_of,
+        is_foreign,
         read_checkpoint,
         refuse_existing,
         write_weights,
@@ -45,16 +49,17 @@ def main(arguments: argparse.Namespace) -> int:
     file_format = arguments.format or format_of(target)
     if not arguments.force:
         refuse_existing(target)
-    checkpoint = read_checkpoint(source)
+    weights = weights_source(source, arguments.model_config)
+    checkpoint = read_checkpoint(weights)
     known = {name: getattr(arguments, name) for name in ("sample_rate", "dim_heads", "final_tanh")}
-    fitted = fit_checkpoint(checkpoint, **known)
+    fitted = fit_checkpoint(checkpoint, weights.builder, **known)
     metadata = dict(checkpoint.metadata)
-    complete = file_format == "hub" or any(value is not None for value in known.values())
+    complete = file_format == "hub" or is_foreign(fitted.config) or any(v is not None for v in known.values())
     if complete:
         metadata |= config_metadata(fitted.config, checkpoint.rounds)
-    state = fitted.model.state_dict()  # both keys of every shared parameter, whatever the source has
-    write_weights(state, target, metadata=metadata, file_format=file_format, overwrite=arguments.force)
-    print(f"{target}: {len(state)} tensors of {checkpoint.path} ({checkpoint.kind})")
+    # Of ours, both keys of every shared parameter, whatever the source has.
+    write_weights(fitted.state, target, metadata=metadata, file_format=file_format, overwrite=arguments.force)
+    print(f"{target}: {len(fitted.state)} tensors of {checkpoint.path} ({checkpoint.kind})")
     if fitted.assumed:
         stored = "written to its config" if complete else "assumed when it is loaded"
         print(f"not in the source and {stored}: {', '.join(fitted.assumed)}")

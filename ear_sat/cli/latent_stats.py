@@ -54,6 +54,7 @@ def main(arguments: argparse.Namespace) -> int:
     from ..encoding import latent_stats
     from ..encoding.latent_files import write_file
     from ..files import disk_errors, make_folder
+    from ..host.opening import weights_source
     from ..report.latents import save_latent_plot
     from ..report.tables import print_table
 
@@ -61,7 +62,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.out is not None:
         make_folder(arguments.out)  # before the work
     stats, record = latent_stats(
-        arguments.weights,
+        weights_source(arguments.weights, arguments.model_config),
         config,
         sample_size=arguments.sample_size,
         batch_size=arguments.batch_size,

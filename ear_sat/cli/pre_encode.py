@@ -36,10 +36,11 @@ def main(arguments: argparse.Namespace) -> int:
     """Encodes and prints what was done."""
     from ..data.windows import data_config
     from ..encoding import pre_encode
+    from ..host.opening import weights_source
     from ..report.tables import print_table
 
     result = pre_encode(
-        arguments.weights,
+        weights_source(arguments.weights, arguments.model_config),
         data_config(arguments.data, arguments.dataset_config),
         arguments.out,
         sample_size=arguments.sample_size,

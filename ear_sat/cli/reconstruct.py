@@ -12,8 +12,10 @@ from ..checks import path_argument
 from ..compute import PRECISIONS
 from ..errors import UserError
 from ..files import make_folder
+from ..host.opening import weights_source
 from ..inference import Settings, open_model, plan_jobs, reconstruct_files, summarize
 from ..inference.settings import CHANNELS, PEAKS, SUBTYPES
+from .weights_arguments import add_model_config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", type=path_argument, required=True, metavar="FILE", help="checkpoint of the autoencoder"
     )
+    add_model_config(parser)
     parser.add_argument("--force", action="store_true", help="also do files that are there already")
     audio = parser.add_argument_group("audio")
     audio.add_argument(
@@ -86,6 +89,6 @@ def main(arguments: argparse.Namespace) -> int:
         attention_seconds=arguments.attention_seconds,
     )
     jobs = plan_jobs(arguments.inputs, arguments.out)
-    model = open_model(arguments.weights, arguments.device, settings)
+    model = open_model(weights_source(arguments.weights, arguments.model_config), arguments.device, settings)
     make_folder(arguments.out)
     return 0 if summarize(reconstruct_files(model, jobs, settings, force=arguments.force)) else 1

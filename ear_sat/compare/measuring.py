@@ -15,6 +15,7 @@ from ..evaluate.loading import SAMPLE_RATE, load_pair
 from ..evaluate.measure import PairResult, measure_pair
 from ..evaluate.pairing import Pair
 from ..files import make_folder, write_text
+from ..host.opening import weights_source
 from ..inference import FileJob, Settings, open_model, reconstruct_file
 from ..report.audio import save_audio
 from .plan import RESERVED
@@ -86,7 +87,7 @@ def measure_run(measurement: Measurement, device: str) -> None:
     if not missing:
         return
     settings = Settings(subtype="float", channels="downmix")  # as the measurement does with the references
-    model = open_model(measurement.run.weights, device, settings)
+    model = open_model(weights_source(measurement.run.weights), device, settings)
     make_folder(measurement.excerpts)
     for name, path in missing.items():
         wave = measurement.excerpts / f"{_flat(name)}.whole.wav"

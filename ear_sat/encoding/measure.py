@@ -17,6 +17,7 @@ from ..data.windows import WindowSet, open_windows
 from ..errors import UserError
 from ..models import Autoencoder, optimize_for_inference
 from ..versions import versions
+from ..weights import Source
 from .details import PACKAGES
 from .latent_noise import NoiseError, NoiseMeter
 from .model_file import read_model
@@ -36,7 +37,7 @@ class LatentStats:
     Attributes:
         mean, std: of the posterior mean.
         posterior_std: mean of the posterior's standard deviation.
-        kl: as in training (without ½); their sum is the KL term.
+        kl: as in training (without ½); their sum is the KL term; NaN where the latents are no draw.
         overall_mean, overall_std: of the posterior mean, over all channels.
         shape: their dimensions, spectrum over time, smoothness and kurtosis.
         frame_rate: latent frames per second.
@@ -91,7 +92,7 @@ class LatentStats:
             "scale": self.scale,
             "mean": self.overall_mean,
             "std": self.overall_std,
-            "kl": float(self.kl.sum()),
+            "kl": _json(self.kl.sum()),
             "effective_rank": _json(shape.effective_rank),
             "smoothness": _json(shape.overall_smoothness),
             "kurtosis": _json(shape.overall_kurtosis),
@@ -176,7 +177,7 @@ def measure_latents(
 
 
 def latent_stats(
-    weights: str | Path,
+    weights: str | Path | Source,
     dataset_config: Mapping[str, Any],
     *,
     sample_size: int | None = None,

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..checks import require_whole
 from ..models import Autoencoder
+from ..weights import Source, as_source, fit_checkpoint, read_checkpoint, sha256
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class ModelFile:
         return {"file": self.path.name, "sha256": self.sha256}
 
 
-def read_model(path: str | Path, sample_rate: int | None = None) -> tuple[ModelFile, Autoencoder]:
+def read_model(path: str | Path | Source, sample_rate: int | None = None) -> tuple[ModelFile, Autoencoder]:
     """Reads a file of weights; the model is on the CPU, in eval mode and without gradients.
 
     Args:
@@ -60,14 +61,12 @@ def read_model(path: str | Path, sample_rate: int | None = None) -> tuple[ModelF
         sample_rate: in Hz, where the file does not say it.
 
     Raises:
-        UserError: the file cannot be read or is not an εar-VAE.
+        UserError: the file cannot be read or is not an autoencoder.
     """
-    from ..weights import fit_checkpoint, read_checkpoint, sha256
-
     if sample_rate is not None:
         require_whole("--sample-rate", sample_rate, at_least=1, unit="Hz")
     checkpoint = read_checkpoint(path)
-    fitted = fit_checkpoint(checkpoint, sample_rate=sample_rate)
+    fitted = fit_checkpoint(checkpoint, as_source(path).builder, sample_rate=sample_rate)
     # What else may have been assumed concerns the decoder.
     if any(value.startswith("sample_rate") for value in fitted.assumed):
         logger.warning(

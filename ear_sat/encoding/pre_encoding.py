@@ -20,6 +20,7 @@ from ..files import expanded, make_folder
 from ..models import Autoencoder
 from ..processes import workers
 from ..versions import versions
+from ..weights import Source, as_source
 from .details import PACKAGES, agree
 from .latent_files import finished_windows, remove_remnants, write_file
 from .model_file import ModelFile, read_model
@@ -64,7 +65,7 @@ class PreEncodeResult:
 
 
 def pre_encode(
-    weights: str | Path,
+    weights: str | Path | Source,
     dataset_config: Mapping[str, Any],
     out: str | Path,
     *,
@@ -104,7 +105,7 @@ def pre_encode(
         UserError: settings that cannot be or that differ from those of the latents in ``out``, no usable audio, a full
             disk, too little memory.
     """
-    out = expanded(out)
+    out, source = expanded(out), as_source(weights)
     require_whole("--batch-size", batch_size, at_least=1)
     require_whole("--processes", processes, at_least=1)
     require_whole("--seed", seed, at_least=0)
@@ -113,7 +114,7 @@ def pre_encode(
     check_choice("precision", precision, PRECISIONS)
     choose_device(device)
     place = find_place()
-    file, model = read_model(weights, sample_rate)
+    file, model = read_model(source, sample_rate)
     sample_size = check_sample_size(sample_size, file.sample_rate, file.hop)
     every = open_windows(dataset_config, sample_size, file.sample_rate, file.channels)
     windows = every.select(every.windows[:limit])
@@ -134,7 +135,7 @@ def pre_encode(
             local = place.local_rank * processes + turn
             chosen = seed if sample else None
             work = (precision, compiled, batch_size, chosen)
-            shares.append(Share(file.path, sample_rate, waiting, out / str(rank), device, local, *work))
+            shares.append(Share(source, sample_rate, waiting, out / str(rank), device, local, *work))
     only_model = model if len(shares) == 1 else None
     del model  # spawned processes read their own
     _run(shares, only_model, result, progress)

@@ -66,7 +66,9 @@ class Moments:
 def kl_per_channel(mean: Tensor, std: Tensor) -> Tensor:
     """mean² + var − ln var − 1 with var = std² + 1e-6, whose sum over channels, averaged over frames, is the KL term.
 
-    ``mean``, ``std`` and the result are (channels, frames); float64.
+    ``mean``, ``std`` and the result are (channels, frames); float64. Latents that are no draw, of ``std`` 0 everywhere,
+    have no KL: NaN.
     """
     mean, variance = mean.double(), std.double().square() + VARIANCE_EPSILON
-    return mean.square() + variance - torch.log(variance) - 1
+    kl = mean.square() + variance - torch.log(variance) - 1
+    return kl if std.any() else torch.full_like(kl, torch.nan)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ..compute import choose_device
 from ..data.windows import WindowSet
 from ..models import Autoencoder, optimize_for_inference
+from ..weights import Source
 from .latent_files import write_window
 from .model_file import read_model
 from .posterior import draw
@@ -22,7 +23,7 @@ class Share:
     """What one process encodes, and how.
 
     Attributes:
-        weights: file of weights.
+        weights: file of weights, and what goes with it.
         sample_rate: of the weights, in Hz, where the file does not say it.
         windows: those still to be encoded.
         folder: where they go.
@@ -32,7 +33,7 @@ class Share:
         seed: of the posterior samples; None for the mean.
     """
 
-    weights: Path
+    weights: Source
     sample_rate: int | None
     windows: WindowSet
     folder: Path

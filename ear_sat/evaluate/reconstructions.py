@@ -10,16 +10,17 @@ from ..data.finding import SUFFIXES
 from ..errors import UserError
 from ..files import make_folder
 from ..inference import Settings, open_model, plan_jobs, reconstruct_files
+from ..weights import Source, as_source
 
 
 def reconstruct_folder(
-    name: str, weights: Path, data: Path, out: Path, settings: Settings, device: str = "auto"
+    name: str, weights: str | Path | Source, data: Path, out: Path, settings: Settings, device: str = "auto"
 ) -> tuple[Path, dict[Path, str]]:
     """Reconstructs the music in ``data`` below ``out``; finished files of an earlier run are kept.
 
     Args:
         name: of the model, with which the name of the folder begins.
-        weights: its file.
+        weights: its file, and what goes with it.
         data: folder of music.
         out: folder of the evaluation.
         settings: how to reconstruct.
@@ -53,10 +54,20 @@ def reconstruct_folder(
     return folder, failed
 
 
-def _digest(weights: Path, settings: Settings) -> str:
+def _digest(weights: str | Path | Source, settings: Settings) -> str:
     """Eight digits that differ for other weights and for other settings."""
-    state = (str(weights.resolve()), weights.stat().st_size, weights.stat().st_mtime_ns)
+    source = as_source(weights)
+    file = Path(source.path)
+    state = [_identity(file), _identity(source.model_config or file.with_name("model_config.json"))]
     return hashlib.sha256(repr((state, asdict(settings))).encode()).hexdigest()[:8]
+
+
+def _identity(file: Path) -> tuple[str, int, int]:
+    try:
+        status = file.stat()
+    except OSError:  # no config beside the weights, or the name of one that comes with ear_sat
+        return str(file), 0, 0
+    return str(file.resolve()), status.st_size, status.st_mtime_ns
 
 
 def _is_ours(source: Path, out: Path) -> bool:

@@ -1,8 +1,9 @@
 """εar-VAE in plain PyTorch: encoder, decoder with RoPE transformer, VAE bottleneck, STFT discriminator."""
 
 from .autoencoder import Autoencoder
-from .bottleneck import VAEBottleneck, kl_divergence
+from .bottleneck import Bottleneck, VAEBottleneck, kl_divergence
 from .discriminator import DISCRIMINATORS, MultiResolutionSTFTDiscriminator
+from .foreign import Foreign, chunks_in_words, foreign_layers
 from .layers import fold_weight_norm
 from .oobleck import Decoder, Encoder
 from .optimized import optimize_for_inference
@@ -18,16 +19,20 @@ __all__ = [
     "DISCRIMINATORS",
     "ENCODERS",
     "Autoencoder",
+    "Bottleneck",
     "Decoder",
     "Encoder",
+    "Foreign",
     "MultiResolutionSTFTDiscriminator",
     "SnakeBeta",
     "Transformer",
     "VAEBottleneck",
     "build_part",
     "check_model_sizes",
+    "chunks_in_words",
     "context_frames",
     "fold_weight_norm",
+    "foreign_layers",
     "kl_divergence",
     "optimize_for_inference",
     "reconstruct_blocks",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UserError
-from .bottleneck import VAEBottleneck
+from .bottleneck import Bottleneck
 from .chunking import decode_in_chunks, encode_in_chunks
 from .inputs import check_audio, check_latents, too_short
 from .oobleck import Decoder, Encoder
@@ -46,7 +46,7 @@ class Autoencoder(nn.Module):
         self,
         encoder: Encoder,
         decoder: Decoder,
-        bottleneck: VAEBottleneck,
+        bottleneck: Bottleneck,
         latent_dim: int,
         downsampling_ratio: int,
         sample_rate: int,
@@ -78,7 +78,7 @@ class Autoencoder(nn.Module):
         return cls(
             encoder=cast(Encoder, build_part("encoder", ENCODERS, model["encoder"])),
             decoder=cast(Decoder, build_part("decoder", DECODERS, model["decoder"])),
-            bottleneck=cast(VAEBottleneck, build_part("bottleneck", BOTTLENECKS, model["bottleneck"])),
+            bottleneck=cast(Bottleneck, build_part("bottleneck", BOTTLENECKS, model["bottleneck"])),
             latent_dim=model["latent_dim"],
             downsampling_ratio=model["downsampling_ratio"],
             sample_rate=model_config["sample_rate"],
@@ -126,8 +126,7 @@ class Autoencoder(nn.Module):
         Raises:
             UserError: latents of another shape or type, or without a frame.
         """
-        check_latents(self.decoder, latents)
-        latents = latents if skip_bottleneck else self.bottleneck.decode(latents)
+        latents = self._unbottlenecked(latents, skip_bottleneck)
         items = latents.split(1) if iterate_batch else (latents,)
         return self.bound(torch.cat([self.decoder(item, **kwargs) for item in items]))
 
@@ -162,7 +161,7 @@ class Autoencoder(nn.Module):
         """:meth:`decode`, chunk by chunk where ``chunked``, with the same result; see :meth:`encode_audio`."""
         if not chunked:
             return self.decode(latents, skip_bottleneck, iterate_batch, **kwargs)
-        latents = latents if skip_bottleneck else self.bottleneck.decode(latents)
+        latents = self._unbottlenecked(latents, skip_bottleneck)
         return self.bound(decode_in_chunks(self.decoder, latents, chunk_size, iterate_batch, **kwargs))
 
     def _bottlenecked(
@@ -174,6 +173,10 @@ class Autoencoder(nn.Module):
             latents, posterior = self.bottleneck.encode(encoded, return_info=True, **kwargs)
             info.update(posterior)
         return (latents, info) if return_info else latents
+
+    def _unbottlenecked(self, latents: Tensor, skip_bottleneck: bool) -> Tensor:
+        check_latents(self.decoder, latents, None if skip_bottleneck else self.latent_dim)
+        return latents if skip_bottleneck else self.bottleneck.decode(latents)
 
     def bound(self, audio: Tensor) -> Tensor:
         """Decoded audio, through tanh where :attr:`soft_clip` is set."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import Annotated, Any
 
 import torch
@@ -30,7 +31,19 @@ def kl_divergence(mean: Tensor, std: Tensor) -> Tensor:
     return (mean.square() + var - var.log() - 1).sum(1).mean()
 
 
-class VAEBottleneck(nn.Module):
+class Bottleneck(nn.Module, abc.ABC):
+    """What an autoencoder asks of its bottleneck."""
+
+    @abc.abstractmethod
+    def encode(self, x: Tensor, return_info: bool = False, **kwargs: Any) -> Any:
+        """The encoder's output → latents, or (latents, info) with ``mean`` and ``std``, the latents' shape each."""
+
+    @abc.abstractmethod
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents → the decoder's input."""
+
+
+class VAEBottleneck(Bottleneck):
     """Splits the encoder's output into mean and scale, draws z = mean + softplus(scale)·noise.
 
     Args:

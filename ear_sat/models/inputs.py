@@ -20,9 +20,12 @@ def check_audio(encoder: Encoder, audio: Tensor) -> None:
     _check(encoder, "audio", audio, ("batch", "channels", "time"), encoder.in_channels)
 
 
-def check_latents(decoder: Decoder, latents: Tensor) -> None:
-    """Raises :class:`UserError` unless ``latents`` are (batch, latent_dim, frames ≥ 1), floating point."""
-    _check(decoder, "latents", latents, ("batch", "channels", "frames"), decoder.latent_dim)
+def check_latents(decoder: Decoder, latents: Tensor, channels: int | None = None) -> None:
+    """Raises :class:`UserError` unless ``latents`` are (batch, ``channels``, frames ≥ 1), floating point.
+
+    ``channels`` is the decoder's unless given.
+    """
+    _check(decoder, "latents", latents, ("batch", "channels", "frames"), channels or decoder.latent_dim)
     if latents.shape[-1] == 0:
         raise UserError("there are no latents to decode; give at least one frame")
 

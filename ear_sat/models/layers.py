@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .snake import SnakeBeta
+
+Normed = TypeVar("Normed", bound="_WeightNorm")
 
 
 class _WeightNorm(nn.Module):
@@ -31,6 +33,15 @@ class _WeightNorm(nn.Module):
         self.stride: Any = conv.stride
         self.padding: Any = conv.padding
         self.dilation: Any = conv.dilation
+
+    @classmethod
+    def of(cls: type[Normed], conv: nn.Conv1d | nn.ConvTranspose1d) -> Normed:
+        """The same as ``conv``, which ``torch.nn.utils.weight_norm`` has normalised, with its parameters."""
+        module = cls.__new__(cls)
+        _WeightNorm.__init__(module, conv)
+        module.weight_g, module.weight_v = cast(nn.Parameter, conv.weight_g), cast(nn.Parameter, conv.weight_v)
+        module.bias = conv.bias  # type: ignore[assignment]  # a parameter, or None
+        return module
 
     def normed_weight(self) -> Tensor:
         if torch.compiler.is_compiling():  # whose weights may not be contiguous, as the fused backward wants them
@@ -116,26 +127,33 @@ def activation(channels: int, *, use_snake: bool, antialias: bool = False) -> nn
     return module
 
 
-class ResidualUnit(nn.Module):
+class Residual(nn.Module):
+    """x + the last of ``layers`` after the others."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layers(x)
+        # In place: the convolution that ends the branch does not need its output in the backward pass.
+        return y.add_(x) if y.dtype == x.dtype else x + y
+
+
+class ResidualUnit(Residual):
     """x + conv1(act(conv7(act(x)))), the seven-tap convolution dilated.
 
     Both activations are one module with one α and one β, as in the release: its file holds both keys with equal values.
     """
 
     def __init__(self, channels: int, dilation: int, *, use_snake: bool, bias: bool = True) -> None:
-        super().__init__()
         shared = activation(channels, use_snake=use_snake)
-        self.layers = nn.Sequential(
+        super().__init__(
             shared,
             WNConv1d(channels, channels, 7, padding=3 * dilation, dilation=dilation, bias=bias),
             shared,
             WNConv1d(channels, channels, 1, bias=bias),
         )
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.layers(x)
-        # In place: the convolution that ends the branch does not need its output in the backward pass.
-        return y.add_(x) if y.dtype == x.dtype else x + y
 
 
 def residual_units(channels: int, *, use_snake: bool, bias: bool) -> list[nn.Module]:

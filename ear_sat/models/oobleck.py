@@ -48,7 +48,7 @@ class _Blocks(nn.Module):
     @property
     def blocks(self) -> list[nn.Module]:
         """The layers that checkpointing recomputes."""
-        return [layer for layer in self.layers if isinstance(layer, _Block)]
+        return [layer for layer in self.layers if isinstance(layer, Block)]
 
     def unrounded(self, compute: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """``compute(x)``, outside of autocast in eval mode and where no parameter is trained.
@@ -79,11 +79,13 @@ class _Blocks(nn.Module):
     def _chain(self, x: Tensor, first: int, last: int | None = None) -> Tensor:
         recomputing = self.gradient_checkpointing is True and self.training and torch.is_grad_enabled()
         for layer in list(self.layers)[first:last]:
-            x = checkpoint(layer, x, use_reentrant=False) if recomputing and isinstance(layer, _Block) else layer(x)
+            x = checkpoint(layer, x, use_reentrant=False) if recomputing and isinstance(layer, Block) else layer(x)
         return x
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
+    """A chain of layers that checkpointing recomputes."""
+
     def __init__(self, layers: list[nn.Module]) -> None:
         super().__init__()
         self.layers = nn.Sequential(*layers)
@@ -130,7 +132,7 @@ class Encoder(_Blocks):
         layers: list[nn.Module] = [WNConv1d(in_channels, widths[0], 7, padding=3, bias=bias)]
         for width, next_width, stride in zip(widths, widths[1:], strides, strict=False):
             layers.append(
-                _Block(
+                Block(
                     [
                         *residual_units(width, use_snake=use_snake, bias=bias),
                         activation(width, use_snake=use_snake),
@@ -144,6 +146,14 @@ class Encoder(_Blocks):
         ]
         super().__init__(layers, gradient_checkpointing)
         self.in_channels, self.latent_dim = in_channels, latent_dim
+
+    @classmethod
+    def of(cls, layers: list[nn.Module], in_channels: int, latent_dim: int) -> Encoder:
+        """An encoder of other layers, each of which :func:`.receptive_field.reaches` knows."""
+        encoder = cls.__new__(cls)
+        _Blocks.__init__(encoder, layers, gradient_checkpointing=False)
+        encoder.in_channels, encoder.latent_dim = in_channels, latent_dim
+        return encoder
 
     def forward(self, x: Tensor) -> Tensor:
         return self.unrounded(self.run, x)
@@ -194,7 +204,7 @@ class Decoder(_Blocks):
         layers: list[nn.Module] = [WNConv1d(latent_dim, widths[-1], 7, padding=3, bias=bias)]
         for width, next_width, stride in zip(widths[::-1], widths[-2::-1], reversed(strides), strict=False):
             layers.append(
-                _Block(
+                Block(
                     [
                         activation(width, use_snake=use_snake, antialias=antialias_activation),
                         upsampling(width, next_width, stride, nearest=use_nearest_upsample, bias=bias),
@@ -215,6 +225,16 @@ class Decoder(_Blocks):
             if transformer is None
             else build("decoder.config.transformer", Transformer, transformer, dim=latent_dim)
         )
+
+    @classmethod
+    def of(
+        cls, layers: list[nn.Module], out_channels: int, latent_dim: int, transformers: Transformer | None = None
+    ) -> Decoder:
+        """A decoder of other layers, each of which :func:`.receptive_field.reaches` knows."""
+        decoder = cls.__new__(cls)
+        _Blocks.__init__(decoder, layers, gradient_checkpointing=False)
+        decoder.out_channels, decoder.latent_dim, decoder.transformers = out_channels, latent_dim, transformers
+        return decoder
 
     def forward(self, z: Tensor) -> Tensor:
         return self.unrounded(self._attend_and_run, z)

@@ -17,7 +17,9 @@ from torch.nn import functional as F
 from ..compiling import can_compile
 from ..compute import PRECISIONS, keep_freed_memory, warn_of_slow_bf16
 from ..config import check_choice
-from .layers import ResidualUnit, fold_weight_norm
+from ..errors import UserError
+from .foreign import Foreign
+from .layers import Residual, fold_weight_norm
 from .oobleck import Decoder, Encoder
 from .receptive_field import Reach, output_length, reaches
 from .snake import SnakeBeta, constants, periodic
@@ -45,14 +47,20 @@ def optimize_for_inference(model: Model, precision: str = "32", compiled: bool =
         ``model``.
 
     Raises:
-        UserError: ``precision`` is none of these.
+        UserError: ``precision`` is none of these, or the model has networks that are not ours and it is not ``32``.
     """
     check_choice("precision", precision, PRECISIONS)
     dtype = getattr(torch, PRECISIONS[precision])
     networks = [m for m in model.modules() if isinstance(m, Encoder | Decoder)]
+    foreign = [m for network in networks for m in network.layers if isinstance(m, Foreign)]
+    if foreign and precision != "32":
+        raise UserError(f"{foreign[0].name} is computed in float32 only; leave out --precision {precision}")
     for network in networks:
         fold_weight_norm(network.layers)
-        convolutions = [m for m in network.layers.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
+        ours = [layer for layer in network.layers if not isinstance(layer, Foreign)]
+        if not ours:
+            continue
+        convolutions = [m for o in ours for m in o.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
         if not convolutions:
             raise ValueError("the model is prepared for inference already")
         types: _Types = {convolutions[0]: (torch.float32, dtype), convolutions[-1]: (torch.float32, torch.float32)}
@@ -79,7 +87,7 @@ def _compiled(run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 def _replace(module: nn.Module, dtype: torch.dtype, types: _Types) -> None:
     # Not named_children(): a residual unit holds its one activation twice, and the first must not replace its input.
     for name, child in module._modules.items():
-        if child is None:
+        if child is None or isinstance(child, Foreign):
             continue
         if isinstance(child, nn.Conv1d):
             module._modules[name] = _Convolution(child, *types.get(child, (dtype, dtype)))
@@ -92,7 +100,7 @@ def _replace(module: nn.Module, dtype: torch.dtype, types: _Types) -> None:
             _replace(child, dtype, types)
         else:
             _replace(child, dtype, types)
-    if isinstance(module, ResidualUnit) and isinstance(module.layers[0], _Periodic):
+    if isinstance(module, Residual) and isinstance(module.layers[0], _Periodic):
         module.layers[0].inplace = False
 
 

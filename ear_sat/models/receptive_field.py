@@ -13,8 +13,8 @@ from typing import Any, cast
 
 from torch import nn
 
-from .layers import ResidualUnit, WNConv1d, WNConvTranspose1d
-from .oobleck import Decoder, Encoder, _Block
+from .layers import Residual, WNConv1d, WNConvTranspose1d
+from .oobleck import Block, Decoder, Encoder
 from .snake import SnakeBeta
 
 
@@ -67,8 +67,8 @@ def reaches(network: nn.Module) -> list[Reach]:
         return cast("list[Reach]", network.reaches)
     if isinstance(network, nn.Sequential):
         return [reach for layer in network for reach in reaches(layer)]
-    if isinstance(network, Encoder | Decoder | _Block | ResidualUnit):
-        # A residual unit's bypass lies within the reach of its convolutions, which are padded on both sides.
+    if isinstance(network, Encoder | Decoder | Block | Residual):
+        # A residual's bypass lies within the reach of its convolutions, which are padded on both sides.
         return reaches(network.layers)
     if isinstance(network, WNConv1d | nn.Conv1d):
         return [_convolution(network)]

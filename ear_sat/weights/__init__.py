@@ -5,15 +5,19 @@ from .checkpoint import Checkpoint, check_finite, config_metadata, read_checkpoi
 from .fit import Coverage, compare, fit_partly, fit_strictly
 from .loading import Fitted, build_autoencoder, fit_checkpoint, load_autoencoder
 from .released import RELEASES, Release, download, sha256
+from .source import Builder, Source, as_source, is_foreign
 from .writing import FORMATS, format_of, refuse_existing, write_weights
 
 __all__ = [
     "FORMATS",
     "RELEASES",
+    "Builder",
     "Checkpoint",
     "Coverage",
     "Fitted",
     "Release",
+    "Source",
+    "as_source",
     "build_autoencoder",
     "check_finite",
     "compare",
@@ -23,6 +27,7 @@ __all__ = [
     "fit_partly",
     "fit_strictly",
     "format_of",
+    "is_foreign",
     "load_autoencoder",
     "read_architecture",
     "read_checkpoint",

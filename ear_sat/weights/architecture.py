@@ -140,7 +140,8 @@ def _other(problem: str, state: Mapping[str, Tensor]) -> UserError:
     found = ", ".join(shown) + (", …" if len(counts) > 6 else "")
     return UserError(
         f"this is not an εar-VAE, or not all of it: {problem}; found {found}; "
-        "other models load with the code that made them"
+        "another autoencoder of stable-audio-tools needs its model_config.json beside it, or --model-config; other "
+        "models load with the code that made them"
     )
 
 

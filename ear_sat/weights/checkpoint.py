@@ -14,8 +14,10 @@ from torch import Tensor
 from ..errors import UserError
 from ..files import expanded
 from ..json_file import load_json
+from ..named_configs import MODEL, load_config
 from .released import RELEASES, download
 from .sharded import INDEX, read_index, whole_of
+from .source import Source, as_source, is_foreign
 from .spelling import with_plain_keys
 from .torch_file import read_file
 
@@ -31,6 +33,8 @@ RELEASE, HOST, SAFETENSORS = "bare tensors (the released layout)", "stable-audio
 #: Keys of a model config that describe the model; the training section stays with the run.
 MODEL_KEYS = ("model_type", "sample_size", "sample_rate", "audio_channels", "model")
 _DISCRIMINATOR = "discriminator."
+#: Of the keys of εar-VAE2, another architecture of the same authors'.
+_SECOND_MODEL = ("gen_ema", "refiner")
 _MAX_KEY = 500  # characters
 _MAX_CONFIG = 100_000  # characters; a pickle of a few bytes can stand for a config without end
 
@@ -97,7 +101,7 @@ def config_metadata(model_config: Mapping[str, Any], rounds: int | None = None) 
     return {"model_config": text} if rounds is None else {"model_config": text, "rounds": str(rounds)}
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
+def read_checkpoint(path: str | Path | Source) -> Checkpoint:
     """Reads a released ``.pyt``, a host ``{"state_dict": …}``, a training checkpoint, or a safetensors file.
 
     A folder stands for the file in it: ``model.safetensors``, ``model.ckpt`` or the index of several parts, or the
@@ -105,24 +109,49 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     other weight norm: see :mod:`.spelling`. The moving average is preferred to the trained weights. Code in a file is
     never run.
 
+    The model config is the one that the source names, else the file's own, else the ``model_config.json`` beside it.
+
     Raises:
-        UserError: the file cannot be read (see :func:`read_file`), holds no tensors, or tensors that cannot be right.
+        UserError: the file cannot be read (see :func:`read_file`), holds no tensors, or tensors that cannot be right;
+            the model config is not one of an autoencoder.
     """
-    file = resolve(path)
+    source = as_source(path)
+    file = resolve(source.path)
     every, metadata, kind = read_tensors(file)
     kind, state = _unwrapped(every, kind)
     _check_values(file, state)
-    folder = expanded(path)  # of an export or a run
-    config = folder / "model_config.json"
-    if "model_config" not in metadata and folder.is_dir() and config.is_file():
-        metadata = {**metadata, **config_metadata(load_json(config))}
+    if source.model_config is not None:
+        metadata = {**metadata, **config_metadata(load_config(source.model_config, MODEL))}
+    elif "model_config" not in metadata and (config := _config_beside(expanded(source.path), file)):
+        metadata = {**metadata, **config_metadata(config)}
     discriminator = {}
     if kind.startswith("training"):
         discriminator = {k[len(_DISCRIMINATOR) :]: v for k, v in every.items() if k.startswith(_DISCRIMINATOR)}
     checkpoint = Checkpoint(file, kind, state, metadata, discriminator)
+    given = checkpoint.model_config if source.model_config else None
+    if given is not None and given.get("model_type") == "autoencoder" and isinstance(given.get("model"), Mapping):
+        return checkpoint
     if kind.endswith(_PRETRANSFORM):
         checkpoint.metadata = _of_pretransform(checkpoint.model_config or {})
+    elif given is not None:
+        raise UserError(
+            f"{source.model_config} is not the config of an autoencoder; give one of model_type "
+            '"autoencoder" with a "model"'
+        )
     return checkpoint
+
+
+def _config_beside(given: Path, file: Path) -> dict[str, Any] | None:
+    """The ``model_config.json`` of the folder that was given, or beside a file.
+
+    A file of ours may have left its folder and needs no config; what is beside it counts where it is no model of ours.
+    """
+    run = [file.parent.parent] if file.parent.name == "checkpoints" else []
+    for place in [given] if given.is_dir() else [file.parent, *run]:
+        if (path := place / "model_config.json").is_file():
+            config = load_json(path)
+            return config if given.is_dir() or is_foreign(config) else None
+    return None
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
@@ -150,6 +179,11 @@ def _read_one(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
     content, metadata, is_safetensors = read_file(path)
     if not isinstance(content, Mapping):
         raise UserError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors; give a checkpoint")
+    if found := [name for name in _SECOND_MODEL if any(str(key).split(".")[0] == name for key in content)]:
+        raise UserError(
+            f"{path} is a checkpoint of εar-VAE2 (keys {' and '.join(found)}), another architecture than εar-VAE, "
+            "which ear_sat does not have; load it with its authors' code"
+        )
     nested = content.get("state_dict")
     tensors = nested if isinstance(nested, Mapping) else content
     every = {

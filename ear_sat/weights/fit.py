@@ -79,7 +79,8 @@ def complete(model: nn.Module, state: Mapping[str, Tensor], where: str) -> dict[
             if same_shape and not torch.equal(state[key], state[present[0]]):
                 raise UserError(
                     f"{where} is another model: {present[0]} and {key} differ, but an εar-VAE has one activation for "
-                    "both; a stock autoencoder of stable-audio-tools needs its own config and encoder type"
+                    "both; a stock autoencoder of stable-audio-tools needs its own config: put its model_config.json "
+                    "beside it, or give --model-config"
                 )
         if present:
             state |= {key: state[present[0]] for key in keys if key not in state}

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..models import chunks_in_words
 from .checkpoint import Checkpoint, read_checkpoint
 from .loading import fit_checkpoint
 from .released import RELEASES, sha256
+from .source import Source, as_source, is_foreign
 
 
 @dataclass
 class Inspection:
     """Facts about a file; rates in Hz, ``parameters`` with shared ones counted once.
 
-    ``release`` names the published file with the same checksum; ``assumed`` lists what the file does not say.
+    ``release`` names the published file with the same checksum; ``chunks`` says how audio is computed in chunks;
+    ``assumed`` lists what the file does not say.
     """
 
     path: str
@@ -27,6 +31,7 @@ class Inspection:
     discriminator_parameters: int
     sample_rate: int
     latent_rate: float
+    chunks: str
     model_config: dict[str, Any]
     assumed: list[str]
 
@@ -37,9 +42,7 @@ class Inspection:
     def rows(self) -> list[list[Any]]:
         """Name and value, for a table."""
         model = self.model_config["model"]
-        encoder, decoder = model["encoder"]["config"], model["decoder"]["config"]
-        transformer = decoder.get("transformer")
-        heads = f"depth {transformer['depth']}, dim_heads {transformer['dim_heads']}" if transformer else "none"
+        inputs, outputs = (model.get(f"{side}_channels") or model["io_channels"] for side in ("in", "out"))
         latents = f"{model['latent_dim']} channels at {self.latent_rate:.2f} Hz"
         discriminator = self.discriminator_parameters
         match = f"the published {RELEASES[self.release].filename}" if self.release else "of no published file"
@@ -49,13 +52,33 @@ class Inspection:
             ["training rounds", "not recorded" if self.rounds is None else self.rounds],
             ["parameters", f"{self.parameters:,}"],
             ["discriminator", f"{discriminator:,} parameters" if discriminator else "none"],
-            ["audio", f"channels: {encoder['in_channels']} in, {decoder['out_channels']} out; {self.sample_rate} Hz"],
+            ["audio", f"channels: {inputs} in, {outputs} out; {self.sample_rate} Hz"],
             ["latents", f"{latents}, one frame per {model['downsampling_ratio']} samples"],
-            ["encoder", _part(encoder, {})],
-            ["decoder", _part(decoder, model["decoder"])],
-            ["transformer", heads],
+            *(_foreign_parts(model) if is_foreign(self.model_config) else _own_parts(model)),
+            ["chunks", self.chunks],
             ["assumed", ", ".join(self.assumed) or "nothing"],
         ]
+
+
+def _own_parts(model: Mapping[str, Any]) -> list[list[Any]]:
+    encoder, decoder = model["encoder"]["config"], model["decoder"]["config"]
+    transformer = decoder.get("transformer")
+    heads = f"depth {transformer['depth']}, dim_heads {transformer['dim_heads']}" if transformer else "none"
+    return [
+        ["encoder", _part(encoder, {})],
+        ["decoder", _part(decoder, model["decoder"])],
+        ["transformer", heads],
+    ]
+
+
+def _foreign_parts(model: Mapping[str, Any]) -> list[list[Any]]:
+    """Type and settings of each part, as its config has them."""
+    rows: list[list[Any]] = []
+    for name in ("encoder", "decoder", "bottleneck", "pretransform"):
+        part = model.get(name) or {"type": "none"}
+        settings = ", ".join(f"{key} {value}" for key, value in (part.get("config") or {}).items())
+        rows.append([name, f"{part['type']}: {settings}" if settings else part["type"]])
+    return rows
 
 
 def _part(config: dict[str, Any], around: dict[str, Any]) -> str:
@@ -66,14 +89,14 @@ def _part(config: dict[str, Any], around: dict[str, Any]) -> str:
     return ", ".join(words if config["bias"] else [*words, "no bias"])
 
 
-def inspect(path: str | Path, **known: Any) -> Inspection:
+def inspect(path: str | Path | Source, **known: Any) -> Inspection:
     """Reads ``path``; ``known`` as in :func:`.loading.load_autoencoder`.
 
     Raises:
-        UserError: the file cannot be used as weights of an εar-VAE.
+        UserError: the file cannot be used as weights of an autoencoder.
     """
     checkpoint = read_checkpoint(path)
-    fitted = fit_checkpoint(checkpoint, **known)
+    fitted = fit_checkpoint(checkpoint, as_source(path).builder, **known)
     config = fitted.config
     digest = sha256(checkpoint.path)
     return Inspection(
@@ -86,6 +109,7 @@ def inspect(path: str | Path, **known: Any) -> Inspection:
         discriminator_parameters=_size(checkpoint),
         sample_rate=config["sample_rate"],
         latent_rate=config["sample_rate"] / config["model"]["downsampling_ratio"],
+        chunks=chunks_in_words(fitted.model),
         model_config=config,
         assumed=fitted.assumed,
     )

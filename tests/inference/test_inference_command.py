@@ -16,6 +16,7 @@ from ear_sat.inference import Settings, plan_jobs, reconstruct_files
 from ear_sat.inference import model as opening
 from ear_sat.inference.streaming import reconstruct_file
 from ear_sat.models import Autoencoder
+from ear_sat.weights import Source
 
 Write = Callable[..., Path]
 
@@ -27,8 +28,8 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., in
     def run(model: Autoencoder, *arguments: str) -> int:
         torch.save(model, tmp_path / "model.pt")
 
-        def load(path: Path, device: str = "cpu") -> Autoencoder:
-            return torch.load(path, map_location=device, weights_only=False)
+        def load(weights: Source, device: str = "cpu") -> Autoencoder:
+            return torch.load(weights.path, map_location=device, weights_only=False)
 
         monkeypatch.setattr(opening, "load_autoencoder", load)
         paths = [str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--weights", str(tmp_path / "model.pt")]

@@ -91,6 +91,7 @@ def test_inspect_json(tmp_path: Path, command: Callable[..., Any], monkeypatch: 
         "discriminator_parameters": 0,
         "sample_rate": 44100,
         "latent_rate": 5512.5,
+        "chunks": "exact: 17 + 17 latent frames of context to encode, 19 + 20 to decode",
         "model_config": found["model_config"],
         "assumed": ["sample_rate = 44100", "final_tanh = false"],
     }

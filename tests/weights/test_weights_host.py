@@ -52,7 +52,7 @@ def test_a_stock_autoencoder_is_named(tmp_path: Path, command: Callable[..., Any
         result = command(*arguments)
         assert result.code == 1 and result.out == ""
         assert "is another model: encoder.layers.1.layers.0.layers.0.alpha and" in result.err
-        assert "a stock autoencoder of stable-audio-tools needs its own config and encoder type" in result.err
+        assert "put its model_config.json beside it, or give --model-config" in result.err
     assert not (tmp_path / "a.pyt").exists()
 
 

@@ -1,0 +1,90 @@
+"""Encoder and decoder of a model that the host built, with its pretransform, as networks of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..models import Decoder, Encoder, Foreign
+from ..models.receptive_field import Reach
+from .context import HOST_OVERLAP, decoder_reach, encoder_reach, is_local, measured_decoder, measured_encoder
+from .oobleck import is_oobleck, oobleck_layers
+
+
+def adapted_encoder(model: Any) -> Encoder:
+    """Audio → what the bottleneck takes, of the host's ``AudioAutoencoder``, which cannot be used any more."""
+    pretransform, encoder, hop = model.pretransform, model.encoder, model.downsampling_ratio
+    if (patches := _patches(pretransform)) is not None and _has_known_layers(encoder):
+        return Encoder.of([*patches[0], *_known_layers(encoder)], model.in_channels, model.latent_dim)
+
+    def encode(audio: Tensor) -> Tensor:
+        encoded: Tensor = encoder(audio if pretransform is None else pretransform.encode(audio))
+        return encoded[..., : audio.shape[-1] // hop]  # some fill up to a length of their own
+
+    def measured() -> Reach | None:
+        return measured_encoder(encode, model.in_channels, hop)
+
+    layer = _foreign(encode, [pretransform, encoder], measured, encoder_reach(hop, HOST_OVERLAP, HOST_OVERLAP))
+    return Encoder.of([layer], model.in_channels, model.latent_dim)
+
+
+def adapted_decoder(model: Any) -> Decoder:
+    """What the bottleneck gives → audio, of the host's ``AudioAutoencoder``, which cannot be used any more."""
+    pretransform, decoder, hop = model.pretransform, model.decoder, model.downsampling_ratio
+    latents = model.latent_dim + int(getattr(model.bottleneck, "noise_augment_dim", 0))
+    if (patches := _patches(pretransform)) is not None and _has_known_layers(decoder):
+        layers = [*_known_layers(decoder), *patches[1]]
+        return Decoder.of(layers, model.out_channels, latents, getattr(decoder, "transformers", None))
+
+    def decode(z: Tensor) -> Tensor:
+        decoded: Tensor = decoder(z)
+        audio: Tensor = decoded if pretransform is None else pretransform.decode(decoded)
+        return audio[..., : z.shape[-1] * hop]
+
+    def measured() -> Reach | None:
+        return measured_decoder(decode, latents, hop)
+
+    layer = _foreign(decode, [decoder, pretransform], measured, decoder_reach(hop, HOST_OVERLAP, HOST_OVERLAP))
+    return Decoder.of([layer], model.out_channels, latents)
+
+
+def _has_known_layers(network: nn.Module) -> bool:
+    return isinstance(network, Encoder | Decoder) or is_oobleck(network)
+
+
+def _known_layers(network: nn.Module) -> list[nn.Module]:
+    return list(network.layers) if isinstance(network, Encoder | Decoder) else oobleck_layers(network)
+
+
+def _foreign(
+    compute: Callable[[Tensor], Tensor],
+    parts: list[nn.Module | None],
+    measured: Callable[[], Reach | None],
+    assumed: Reach,
+) -> Foreign:
+    modules = [part for part in parts if part is not None]
+    reach = measured() if is_local(modules) else None
+    name = " with ".join(f"the host's {type(module).__name__}" for module in modules)
+    return Foreign(name, compute, modules, [reach or assumed], exact=reach is not None)
+
+
+def _patches(pretransform: Any) -> tuple[list[nn.Module], list[nn.Module]] | None:
+    """Layers before the encoder and after the decoder; none without a pretransform; None for one that filters."""
+    from stable_audio_tools.models import pretransforms
+
+    if pretransform is None:
+        return [], []
+    plain = isinstance(pretransform, getattr(pretransforms, "PatchedPretransform", ()))
+    if not plain or hasattr(pretransform, "postfilter") or getattr(pretransform, "oversampling", 1) != 1:
+        return None
+    size, name = pretransform.patch_size, "the host's PatchedPretransform"
+
+    def into_patches(audio: Tensor) -> Tensor:
+        whole = audio.shape[-1] // size * size
+        patches: Tensor = pretransform.encode(audio[..., :whole])
+        return patches
+
+    after = Foreign(name, pretransform.decode, [], [Reach(size, size, transposed=True)])
+    return [Foreign(name, into_patches, [], [Reach(size, size)])], [after]

@@ -1,0 +1,54 @@
+"""What names a model to load: its weights, its config, and who builds it if it is not ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..models import BOTTLENECKS, DECODERS, ENCODERS
+
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
+    from .loading import Fitted
+
+#: Builds the model of the config that a checkpoint has, with its tensors.
+Builder = Callable[["Checkpoint"], "Fitted"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Weights and what is needed to use them.
+
+    Attributes:
+        path: a file of weights, or a folder; see :func:`.checkpoint.read_checkpoint`.
+        model_config: name or file of the config, in place of the one with or beside the weights.
+        builder: of models that are not ours; None: they are refused.
+    """
+
+    path: str | Path
+    model_config: Path | None = None
+    builder: Builder | None = None
+
+
+def as_source(weights: str | Path | Source) -> Source:
+    """``weights``, if only their path is given as a source of models that are ours."""
+    return weights if isinstance(weights, Source) else Source(weights)
+
+
+def is_foreign(config: Mapping[str, Any] | None) -> bool:
+    """Whether a config is that of an autoencoder with parts that are not ours; the host's "vae" is the same as ours.
+
+    >>> is_foreign({"model": {"encoder": {"type": "oobleck"}, "decoder": {"type": "oobleck"}}})
+    True
+    """
+    if config is None or config.get("model_type", "autoencoder") != "autoencoder":
+        return False
+    model = config.get("model")
+    if not isinstance(model, Mapping):
+        return False
+    ours = {"encoder": ENCODERS, "decoder": DECODERS, "bottleneck": (*BOTTLENECKS, "vae")}
+    kinds = {name: part.get("type") for name in ours if isinstance(part := model.get(name), Mapping)}
+    others = [name for name, kind in kinds.items() if isinstance(kind, str) and kind not in ours[name]]
+    return bool(others or isinstance(model.get("pretransform"), Mapping))
