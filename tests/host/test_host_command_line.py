@@ -296,7 +296,7 @@ def test_released_model_configs_build(path):
     assert config["sample_size"] % model.downsampling_ratio == 0
     with torch.device("meta"):
         latents = model.encode(torch.zeros(1, 2, config["sample_size"]))
-        assert latents.shape == (1, 64, config["sample_size"] // model.downsampling_ratio)
+        assert latents.shape == (1, model.latent_dim, config["sample_size"] // model.downsampling_ratio)
         assert model.decode(latents).shape == (1, 2, config["sample_size"])
 
 
@@ -343,6 +343,28 @@ VARIANTS = {
         "training.log_every",
         "training.gradient_log_every",
         "training.ema",
+    },
+    "ear_vae_x64": {
+        "sample_size",
+        *(
+            f"model.{part}.config.{key}"
+            for part in ("encoder", "decoder")
+            for key in ("channels", "c_mults", "strides", "latent_dim", "gradient_checkpointing")
+        ),
+        "model.decoder.config.transformer",
+        "model.latent_dim",
+        "model.downsampling_ratio",
+        *(
+            f"training.optimizer_configs.{player}.optimizer.config.{key}"
+            for player in ("autoencoder", "discriminator")
+            for key in ("lr", "betas")
+        ),
+        "training.use_ema",
+        "training.phases",
+        "training.loss_configs.discriminator.config.filters",
+        "training.demo.demo_every",
+        "training.demo.max_demos",
+        "training.gradient_log_every",
     },
     "ear_vae_finetune": {
         "training.optimizer_configs.autoencoder.optimizer.config.lr",

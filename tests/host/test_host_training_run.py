@@ -93,8 +93,9 @@ def load(path):
 
 
 def rows(run):
+    """Those of rounds; the held-out clip is measured before the first one, too."""
     with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        return [row for row in csv.DictReader(file) if row["step"] != "0"]
 
 
 def plain_only(value):

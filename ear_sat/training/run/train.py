@@ -91,11 +91,11 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
                 Progress(max_rounds),
                 EmptyEpochs(),
                 DataOrder(data.training),
+                *job.callbacks(data.held_out, demo),  # before the checkpoints: what one has, metrics.csv has as well
                 saving,
                 stop,
                 demo,
                 left_out,
-                *job.callbacks(data.held_out, demo),
                 *_time_limit(options.max_minutes),
             ],
             job,
