@@ -28,7 +28,8 @@ from ear_sat.training.run.job import Crops
 from ear_sat.training.section import check_model_config
 from ear_sat.training.trial import try_round
 
-AUTOENCODERS = [name for name in named_configs(MODEL) if load_config(name, MODEL)["model_type"] == "autoencoder"]
+#: Those that are trained by us and need no host.
+AUTOENCODERS = [name for name in named_configs(MODEL) if load_config(name, MODEL)["training"].get("type") == "ear"]
 DATA_SETS = [name for name in named_configs(DATASET) if load_config(name, DATASET)["dataset_type"].startswith("ear_")]
 #: Of each model config; 510 in all.
 MUTANTS = math.ceil(510 / len(AUTOENCODERS))
