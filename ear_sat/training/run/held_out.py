@@ -132,7 +132,8 @@ class HeldOut(pl.Callback):
             trainer, module: which tell the round.
             preds: what :meth:`reconstruct` gives now.
         """
-        return [self._start, [f"round {rounds_of(trainer, module)}", *self.clip.measure(preds)]]
+        now: Row = [f"round {rounds_of(trainer, module)}", *self.clip.measure(preds)]
+        return [self._start, now] if self._start else [now]  # a run whose time was over has not begun again
 
     @torch.no_grad()
     def reconstruct(self, module: pl.LightningModule) -> Tensor:
