@@ -153,7 +153,7 @@ def _run(material: Material, name: str, place: tuple[Any, ...], kind: str) -> Ca
             if kind == "renamed" or (kind in _NEVER and number):
                 return f"accepted: {kind} in place of {before!r}"
             with (folder / "runs" / "run" / "metrics.csv").open(newline="", encoding="utf-8") as file:
-                return "" if any(True for _ in csv.DictReader(file)) else "no round was logged"
+                return "" if any(row["step"] != "0" for row in csv.DictReader(file)) else "no round was logged"
 
         outcome = judge(done, folder, right)
         if outcome.kind == HELD and done.code and (folder / "runs" / "run").exists():

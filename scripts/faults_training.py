@@ -233,7 +233,7 @@ def _memory(rounds: int) -> Callable[[Path, random.Random], Outcome]:
             return outcome
         (first, before), (last, after) = map(json.loads, (folder / "memory.jsonl").read_text().splitlines())
         with (folder / "runs" / "run" / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            rows = sum(1 for _ in csv.DictReader(file))
+            rows = sum(bool(row["train/loss/total"]) for row in csv.DictReader(file))
         told = f"{before:.1f} MiB after {first} rounds, {after:.1f} MiB after {last}; {done.seconds:.0f} s"
         if rows != 1 + rounds // _LOGGED:  # the first round is logged as well
             return Outcome(LOST, f"{rows} rows for {rounds} rounds")
