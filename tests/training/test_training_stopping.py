@@ -37,7 +37,7 @@ def start(folder: Path, name: str, *more: str, **streams: object) -> subprocess.
 def wait_for_rounds(run: Path, process: subprocess.Popen[str]) -> None:
     """Until three rounds are logged."""
     metrics = run / "metrics.csv"
-    while not metrics.exists() or len(metrics.read_text().splitlines()) < 4:
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < 5:  # header, the held-out clip, three
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
 
