@@ -16,11 +16,12 @@ from typing import Any
 
 from ..checks import number, path_argument, whole
 from ..errors import UserError
+from .named_folders import named_folders
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    from ..compare.run import ENGINES
+    from ..compare.run import DEVICES, ENGINES
 
     add = parser.add_argument
     add("plan", type=path_argument, metavar="PLAN", help="a name such as loss_forms, or a JSON file")
@@ -54,7 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     machine = parser.add_argument_group("machine")
     machine.add_argument("--processes", type=whole(1), default=1, metavar="N", help="runs at a time (default: 1)")
     machine.add_argument("--engine", choices=ENGINES, default="local", help="this machine (default), or a Ray cluster")
-    machine.add_argument("--device", default="auto", help="cpu, cuda, mps (default: a GPU where there is one)")
+    machine.add_argument(
+        "--device",
+        choices=DEVICES,
+        default="auto",
+        help="to train and reconstruct on (default: a GPU where there is one)",
+    )
     add("--seed", type=whole(0), default=0, help="of the bootstrap (default: 0)")
 
 
@@ -68,7 +74,7 @@ def main(arguments: argparse.Namespace) -> int:
         arguments.plan,
         arguments.size,
         train=arguments.train,
-        tracks=_tracks(arguments.tracks),
+        tracks=named_folders("--tracks", "set", arguments.tracks),
         overrides=_overrides(arguments),
     )
     if arguments.dry_run:
@@ -118,16 +124,6 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     if "rounds" in found or "minutes" in found:
         found = {"rounds": None, "minutes": None, **found}
     return found
-
-
-def _tracks(given: list[str]) -> dict[str, Path]:
-    sets = {}
-    for text in given:
-        name, separator, path = text.partition("=")
-        if not (separator and name and path):
-            raise UserError(f"--tracks takes NAME=FOLDER, not {text}")
-        sets[name] = Path(path)
-    return sets
 
 
 def _clips(text: str) -> int | None:

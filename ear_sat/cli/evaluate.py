@@ -27,6 +27,7 @@ from ..metrics import METRICS
 from ..models.reconstruction import DEFAULT_CHUNK_SECONDS
 from ..report.tables import print_table
 from ..weights import Source
+from .named_folders import named_folders
 from .weights_arguments import add_model_config
 
 MAX_LINES = 20
@@ -97,7 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Evaluates; 1 if any file failed."""
     clips, audio = _clips(arguments.audio or str(DEFAULT_CLIPS))
-    estimates = _systems(arguments.estimate)
+    estimates = named_folders("--estimate", "codec", arguments.estimate, bare=True)
     _check(arguments, estimates)
     _check_blind(arguments, estimates, clips if audio else 0)
     if arguments.test_tones:
@@ -243,21 +244,6 @@ def _clips(text: str) -> tuple[int | None, bool]:
     if not text.isdecimal():
         raise UserError(f"--audio takes a number of clips, all, or none, not {text}")
     return int(text), True
-
-
-def _systems(given: list[str]) -> dict[str, Path]:
-    """NAME=PATH, or a path that is named after itself."""
-    systems: dict[str, Path] = {}
-    for text in given:
-        name, separator, path = text.partition("=")
-        if not separator:
-            name, path = Path(text).resolve().stem, text
-        if not name or not path:
-            raise UserError(f"--estimate takes NAME=FOLDER, not {text}")
-        if name in systems:
-            raise UserError(f"--estimate names {name} twice; give each codec a name of its own")
-        systems[name] = Path(path)
-    return systems
 
 
 def _print(evaluation: Evaluation, out: Path, paper_table: bool) -> None:

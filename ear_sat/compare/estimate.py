@@ -26,8 +26,7 @@ def estimate_seconds(plan: Plan, variant: Variant, folder: Path, device: str) ->
         return 60 * settings.minutes
     run = Run(variant.name, variant.settings.seeds[0], folder)
     short = replace(variant, settings=replace(settings, rounds=ROUNDS, minutes=None))
-    flags = [] if device == "auto" else ["--accelerator", device.partition(":")[0]]
-    if why := train_run(run, settings_of(plan, short), flags):
+    if why := train_run(run, settings_of(plan, short), device):
         raise UserError(f"variant {variant.name}: {why}")
     each = round_times(run)[WARM_UP:]
     assert settings.rounds is not None

@@ -186,7 +186,8 @@ def load_plan(
     data = train if train is not None else section.get("train")
     if data is None:
         raise UserError(f'{path} has no training data; give --train with a folder of music, or "train" in the plan')
-    folders = {**{name: Path(folder) for name, folder in section.get("tracks", {}).items()}, **(tracks or {})}
+    own = {name: require_path(f"{path}: tracks.{name}", given) for name, given in section.get("tracks", {}).items()}
+    folders = {**own, **(tracks or {})}
     if not folders:
         raise UserError(f"{path} has no tracks to measure; give --tracks NAME=FOLDER")
     for name, folder in folders.items():

@@ -27,6 +27,7 @@ from .statistics import Row, summarise
 from .training import Run, check_unchanged, runs_of, settings_of, train_run
 
 ENGINES = ("local", "ray")
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def compare(
         UserError: a plan that cannot be trained, runs of another plan in ``out``, a full disk.
     """
     check_choice("engine", engine, ENGINES)
+    check_choice("device", device, DEVICES)
     require_whole("--processes", processes, at_least=1)
     for name in [*(only or ()), *confirm]:
         plan.variant(name)
@@ -118,15 +120,15 @@ def compare(
         check_unchanged(run, settings[run.variant])
     sets = [name for name in plan.tracks if name != TEST or confirm]
     for name in sets:
-        tracks_of(plan.tracks[name])
+        if not tracks_of(plan.tracks[name]):
+            raise UserError(f"tracks {name}: there is no audio in {plan.tracks[name]}; give a folder of music")
     with disk_errors(out):
         make_folder(out)
-        flags = [] if device == "auto" else ["--accelerator", device.partition(":")[0]]
         failures: dict[Run, str] = {}
         jobs = []
         for run in wanted:
             found = [m for n in sets if (m := _measurement(plan, run, n)) and (n != TEST or run.variant in confirm)]
-            jobs.append((run, settings[run.variant], flags, found, device))
+            jobs.append((run, settings[run.variant], found, device))
         with (
             _ended_by_sigterm(),
             _runner(engine, processes) as make,
@@ -139,11 +141,9 @@ def compare(
         return read_comparison(plan, out, seed, failures)
 
 
-def work(
-    run: Run, settings: dict[str, Any], flags: list[str], measurements: Sequence[Measurement], device: str
-) -> str | None:
+def work(run: Run, settings: dict[str, Any], measurements: Sequence[Measurement], device: str) -> str | None:
     """Trains and measures one run; returns why it failed, or None. Runs in a worker process."""
-    why = train_run(run, settings, flags)
+    why = train_run(run, settings, device)
     if why is None:
         for measurement in measurements:
             measure_run(measurement, device)

@@ -18,7 +18,6 @@ import torch
 
 from ..errors import UserError
 from ..files import make_folder, write_text
-from ..training.run.checkpoint_io import newest_readable
 from ..training.run.folder import RunFolder
 from .plan import Plan, Variant
 
@@ -119,7 +118,7 @@ def check_unchanged(run: Run, settings: dict[str, Any]) -> None:
         )
 
 
-def train_run(run: Run, settings: dict[str, Any], device_flags: list[str]) -> str | None:
+def train_run(run: Run, settings: dict[str, Any], device: str) -> str | None:
     """Trains, or goes on where an earlier call was stopped; returns why it failed, or None.
 
     Raises:
@@ -133,13 +132,13 @@ def train_run(run: Run, settings: dict[str, Any], device_flags: list[str]) -> st
             return None
         write_text(run.settings, json.dumps(settings, indent=2) + "\n")
         with run.log.open("ab") as log:
-            code = _call(_command(run, settings, device_flags), log, lock)
+            code = _call(_command(run, settings, device), log, lock)
     return None if code == 0 else f"ear-sat train ended with exit code {code}: {_last_line(run.log)}"
 
 
-def _command(run: Run, settings: dict[str, Any], device_flags: list[str]) -> list[str]:
+def _command(run: Run, settings: dict[str, Any], device: str) -> list[str]:
     command = [sys.executable, "-m", "ear_sat", "train"]
-    resumable = _is_resumable(run.folder)
+    resumable = any(run.folder.checkpoints.glob("*.ckpt"))
     if not resumable and run.folder.root.exists():
         shutil.rmtree(run.folder.root)  # stopped before its first checkpoint
     files = {}
@@ -153,7 +152,7 @@ def _command(run: Run, settings: dict[str, Any], device_flags: list[str]) -> lis
         command += ["--model-config", str(files["model_config"]), "--dataset-config", str(files["train"])]
         if settings["pretrained"]:
             command += ["--pretrained-ckpt-path", settings["pretrained"]]
-    command += [*device_flags, *settings["flags"]]
+    command += ["--accelerator", device, *settings["flags"]]
     rounds, minutes = settings["rounds"], settings["minutes"]
     command += ["--max-steps", str(rounds)] if rounds else []
     command += ["--max-minutes", str(minutes)] if minutes else []
@@ -161,14 +160,6 @@ def _command(run: Run, settings: dict[str, Any], device_flags: list[str]) -> lis
     command += ["--val-dataset-config", str(files["held_out"]), "--held-out-every", str(every)]
     command += ["--batch-size", str(settings["batch_size"]), "--checkpoint-minutes", str(CHECKPOINT_MINUTES)]
     return [*command, "--save-top-k", "0"]
-
-
-def _is_resumable(folder: RunFolder) -> bool:
-    try:
-        newest_readable(folder.checkpoints)
-    except UserError:
-        return False
-    return True
 
 
 def _call(command: list[str], log: Any, lock: int | None) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ear_sat import UserError
+from ear_sat.cli.main import main
 from ear_sat.compare import load_plan
 from ear_sat.compare.training import Run, check_unchanged, runs_of, settings_of
 from ear_sat.named_configs import load_config
@@ -107,6 +108,18 @@ def test_an_unknown_size_or_variant_is_named(write_plan: Callable[..., Path]) ->
         load_plan(write_plan(sizes={"short": {}}), "shrt")
     with pytest.raises(UserError, match="did you mean 'plain'"):
         load_plan(write_plan()).variant("plan")
+
+
+def test_a_set_is_named_once_and_has_audio(
+    write_plan: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["compare", str(write_plan()), "--out", str(tmp_path / "out"), "--tracks", f"development={tmp_path}"]
+    assert main([*command, "--tracks", "development=elsewhere"]) == 1
+    assert "--tracks names development twice; give each set a name of its own" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert main([*command[:-1], f"development={tmp_path / 'empty'}"]) == 1
+    assert f"there is no audio in {tmp_path / 'empty'}; give a folder of music" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_changed_variant_is_not_mixed_with_earlier_runs(write_plan: Callable[..., Path], tmp_path: Path) -> None:

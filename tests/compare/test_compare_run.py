@@ -20,6 +20,7 @@ from ear_sat.compare.curves import learning_curve
 from ear_sat.compare.measuring import measure_run
 from ear_sat.compare.results import write_results
 from ear_sat.compare.run import read_comparison, work
+from ear_sat.compare.training import settings_of
 from ear_sat.training.run.metrics_csv import MetricsCsv
 
 pytestmark = pytest.mark.slow
@@ -179,21 +180,17 @@ def tables(page: str) -> str:
     return page[page.index('<section id="development">') : page.index('<section id="curves">')]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="fcntl")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fcntl")
 def test_a_training_that_goes_on_alone_is_waited_for(write_plan: Callable[..., Path], tmp_path: Path) -> None:
     """Whoever holds the lock works on the run: nobody else begins it a second time."""
-    import fcntl
-
     plan = load_plan(write_plan(seeds=[1], variants=[{"name": "base"}]))
     comparison = compare(plan, tmp_path, device="cpu")
-    run = comparison.runs[0]
-    code = "import sys, time, fcntl; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True)"
-    code += "; time.sleep(2)"
-    holder = subprocess.Popen([sys.executable, "-c", code, str(run.inputs / "lock")], stdout=subprocess.PIPE)
-    assert holder.stdout is not None and holder.stdout.readline()
-    began = time.monotonic()
-    from ear_sat.compare.training import settings_of
-
-    assert work(run, settings_of(plan, plan.base), [], [], "cpu") is None
-    holder.wait()
-    assert time.monotonic() - began > 1 and fcntl is not None
+    run, ended = comparison.runs[0], tmp_path / "ended"
+    code = "import sys, time, fcntl; from pathlib import Path; f = open(sys.argv[1], 'w')"
+    code += "; fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); time.sleep(2); Path(sys.argv[2]).touch()"
+    command = [sys.executable, "-c", code, str(run.inputs / "lock"), str(ended)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None and holder.stdout.readline()
+        assert not ended.exists()
+        assert work(run, settings_of(plan, plan.base), [], "cpu") is None
+        assert ended.exists()
