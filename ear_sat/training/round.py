@@ -55,6 +55,16 @@ class Players(Protocol):
     def manual_backward(self, loss: Tensor, **options: object) -> None: ...
 
 
+class Exported(Protocol):
+    """What a reconstruction reads of a training wrapper."""
+
+    @property
+    def exported_autoencoder(self) -> Autoencoder: ...
+
+    @property
+    def force_input_mono(self) -> bool: ...
+
+
 class Turn(NamedTuple):
     """Who is updated in a round, and how.
 
@@ -94,13 +104,13 @@ def audio_of(batch: Batch) -> Tensor:
     return reals.unsqueeze(1) if reals.ndim == 2 else reals
 
 
-def encoder_input(players: Players, reals: Tensor) -> Tensor:
+def encoder_input(players: Exported, reals: Tensor) -> Tensor:
     """What the encoder gets: ``reals``, or the mean of their channels with ``force_input_mono``."""
     return reals.mean(dim=1, keepdim=True) if players.force_input_mono and reals.shape[1] > 1 else reals
 
 
 @torch.no_grad()
-def reconstruct(players: Players, reals: Tensor) -> Tensor:
+def reconstruct(players: Exported, reals: Tensor) -> Tensor:
     """Reconstruction by the exported model in eval mode, outside of autocast, cut to the length of ``reals``."""
     model = players.exported_autoencoder
     training = model.training

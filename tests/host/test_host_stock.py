@@ -113,6 +113,27 @@ def test_the_stock_model_trains_by_our_script(stock, tmp_path, monkeypatch):
     assert "train/mrstft_loss" in header and [row.split(",")[0] for row in rows] == ["0", "1", "2"]
 
 
+@pytest.mark.slow
+def test_measuring_the_held_out_clip_changes_nothing_in_a_stock_training(stock, tmp_path, monkeypatch):
+    """Although its bottleneck draws in eval mode, too. The encoder takes the mean of both channels."""
+    monkeypatch.chdir(tmp_path)
+    stock["model"]["encoder"]["config"]["in_channels"] = 1
+    stock["model"]["in_channels"], stock["training"]["force_input_mono"] = 1, True
+    (tmp_path / "stock.json").write_text(json.dumps(stock), encoding="utf-8")
+    data = {"dataset_type": "ear_demo", "tracks": 2, "seconds": 2.0, "crops_per_track": 4}
+    (tmp_path / "data.json").write_text(json.dumps(data), encoding="utf-8")
+    flags = ["--model-config", "stock.json", "--dataset-config", "data.json", "--accelerator", "cpu", "--seed", "3"]
+    exports = []
+    for every in ("1", "0"):
+        common = ["--batch-size", "1", "--num-workers", "0", "--max-steps", "3", "--held-out-every", every]
+        train.main([*flags, *common, "--name", every])
+        exports.append(load_ckpt_state_dict(str(tmp_path / "runs" / every / "export" / "model.safetensors")))
+    often, never = exports
+    assert often.keys() == never.keys() and all(torch.equal(often[key], never[key]) for key in often)
+    table = (tmp_path / "runs" / "1" / "metrics.csv").read_text(encoding="utf-8").splitlines()
+    assert "held_out/si_sdr_db" in table[0] and len([row for row in table if row.startswith("3,")]) == 2
+
+
 def diffusion_config():
     """An unconditional diffusion model over the latents of our autoencoder."""
     autoencoder = model_config(sample="training")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ...checks import require_number
+from ...training.round import reconstruct
 from ...training.run.finish import finish_export
 from ...training.run.folder import RunFolder
 from ...training.run.held_out import HeldOut, held_out_clip
@@ -67,14 +68,15 @@ class HostJob:
         finish_export(run, exported_state(self.wrapper), trainer.global_step, seconds, left_out)
 
 
+class _Exported(NamedTuple):
+    """:class:`ear_sat.training.round.Exported` of the host's autoencoder wrapper."""
+
+    exported_autoencoder: Any
+    force_input_mono: bool
+
+
 def _reconstruct(wrapper: Any, audio: Tensor) -> Tensor:
     """What the host's autoencoder wrapper would export makes of ``audio`` (batch, channels, time)."""
     average = wrapper.autoencoder_ema
     model = wrapper.autoencoder if average is None else average.ema_model
-    training = model.training
-    model.train(False)
-    try:
-        made: Tensor = model.decode(model.encode(audio))
-    finally:
-        model.train(training)
-    return made[..., : audio.shape[-1]]
+    return reconstruct(_Exported(model, wrapper.force_input_mono), audio)
