@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import UserError
@@ -13,6 +13,48 @@ from .training import Run
 
 PREFIX = "held_out/"
 SECONDS = f"{PREFIX}seconds"
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a run has measured as it went on.
+
+    Attributes:
+        seconds: round → training time so far.
+        values: metric → round → value, where that is finite.
+    """
+
+    seconds: Mapping[int, float]
+    values: Mapping[str, Mapping[int, float]]
+
+    @property
+    def end(self) -> tuple[int, float] | None:
+        """Round and training time of the last measurement."""
+        return (last := max(self.seconds), self.seconds[last]) if self.seconds else None
+
+    @property
+    def round_times(self) -> list[float]:
+        """Seconds of each round between two measurements."""
+        return [(b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.pairwise(sorted(self.seconds.items()))]
+
+
+def read_course(run: Run) -> Course:
+    """Reads a run's ``metrics.csv``; nothing where there is none."""
+    try:
+        series = MetricsCsv.read(run.folder.metrics_csv)
+    except UserError:
+        return Course({}, {})
+    seconds = dict(series.get(SECONDS, []))
+    return Course(
+        seconds,
+        {
+            key.removeprefix(PREFIX): {
+                step: value for step, value in points if step in seconds and math.isfinite(value)
+            }
+            for key, points in series.items()
+            if key.startswith(PREFIX)
+        },
+    )
 
 
 @dataclass(frozen=True)
@@ -34,36 +76,13 @@ class Curve:
     seeds: int
 
 
-def learning_curve(runs: Sequence[Run], metric: str) -> Curve | None:
+def learning_curve(courses: Sequence[Course], metric: str) -> Curve | None:
     """The curve of one variant's runs over the rounds that all of them have; None where nothing was measured."""
-    tables = [table for run in runs if (table := _table(run, metric))]
-    if not tables:
+    known = [course for course in courses if course.values.get(metric)]
+    if not known:
         return None
-    rounds = sorted(set.intersection(*(set(table) for table in tables)))
-    values = [[table[number][0] for table in tables] for number in rounds]
-    seconds = [sum(table[number][1] for table in tables) / len(tables) for number in rounds]
+    rounds = sorted(set.intersection(*(set(course.values[metric]) for course in known)))
+    values = [[course.values[metric][number] for course in known] for number in rounds]
+    seconds = [sum(course.seconds[number] for course in known) / len(known) for number in rounds]
     means = [sum(row) / len(row) for row in values]
-    return Curve(rounds, seconds, means, [min(row) for row in values], [max(row) for row in values], len(tables))
-
-
-def training_seconds(run: Run) -> tuple[int, float] | None:
-    """Rounds and training time at a run's last measurement."""
-    table = _table(run, "si_sdr_db")
-    return (last := max(table), table[last][1]) if table else None
-
-
-def _table(run: Run, metric: str) -> dict[int, tuple[float, float]]:
-    """round → (value, seconds)."""
-    try:
-        series = MetricsCsv.read(run.folder.metrics_csv)
-    except UserError:
-        return {}
-    seconds = dict(series.get(SECONDS, []))
-    points = series.get(f"{PREFIX}{metric}", [])
-    return {step: (value, seconds[step]) for step, value in points if step in seconds and math.isfinite(value)}
-
-
-def round_times(run: Run) -> list[float]:
-    """Seconds of each round between a run's measurements."""
-    table = sorted((step, seconds) for step, (_, seconds) in _table(run, "si_sdr_db").items())
-    return [(b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.pairwise(table)]
+    return Curve(rounds, seconds, means, [min(row) for row in values], [max(row) for row in values], len(known))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import UserError
-from .curves import round_times
+from .curves import read_course
 from .plan import Plan, Variant
 from .training import Run, settings_of, train_run
 
@@ -28,7 +28,7 @@ def estimate_seconds(plan: Plan, variant: Variant, folder: Path, device: str) ->
     short = replace(variant, settings=replace(settings, rounds=ROUNDS, minutes=None))
     if why := train_run(run, settings_of(plan, short), device):
         raise UserError(f"variant {variant.name}: {why}")
-    each = round_times(run)[WARM_UP:]
+    each = read_course(run).round_times[WARM_UP:]
     assert settings.rounds is not None
     seconds = settings.rounds * sum(each) / len(each)
     return min(seconds, 60 * settings.minutes) if settings.minutes else seconds

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..data.finding import audio_stem, find_audio_files
 from ..evaluate.cache import measured_with
+from ..evaluate.excerpt import energy, strongest
 from ..evaluate.loading import SAMPLE_RATE, load_pair
 from ..evaluate.measure import PairResult, measure_pair
 from ..evaluate.pairing import Pair
@@ -107,11 +108,8 @@ def measure_run(measurement: Measurement, device: str) -> None:
 def _cut(measurement: Measurement, name: str, path: Path, wave: Path) -> None:
     """Keeps the loudest seconds of original and reconstruction, which are the same for all runs."""
     pair = load_pair(path, wave)
-    size, block = round(EXCERPT_SECONDS * SAMPLE_RATE), SAMPLE_RATE // 10
-    start = 0
-    if pair.target.shape[-1] > size:
-        energy = pair.target.square().sum(0).unfold(0, block, block).sum(-1)
-        start = int(energy.unfold(0, size // block, 1).sum(-1).argmax()) * block
+    size = round(EXCERPT_SECONDS * SAMPLE_RATE)
+    start = strongest(energy(pair.target), size) if pair.target.shape[-1] > size else 0
     for folder, audio in ((measurement.excerpts, pair.preds), (measurement.reference_excerpts, pair.target)):
         save_audio(excerpt_file(folder, name), audio[:, start : start + size], SAMPLE_RATE)
 

@@ -81,7 +81,7 @@ def _style(comparison: Comparison, variant: str) -> str:
 
 
 def _set(comparison: Comparison, name: str) -> dict[str, Any]:
-    summaries = comparison.summaries(name)
+    summaries = comparison.summaries[name]
     tracks = {track for by_track in comparison.results[name].values() for track in by_track}
     note = f"{len(tracks)} whole track{'s' if len(tracks) > 1 else ''}: {', '.join(sorted(tracks))}."
     if len(tracks) < LEAST_FOR_A_LEAD:
@@ -143,7 +143,8 @@ def _panels(comparison: Comparison) -> list[dict[str, Any]]:
         curves = {
             variant.name: curve
             for variant in comparison.plan.variants
-            if (curve := learning_curve(comparison.runs_of(variant.name), name)) and len(curve.rounds) > 1
+            if (curve := learning_curve([comparison.courses[run] for run in comparison.runs_of(variant.name)], name))
+            and len(curve.rounds) > 1
         }
         if curves:
             panels += [_panel(comparison, METRICS[name], curves, axis) for axis in ("rounds", "minutes")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from ..metrics import METRICS
 from ..processes import workers
 from ..ray_engine import ray_cluster
 from ..training.section import check_model_config
+from .curves import Course, read_course
 from .measuring import Measurement, measure_run, tracks_of
 from .plan import TEST, Plan
 from .statistics import Row, summarise
@@ -42,6 +43,8 @@ class Comparison:
         failures: what went wrong, sentences by run.
         measurements: set of tracks → run → its measurement, of the finished runs.
         results: set of tracks → run → track → result.
+        summaries: set of tracks → metric → variant → row; of the variants that are measured on it.
+        courses: run → what it measured as it went on.
     """
 
     plan: Plan
@@ -51,29 +54,12 @@ class Comparison:
     failures: dict[Run, str]
     measurements: dict[str, dict[Run, Measurement]] = field(default_factory=dict)
     results: dict[str, dict[Run, dict[str, PairResult]]] = field(default_factory=dict)
+    summaries: dict[str, dict[str, dict[str, Row]]] = field(default_factory=dict)
+    courses: dict[Run, Course] = field(default_factory=dict)
 
     def runs_of(self, variant: str) -> list[Run]:
         """The finished runs of a variant, by seed."""
         return sorted((run for run in self.runs if run.variant == variant), key=lambda run: run.seed)
-
-    def summaries(self, tracks: str) -> dict[str, dict[str, Row]]:
-        """metric → variant → row, over one set of tracks; of the variants that are measured on it."""
-        by_variant: dict[str, dict[int, dict[str, PairResult]]] = {}
-        for run, by_track in self.results.get(tracks, {}).items():
-            good = {name: result for name, result in by_track.items() if result.error is None}
-            if good:
-                by_variant.setdefault(run.variant, {})[run.seed] = good
-        found = {}
-        for metric in METRICS:
-            values = {
-                variant: {
-                    seed: {track: result.values[metric] for track, result in by_track.items()}
-                    for seed, by_track in by_seed.items()
-                }
-                for variant, by_seed in by_variant.items()
-            }
-            found[metric] = summarise(values, self.plan.base.name, self.seed)
-        return found
 
 
 def compare(
@@ -153,14 +139,39 @@ def work(run: Run, settings: dict[str, Any], measurements: Sequence[Measurement]
 def read_comparison(plan: Plan, out: Path, seed: int = 0, failures: dict[Run, str] | None = None) -> Comparison:
     """What is known about a plan without doing anything."""
     runs = [run for run in runs_of(plan, out) if run.finished]
-    comparison = Comparison(plan, out, seed, runs, dict(failures or {}))
+    courses = {run: read_course(run) for run in runs}
+    comparison = Comparison(plan, out, seed, runs, dict(failures or {}), courses=courses)
     for name in plan.tracks:
         for run in runs:
             measurement = _measurement(plan, run, name)
             if results := measurement.results():
                 comparison.measurements.setdefault(name, {})[run] = measurement
                 comparison.results.setdefault(name, {})[run] = results
+    for name, by_run in comparison.results.items():
+        comparison.summaries[name] = _summaries(by_run, plan.base.name, seed)
     return comparison
+
+
+def _summaries(results: Mapping[Run, Mapping[str, PairResult]], base: str, seed: int) -> dict[str, dict[str, Row]]:
+    """metric → variant → row, over one set of tracks."""
+    by_variant: dict[str, dict[int, dict[str, PairResult]]] = {}
+    for run, by_track in results.items():
+        if good := {track: result for track, result in by_track.items() if result.error is None}:
+            by_variant.setdefault(run.variant, {})[run.seed] = good
+    return {
+        metric: summarise(
+            {
+                variant: {
+                    number: {track: result.values[metric] for track, result in by_track.items()}
+                    for number, by_track in by_seed.items()
+                }
+                for variant, by_seed in by_variant.items()
+            },
+            base,
+            seed,
+        )
+        for metric in METRICS
+    }
 
 
 def _measurement(plan: Plan, run: Run, tracks: str) -> Measurement:

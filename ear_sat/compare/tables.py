@@ -14,7 +14,6 @@ from ..evaluate.measure import encode_number
 from ..evaluate.tables import format_value, heading
 from ..metrics import METRICS, Metric
 from ..report.tables import markdown_table
-from .curves import training_seconds
 from .plan import Variant
 from .run import Comparison
 from .statistics import Estimate, Row
@@ -38,7 +37,7 @@ def length_of(variant: Variant) -> str:
 
 def trained(comparison: Comparison, variant: str) -> str:
     """Mean training time of a variant's runs, or that there is none."""
-    known = [found for run in comparison.runs_of(variant) if (found := training_seconds(run))]
+    known = [found for run in comparison.runs_of(variant) if (found := comparison.courses[run].end)]
     if not known:
         return NOT_RUN if not comparison.runs_of(variant) else "n/a"
     return f"{sum(seconds for _, seconds in known) / len(known):.0f} s"
@@ -72,7 +71,7 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 
 def _table(comparison: Comparison, tracks: str) -> tuple[list[str], list[list[str]]]:
-    summaries = comparison.summaries(tracks)
+    summaries = comparison.summaries[tracks]
     rows = []
     for variant in comparison.plan.variants:
         found = {metric.name: summaries[metric.name].get(variant.name) for metric in SHOWN}
@@ -123,7 +122,7 @@ def comparison_json(comparison: Comparison) -> str:
             "trained": [
                 {"seed": run.seed, "rounds": found[0], "seconds": round(found[1], 1)}
                 for run in comparison.runs_of(variant.name)
-                if (found := training_seconds(run))
+                if (found := comparison.courses[run].end)
             ],
         }
         for variant in plan.variants
@@ -131,7 +130,7 @@ def comparison_json(comparison: Comparison) -> str:
     summaries = {
         tracks: {
             metric: {variant: _row_json(row) for variant, row in rows.items()}
-            for metric, rows in comparison.summaries(tracks).items()
+            for metric, rows in comparison.summaries[tracks].items()
         }
         for tracks in comparison.results
     }

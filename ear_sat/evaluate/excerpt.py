@@ -12,7 +12,7 @@ from torch import Tensor
 from .loading import SAMPLE_RATE, LoadedPair, load_pair
 
 EXCERPT_SECONDS = 10.0
-_BLOCK_SECONDS = 0.1
+_BLOCK = SAMPLE_RATE // 10
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,22 @@ def _stretch(pairs: Sequence[LoadedPair]) -> tuple[int, int]:
     """Start (in the reference) and length in samples: where the errors of all systems have the most energy."""
     begin = max(pair.start for pair in pairs)
     end = min(pair.start + pair.target.shape[-1] for pair in pairs)
-    size, block = round(EXCERPT_SECONDS * SAMPLE_RATE), round(_BLOCK_SECONDS * SAMPLE_RATE)
+    size = round(EXCERPT_SECONDS * SAMPLE_RATE)
     if end - begin <= size:
         return begin, max(1, end - begin)
     cuts = [slice(begin - pair.start, end - pair.start) for pair in pairs]
-    error = torch.stack([_energy(p.preds[:, c] - p.target[:, c], block) for p, c in zip(pairs, cuts, strict=True)])
+    error = torch.stack([energy(p.preds[:, c] - p.target[:, c]) for p, c in zip(pairs, cuts, strict=True)])
     course = error.sum(0)
     if not course.any():  # all are perfect: where the music is loudest
-        course = _energy(pairs[0].target[:, cuts[0]], block)
-    windows = course.unfold(0, min(size // block, len(course)), 1).sum(-1)
-    return min(begin + int(windows.argmax()) * block, end - size), size
+        course = energy(pairs[0].target[:, cuts[0]])
+    return min(begin + strongest(course, size), end - size), size
 
 
-def _energy(signal: Tensor, block: int) -> Tensor:
-    """Energy of (channels, time) per whole block, (time // block,)."""
-    return signal.square().sum(0).unfold(0, block, block).sum(-1)
+def energy(signal: Tensor) -> Tensor:
+    """Energy of (channels, time) per whole tenth of a second, (blocks,)."""
+    return signal.square().sum(0).unfold(0, _BLOCK, _BLOCK).sum(-1)
+
+
+def strongest(course: Tensor, size: int) -> int:
+    """First sample of the stretch of ``size`` samples with the most of an :func:`energy`."""
+    return int(course.unfold(0, min(size // _BLOCK, len(course)), 1).sum(-1).argmax()) * _BLOCK

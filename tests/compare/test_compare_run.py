@@ -51,7 +51,7 @@ def test_a_plan_from_beginning_to_end(
     assert summary["plain"]["difference"]["mean"] == pytest.approx(means["plain"] - means["base"])
     plan = load_plan(write_plan())
     comparison = read_comparison(plan, out)
-    curve = learning_curve(comparison.runs_of("base"), "si_sdr_db")
+    curve = learning_curve([comparison.courses[run] for run in comparison.runs_of("base")], "si_sdr_db")
     assert curve is not None and curve.rounds == [0, 1, 2, 3] and curve.seeds == 2
     assert curve.seconds == sorted(curve.seconds) and curve.seconds[0] == 0 < curve.seconds[-1]
     series = [dict(MetricsCsv.read(run.folder.metrics_csv)["held_out/si_sdr_db"]) for run in comparison.runs_of("base")]
