@@ -49,11 +49,12 @@ class SizeSection(SettingsSection, total=False):
 
 
 class VariantSection(SettingsSection, total=False):
-    """One variant: the base with changes, or a config of its own."""
+    """One variant: the base with changes, an earlier variant with changes, or a config of its own."""
 
     name: str
     about: str
     config: object
+    like: str
     sizes: Mapping[str, object]
 
 
@@ -175,10 +176,12 @@ def load_plan(
     base = _config(f"{path}: base", of_size.get("base", section["base"]), MODEL)
     _edit(f"{path}", base, section)
     _edit(f"{path}: sizes.{size}", base, of_size)
-    variants = []
+    start = Variant("", "", base, settings)
+    variants: list[Variant] = []
     for index, entry in enumerate(section["variants"]):
         where = f"{path}: variants[{index}]"
-        variants.append(_variant(where, check_section(where, VariantSection, entry), base, settings, size, overrides))
+        entry = check_section(where, VariantSection, entry)
+        variants.append(_variant(where, entry, _start(where, entry, start, variants), size, overrides))
     names = [variant.name for variant in variants]
     for name in names:
         if names.count(name) > 1:
@@ -209,24 +212,31 @@ def _size(path: Path, section: Mapping[str, Any], size: str | None) -> tuple[str
     return size, checked[size]
 
 
+def _start(where: str, section: Mapping[str, Any], base: Variant, earlier: Sequence[Variant]) -> Variant:
+    """What a variant changes: the base, an earlier variant, or a config of its own with the base's settings."""
+    if "config" in section:
+        if "like" in section:
+            raise UserError(f"{where} has a config of its own and is like another variant; give one of the two")
+        return replace(base, config=_config(f"{where}.config", section["config"], MODEL))
+    if "like" not in section:
+        return base
+    found = {variant.name: variant for variant in earlier}
+    if section["like"] not in found:
+        raise choice_error(f"earlier variant in {where}.like", section["like"], found)
+    return found[section["like"]]
+
+
 def _variant(
-    where: str,
-    section: Mapping[str, Any],
-    base: Mapping[str, Any],
-    settings: Settings,
-    size: str,
-    overrides: Mapping[str, Any] | None,
+    where: str, section: Mapping[str, Any], start: Variant, size: str, overrides: Mapping[str, Any] | None
 ) -> Variant:
     name = _check_name(where, section.get("name"))
     own_sizes = section.get("sizes", {})
     own = own_sizes.get(size, {})
     check_section(f"{where}.sizes.{size}", SettingsSection, own)
-    config = copy.deepcopy(dict(base))
-    if "config" in section:
-        config = _config(f"{where}.config", section["config"], MODEL)
+    config = copy.deepcopy(start.config)
     _edit(where, config, section)
     _edit(f"{where}.sizes.{size}", config, own)
-    settings = settings.updated(section).updated(own).updated(overrides or {})
+    settings = start.settings.updated(section).updated(own).updated(overrides or {})
     if settings.rounds is None and settings.minutes is None:
         raise UserError(f"{where} has neither rounds nor minutes; say how long to train, or give --rounds")
     if not settings.seeds or len(set(settings.seeds)) < len(settings.seeds):

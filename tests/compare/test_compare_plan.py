@@ -49,15 +49,20 @@ def test_later_settings_win_and_changes_add_up(write_plan: Callable[..., Path]) 
             "sizes": {"long": {"set": {"sample_rate": 48000}}},
         },
         {"name": "c", "config": "ear_vae_demo", "flags": []},
+        {"name": "d", "like": "b", "set": {"sample_size": 64}},
+        {"name": "e", "like": "c", "batch_size": 3},
     ]
     path = write_plan(sizes=sizes, variants=variants)
     short, long = load_plan(path), load_plan(path, "long")
-    assert [v.settings.rounds for v in short.variants] == [5, 9, 5]
-    assert [v.config["training"]["clip_grad_norm"] for v in short.variants] == [1.0, 2.0, 10.0]
+    assert [v.settings.rounds for v in short.variants] == [5, 9, 5, 9, 5]
+    assert [v.config["training"]["clip_grad_norm"] for v in short.variants] == [1.0, 2.0, 10.0, 2.0, 10.0]
     assert short.variants[0].settings.flags == ("--num-workers", "0", "--accelerator", "cpu")
     assert short.variants[2].config == load_config("ear_vae_demo") and short.variants[2].settings.flags == ()
     assert long.variants[0].settings.minutes == 2 and long.variants[0].settings.seeds == (7,)
-    assert [v.config["sample_rate"] for v in long.variants] == [44100, 48000, 44100]
+    assert [v.config["sample_rate"] for v in long.variants] == [44100, 48000, 44100, 48000, 44100]
+    assert {**short.variants[3].config, "sample_size": 4096} == short.variants[1].config
+    assert short.variants[4].config == short.variants[2].config and short.variants[4].settings.flags == ()
+    assert [v.settings.batch_size for v in short.variants] == [2, 2, 2, 2, 3]
     assert long.variants[0].config["model"]["bottleneck"] == load_config("ear_vae")["model"]["bottleneck"]
 
 
@@ -89,6 +94,8 @@ def test_runs_of_one_seed_come_first(write_plan: Callable[..., Path], tmp_path: 
         ({"variants": [{"name": "a", "set": {"training.nothing.here": 1}}]}, r"variants\[0\]: training.nothing.here"),
         ({"variants": [{"name": "a", "unset": ["training.losses"]}]}, "did you mean 'loss_configs'"),
         ({"variants": [{"name": "a", "sizes": {"x": {"round": 3}}}], "sizes": {"x": {}}}, "did you mean 'rounds'"),
+        ({"variants": [{"name": "a", "like": "b"}, {"name": "b"}]}, r"unknown earlier variant in .*like 'b'"),
+        ({"variants": [{"name": "a"}, {"name": "b", "like": "a", "config": "ear_vae"}]}, "give one of the two"),
         ({"seeds": [1, 1]}, "seeds must be different"),
         ({"seeds": []}, "at least one"),
         ({"tracks": {}}, "give --tracks NAME=FOLDER"),
