@@ -13,11 +13,10 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..files import expanded
-from ..json_file import load_json
 from ..named_configs import MODEL, load_config
 from .released import RELEASES, download
 from .sharded import INDEX, read_index, whole_of
-from .source import Source, as_source, is_foreign
+from .source import Source, as_source, config_beside
 from .spelling import with_plain_keys
 from .torch_file import read_file
 
@@ -122,7 +121,7 @@ def read_checkpoint(path: str | Path | Source) -> Checkpoint:
     _check_values(file, state)
     if source.model_config is not None:
         metadata = {**metadata, **config_metadata(load_config(source.model_config, MODEL))}
-    elif "model_config" not in metadata and (config := _config_beside(expanded(source.path), file)):
+    elif "model_config" not in metadata and (config := config_beside(expanded(source.path), file)):
         metadata = {**metadata, **config_metadata(config)}
     discriminator = {}
     if kind.startswith("training"):
@@ -139,19 +138,6 @@ def read_checkpoint(path: str | Path | Source) -> Checkpoint:
             '"autoencoder" with a "model"'
         )
     return checkpoint
-
-
-def _config_beside(given: Path, file: Path) -> dict[str, Any] | None:
-    """The ``model_config.json`` of the folder that was given, or beside a file.
-
-    A file of ours may have left its folder and needs no config; what is beside it counts where it is no model of ours.
-    """
-    run = [file.parent.parent] if file.parent.name == "checkpoints" else []
-    for place in [given] if given.is_dir() else [file.parent, *run]:
-        if (path := place / "model_config.json").is_file():
-            config = load_json(path)
-            return config if given.is_dir() or is_foreign(config) else None
-    return None
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..json_file import load_json
 from ..models import BOTTLENECKS, DECODERS, ENCODERS
 
 if TYPE_CHECKING:
@@ -52,3 +53,16 @@ def is_foreign(config: Mapping[str, Any] | None) -> bool:
     kinds = {name: part.get("type") for name in ours if isinstance(part := model.get(name), Mapping)}
     others = [name for name, kind in kinds.items() if isinstance(kind, str) and kind not in ours[name]]
     return bool(others or isinstance(model.get("pretransform"), Mapping))
+
+
+def config_beside(given: Path, file: Path) -> dict[str, Any] | None:
+    """The ``model_config.json`` of the folder that was given, or beside a file.
+
+    A file of ours may have left its folder and needs no config; what is beside it counts where it is no model of ours.
+    """
+    run = [file.parent.parent] if file.parent.name == "checkpoints" else []
+    for place in [given] if given.is_dir() else [file.parent, *run]:
+        if (path := place / "model_config.json").is_file():
+            config = load_json(path)
+            return config if given.is_dir() or is_foreign(config) else None
+    return None
