@@ -139,7 +139,7 @@ class HeldOut(pl.Callback):
     def reconstruct(self, module: pl.LightningModule) -> Tensor:
         """The clip through the module's model, (channels, time) on the CPU."""
         batch = self.clip.clip.unsqueeze(0).to(next(module.parameters()).device)
-        # A host's bottleneck draws in eval mode, too: the same draw each time, and none of the training's.
+        # A host's bottleneck draws in eval mode, too: let it be the same draw each time, so that curves compare.
         with torch.random.fork_rng([batch.device] if batch.is_cuda else []):
             torch.manual_seed(0)
             return self._reconstruct(module, batch)[0].float().cpu()
