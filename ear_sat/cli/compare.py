@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import number, path_argument, whole
-from ..errors import UserError
+from .clip_count import clip_count
 from .named_folders import named_folders
 
 
@@ -69,7 +69,7 @@ def main(arguments: argparse.Namespace) -> int:
     from ..compare import compare, load_plan
     from ..compare.results import write_results
 
-    clips = _clips(arguments.audio)
+    clips = clip_count(arguments.audio, "tracks")
     plan = load_plan(
         arguments.plan,
         arguments.size,
@@ -124,11 +124,3 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     if "rounds" in found or "minutes" in found:
         found = {"rounds": None, "minutes": None, **found}
     return found
-
-
-def _clips(text: str) -> int | None:
-    if text in ("all", "none"):
-        return None if text == "all" else 0
-    if not text.isdecimal():
-        raise UserError(f"--audio takes a number of tracks, all, or none, not {text}")
-    return int(text)

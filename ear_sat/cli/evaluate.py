@@ -27,6 +27,7 @@ from ..metrics import METRICS
 from ..models.reconstruction import DEFAULT_CHUNK_SECONDS
 from ..report.tables import print_table
 from ..weights import Source
+from .clip_count import clip_count
 from .named_folders import named_folders
 from .weights_arguments import add_model_config
 
@@ -239,11 +240,8 @@ def _reconstruct(arguments: argparse.Namespace, weights: Source) -> tuple[Path, 
 
 def _clips(text: str) -> tuple[int | None, bool]:
     """Number of clips (None: all), and whether they can be played."""
-    if text in ("all", "none"):
-        return (None, True) if text == "all" else (DEFAULT_CLIPS, False)
-    if not text.isdecimal():
-        raise UserError(f"--audio takes a number of clips, all, or none, not {text}")
-    return int(text), True
+    count = clip_count(text, "clips")
+    return (DEFAULT_CLIPS, False) if text == "none" else (count, True)
 
 
 def _print(evaluation: Evaluation, out: Path, paper_table: bool) -> None:
