@@ -33,7 +33,7 @@ ENCODING = ["--weights", "w.safetensors", "--data", "music", "--sample-size", "6
 COMMANDS: dict[str, tuple[list[str], str]] = {
     "help": (["train", "--help"], ""),
     "list": (["config", "--list"], ""),
-    "config": (["config", "ear_vae_demo"], ""),
+    "config": (["config", "ear_vae_mini"], ""),
     "inspect": (["inspect", "w.safetensors"], ""),
     "export": (["export", "w.safetensors", "a.ckpt"], "a.ckpt"),
     "latent-stats": (["latent-stats", *ENCODING, "--out", "out"], "out/latent_stats.png"),

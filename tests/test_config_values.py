@@ -15,7 +15,7 @@ from ear_sat.models.discriminator import DISCRIMINATORS
 from ear_sat.named_configs import MODEL, load_config, named_configs
 from ear_sat.training.section import check_model_config
 
-CONFIG = load_config("ear_vae_demo", MODEL)
+CONFIG = load_config("ear_vae_mini", MODEL)
 
 
 def wrong_for(value: object) -> list[Any]:

@@ -94,7 +94,7 @@ def test_shipped_configs_fit(schemas: dict[str, Any], folder: str, name: str) ->
     ],
 )
 def test_what_does_not_train_does_not_fit(schemas: dict[str, Any], path: str, value: Any) -> None:
-    config = copy.deepcopy(load_config("ear_vae_demo", MODEL))
+    config = copy.deepcopy(load_config("ear_vae_mini", MODEL))
     *parents, last = path.split(".")
     parent = config
     for key in parents:
@@ -104,7 +104,7 @@ def test_what_does_not_train_does_not_fit(schemas: dict[str, Any], path: str, va
 
 
 def test_a_combined_discriminator_fits(schemas: dict[str, Any]) -> None:
-    config = copy.deepcopy(load_config("ear_vae_demo", MODEL))
+    config = copy.deepcopy(load_config("ear_vae_mini", MODEL))
     own = {"type": "ear_mrstft", "config": {"filters": 2, "loss": "relativistic"}, "weight": 0.5}
     members = [own, {"type": "dac", "config": {"rates": []}}]
     entry = {"type": "combined", "config": {"discriminators": members}, "weights": {"adversarial": 0.1}}

@@ -329,7 +329,7 @@ VARIANTS = {
         "training.loss_configs.phase_derivative.weights.if",
         "training.loss_configs.phase_derivative.weights.gd",
     },
-    "ear_vae_demo": {
+    "ear_vae_mini": {
         "sample_size",
         "model.encoder.config.channels",
         "model.decoder.config.channels",

@@ -14,7 +14,7 @@ DATA = {"dataset_type": "ear_demo", "tracks": 2, "seconds": 2.0, "crops_per_trac
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The demo config, narrowed, with both phases within four rounds."""
-    config = json.loads((ROOT / "model_configs" / "ear_vae_demo.json").read_text(encoding="utf-8"))
+    config = json.loads((ROOT / "model_configs" / "ear_vae_mini.json").read_text(encoding="utf-8"))
     config["sample_size"] = 8192
     for part in ("encoder", "decoder"):
         config["model"][part]["config"].update(channels=2)

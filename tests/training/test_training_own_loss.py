@@ -24,7 +24,7 @@ CODE, ENTRY = (block.text for block in blocks() if block.section == "Your own lo
 def folder(tmp_path: Path) -> Path:
     """A working folder, and a narrow config with the README's entry in a folder of its own."""
     (tmp_path / "configs").mkdir()
-    config = json.loads((ROOT / "model_configs" / "ear_vae_demo.json").read_text(encoding="utf-8"))
+    config = json.loads((ROOT / "model_configs" / "ear_vae_mini.json").read_text(encoding="utf-8"))
     config["sample_size"] = 4096
     for part in ("encoder", "decoder"):
         config["model"][part]["config"].update(channels=2)

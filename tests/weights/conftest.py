@@ -62,7 +62,7 @@ def refused(command: Callable[..., Result], tmp_path: Path, names: Callable[[Pat
     def check(path: Path | str) -> str:
         before = names(tmp_path)
         target = tmp_path / "out" / "new.safetensors"
-        base = Path(__file__).parents[2] / "model_configs" / "ear_vae_demo.json"
+        base = Path(__file__).parents[2] / "model_configs" / "ear_vae_mini.json"
         sentences = set()
         for arguments in (
             ("export", path, target),
