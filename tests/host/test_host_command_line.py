@@ -305,7 +305,7 @@ def test_released_training_sections_pass_the_checks(path):
     config = load_json(path)
     wrapper = create_wrapper(StandIn(2, config["sample_rate"]), config["sample_rate"], config["training"])
     assert wrapper.schedule.total_steps == sum(phase["steps"] for phase in config["training"]["phases"])
-    assert set(wrapper.bundle.entries) == {"magnitude", "correlation", "phase_derivative"}
+    assert set(wrapper.bundle.entries) - {"side"} == {"magnitude", "correlation", "phase_derivative"}
     assert wrapper.bottleneck_weights == {"kl": 1e-6}
     assert "stft_distance" in wrapper.validation.names  # chooses the best checkpoint
 
@@ -349,8 +349,9 @@ VARIANTS = {
         *(
             f"model.{part}.config.{key}"
             for part in ("encoder", "decoder")
-            for key in ("channels", "c_mults", "strides")
+            for key in ("channels", "c_mults", "strides", "latent_dim")
         ),
+        "model.latent_dim",
         "model.downsampling_ratio",
         *(
             f"training.optimizer_configs.{player}.optimizer.config.{key}"
@@ -358,7 +359,8 @@ VARIANTS = {
             for key in ("lr", "betas")
         ),
         "training.phases",
-        "training.loss_configs.magnitude.config.weighting",
+        *(f"training.loss_configs.magnitude.config.weighting{key}" for key in ("", "_mode", "_floor_db")),
+        "training.loss_configs.side",  # locks the phase of the side, which one of left and right leaves alone so early
         "training.loss_configs.discriminator.config.filters",
         "training.demo.demo_every",
         "training.demo.max_demos",
