@@ -45,14 +45,18 @@ def hub_name(path: str | Path) -> HubName | None:
     >>> hub_name("runs/model.ckpt")
     """
     text = path.as_posix() if isinstance(path, Path) else path
-    match = _NAME.fullmatch(text)
-    if match is None or text.lower().endswith(_FILES):
-        return None
+    name = None if text.lower().endswith(_FILES) else parse_hub_name(text)
     try:
         here = Path(text).exists() or Path(text.split("/")[0]).is_dir()
     except OSError:  # reading it will say why
         return None
-    return None if here else HubName(match[1], match[2])
+    return None if here else name
+
+
+def parse_hub_name(text: str) -> HubName | None:
+    """``USER/NAME`` or ``USER/NAME@REVISION``, whatever exists here; None for anything else."""
+    match = _NAME.fullmatch(text)
+    return None if match is None else HubName(match[1], match[2])
 
 
 def weights_folder(name: HubName) -> Path:
