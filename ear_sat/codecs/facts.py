@@ -34,7 +34,7 @@ class CodecFacts:
     latent_rate: float
     latent_channels: int | None
     codebooks: int | None
-    parameters: int
+    parameters: float
     kbit_per_s: float | None
     values_per_s: float | None
     times_real_time: float | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ..codecs import CodecFacts
 from ..report.tables import markdown_table, print_table
@@ -12,24 +13,25 @@ TITLE = "Codecs"
 COLUMNS = {
     "sample_rate": "rate (Hz)",
     "channels": "channels",
-    "latent_rate": "latent rate (Hz)",
+    "latent_rate": "frames/s",
     "latent_channels": "latent channels",
     "codebooks": "codebooks",
-    "parameters": "parameters",
+    "parameters": "10⁶ parameters",
     "times_real_time": "× real time",
     "kbit_per_s": "kbit/s",
     "values_per_s": "values/s",
 }
 NOTE = (
-    "Latent rate: frames per second. kbit/s of quantised codecs and values/s of continuous ones are for stereo, which "
+    "Frames: of latents. kbit/s of quantised codecs and values/s of continuous ones are for stereo, which "
     "a mono codec codes channel by channel. × real time: seconds of audio per second of encoding and decoding, with "
     "reading, resampling and writing"
 )
 
 
 def rate_rows(codecs: Mapping[str, CodecFacts]) -> list[list[object]]:
-    """One row per codec: its name, and the values of :data:`COLUMNS`."""
-    return [[system, *(getattr(facts, name) for name in COLUMNS)] for system, facts in codecs.items()]
+    """One row per codec: its name, and the values of :data:`COLUMNS`, the parameters in millions."""
+    shown = {system: replace(facts, parameters=facts.parameters / 1e6) for system, facts in codecs.items()}
+    return [[system, *(getattr(facts, name) for name in COLUMNS)] for system, facts in shown.items()]
 
 
 def rate_cells(codecs: Mapping[str, CodecFacts], system: str) -> list[object]:

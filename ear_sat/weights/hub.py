@@ -84,7 +84,7 @@ def downloaded(name: HubName, choices: Sequence[str], *, needed: bool = True) ->
         try:
             return fetch(name.repository, choice, name.revision)
         except LocalEntryNotFoundError as error:  # no connection; the next one may be in the cache
-            away = error
+            away = away or error
         except EntryNotFoundError:
             continue
         except Exception as error:  # many types, depending on where the connection fails
@@ -121,7 +121,7 @@ def reason_of(error: BaseException) -> str:
     """The first line of what began it: the hub's own message only advises to check the connection."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return first_line(error)[:160]
+    return first_line(error).split(". ")[0][:160]
 
 
 def _refusal(name: HubName, filename: str, error: BaseException) -> UserError:
