@@ -88,7 +88,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     own = parser.add_argument_group("with a model of one's own")
     own.add_argument(
-        "--weights", type=path_argument, metavar="FILE", help="checkpoint or export of an autoencoder, 44k or 48k"
+        "--weights",
+        type=path_argument,
+        metavar="FILE",
+        help="checkpoint or export of an autoencoder, 44k or 48k, or USER/NAME on the hub",
     )
     add_model_config(own)
     own.add_argument(
