@@ -31,7 +31,7 @@ LAYERS = [
     {"models", "losses", "metrics"},
     {"report", "weights", "data"},
     {"tones"},
-    {"inference", "prepare", "encoding", "evaluate"},
+    {"inference", "prepare", "encoding", "evaluate", "codecs"},
     {"training", "listening"},
     {"host", "config_schema", "compare"},
     {"cli"},

@@ -1,9 +1,10 @@
 """ear-sat evaluate: measures codecs against references, with a report to look at and to listen to.
 
 Files are paired by their path without extension. Results go to results.json, results.csv, results.md and report.html;
-a second run measures only what is missing. With --weights, the files of --data are reconstructed first, and
---test-tones measures the model as an audio analyser measures a device. --blind also writes a page for a blind
-listening test; ``ear-sat listening-results`` evaluates what its listeners answer.
+a second run measures only what is missing. With --weights, the files of --data are reconstructed first, and with
+--codec those of --reference or --data by codecs of other libraries; --test-tones measures the model as an audio
+analyser measures a device. --blind also writes a page for a blind listening test; ``ear-sat listening-results``
+evaluates what its listeners answer.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import argparse
 from pathlib import Path
 
 from ..checks import path_argument, whole
+from ..codecs import CODECS, Codec, CodecFacts, find_codec
 from ..compute import PRECISIONS
 from ..errors import UserError
 from ..evaluate import Evaluation, evaluate
 from ..evaluate.engine import check_processes
+from ..evaluate.rates import print_rates
 from ..evaluate.run import DEFAULT_CLIPS
 from ..evaluate.tables import print_published, print_summary
 from ..files import disk_errors, make_folder
@@ -26,7 +29,8 @@ from ..listening.page import DEFAULT_TRIALS
 from ..metrics import METRICS
 from ..models.reconstruction import DEFAULT_CHUNK_SECONDS
 from ..report.tables import print_table
-from ..weights import Source
+from ..weights import Source, resolve
+from ..weights.hub import hub_name
 from .clip_count import clip_count
 from .named_folders import named_folders
 from .weights_arguments import add_model_config
@@ -44,6 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=DIR",
         help="a codec's name and the folder of its output, or one file; once per codec",
+    )
+    parser.add_argument(
+        "--codec",
+        action="append",
+        default=[],
+        metavar="CODEC",
+        help=f"a codec to run on the music: {', '.join(CODECS)}, a model on the hub as USER/NAME, or the folder of a "
+        "model; NAME=… names it, and encodec_48khz:6 is that one at 6 kbit/s (default: its highest); once per codec",
     )
     parser.add_argument("--out", type=path_argument, required=True, metavar="DIR", help="folder for results and report")
     parser.add_argument("--align", action="store_true", help="take out constant offsets that are detected")
@@ -63,7 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=whole(0), default=0, help="of the bootstrap and a blind page (default: 0)")
     parser.add_argument(
-        "--paper-table", action="store_true", help="show the paper's figures as well, measured elsewhere on other music"
+        "--paper-table",
+        action="store_true",
+        help="show the paper's figures beside these, measured elsewhere on other music",
     )
     blind = parser.add_argument_group("a blind listening test")
     blind.add_argument(
@@ -74,7 +88,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     own = parser.add_argument_group("with a model of one's own")
     own.add_argument(
-        "--weights", type=path_argument, metavar="FILE", help="checkpoint or export of an autoencoder, 44k or 48k"
+        "--weights",
+        type=path_argument,
+        metavar="FILE",
+        help="checkpoint or export of an autoencoder, 44k or 48k, or USER/NAME on the hub",
     )
     add_model_config(own)
     own.add_argument(
@@ -101,16 +118,20 @@ def main(arguments: argparse.Namespace) -> int:
     clips, audio = _clips(arguments.audio or str(DEFAULT_CLIPS))
     estimates = named_folders("--estimate", "codec", arguments.estimate, bare=True)
     _check(arguments, estimates)
-    _check_blind(arguments, estimates, clips if audio else 0)
+    models = _models(arguments, estimates)
+    _check_blind(arguments, [*models, *estimates], clips if audio else 0)
     if arguments.test_tones:
         _test_tones(arguments, _weights(arguments))
         if arguments.data is None and arguments.reference is None:
             return 0
     reference: Path = arguments.reference or arguments.data
     failed: dict[Path, str] = {}
-    if arguments.data is not None:
-        folder, failed = _reconstruct(arguments, _weights(arguments))
-        estimates = {_name(arguments.weights): folder, **estimates}
+    made: dict[str, Path] = {}
+    codecs: dict[str, CodecFacts] = {}
+    for name, model in models.items():
+        made[name], reasons, codecs[name] = _reconstruct(arguments, name, model, reference)
+        failed |= reasons
+    estimates = {**made, **estimates}
     evaluation = evaluate(
         reference,
         estimates,
@@ -123,6 +144,7 @@ def main(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         paper_table=arguments.paper_table,
         reasons=failed,
+        codecs=codecs,
     )
     _print(evaluation, arguments.out, arguments.paper_table)
     if arguments.blind:
@@ -133,17 +155,21 @@ def main(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace, estimates: dict[str, Path]) -> None:
     if arguments.test_tones and arguments.weights is None:
         raise UserError("--test-tones measures a model; give --weights as well")
-    if arguments.data is not None and arguments.weights is None:
-        raise UserError("--data is music for a model; give --weights as well, or --reference instead")
+    if arguments.data is not None and arguments.weights is None and not arguments.codec:
+        raise UserError("--data is music for a model; give --weights or --codec as well, or --reference instead")
     if arguments.weights is not None and arguments.data is None and not arguments.test_tones:
         raise UserError("--weights needs music; give --data, or --test-tones")
     if arguments.reference is not None and arguments.data is not None:
         raise UserError("--data takes the place of --reference; give one of them")
-    if arguments.reference is None and arguments.data is None and (arguments.estimate or not arguments.test_tones):
-        raise UserError("give --reference and --estimate, or --weights and --data")
+    if (
+        arguments.reference is None
+        and arguments.data is None
+        and (arguments.estimate or arguments.codec or not arguments.test_tones)
+    ):
+        raise UserError("give --reference and --estimate or --codec, or --weights and --data")
     # What would otherwise come to light after hours of reconstruction.
-    if arguments.reference is not None and not estimates:
-        raise UserError("nothing to evaluate; give at least one --estimate NAME=FOLDER")
+    if arguments.reference is not None and not (estimates or arguments.codec):
+        raise UserError("nothing to evaluate; give at least one --estimate NAME=FOLDER or --codec")
     if arguments.weights is not None and (name := _name(arguments.weights)) in estimates:
         raise UserError(f"--weights is evaluated under the name {name}; give --estimate {name}=… another one")
     for path in (arguments.reference, arguments.data, *estimates.values()):
@@ -152,7 +178,20 @@ def _check(arguments: argparse.Namespace, estimates: dict[str, Path]) -> None:
     check_processes(arguments.processes, jobs=1)
 
 
-def _check_blind(arguments: argparse.Namespace, estimates: dict[str, Path], clips: int | None) -> None:
+def _models(arguments: argparse.Namespace, estimates: dict[str, Path]) -> dict[str, Source | Codec]:
+    """Name → what is to reconstruct the music: --weights, and each --codec, which is downloaded now."""
+    models: dict[str, Source | Codec] = {}
+    if arguments.data is not None and arguments.weights is not None:
+        models[_name(arguments.weights)] = _weights(arguments)
+    for text in arguments.codec:
+        name, codec = find_codec(text)
+        if name in models or name in estimates:
+            raise UserError(f"{name} names two systems; give --codec {text} a name of its own with NAME=…")
+        models[name] = codec if isinstance(codec, Codec) else weights_source(resolve(codec))
+    return models
+
+
+def _check_blind(arguments: argparse.Namespace, systems: list[str], clips: int | None) -> None:
     if arguments.trials is not None and (arguments.blind is None or not METHODS[arguments.blind].trials):
         raise UserError("--trials is for --blind abx")
     if arguments.blind is None:
@@ -161,7 +200,7 @@ def _check_blind(arguments: argparse.Namespace, estimates: dict[str, Path], clip
         raise UserError("--blind needs music; give --reference and --estimate, or --data")
     if clips == 0:
         raise UserError(f"--blind needs clips to listen to; leave --audio {arguments.audio} out")
-    check_systems(arguments.blind, [*estimates, *([] if arguments.data is None else [_name(arguments.weights)])])
+    check_systems(arguments.blind, systems)
 
 
 def _blind(arguments: argparse.Namespace, evaluation: Evaluation, clips: int | None) -> None:
@@ -181,14 +220,13 @@ def _blind(arguments: argparse.Namespace, evaluation: Evaluation, clips: int | N
 
 
 def _name(weights: Path) -> str:
-    """The system's name in the results: of the file, or of the folder of an export or run."""
-    return weights.resolve().stem
+    """The system's name in the results: of the file, of the folder of an export or run, or of a hub's model."""
+    on_hub = hub_name(weights)
+    return weights.resolve().stem if on_hub is None else on_hub.name
 
 
 def _weights(arguments: argparse.Namespace) -> Source:
     """The file that ``--weights`` stands for, which may be a folder or the name of a release, and its config."""
-    from ..weights import resolve
-
     file = resolve(arguments.weights)
     if not file.exists():
         raise UserError(f"no such file: {file}; give the checkpoint of an autoencoder")
@@ -223,19 +261,20 @@ def _test_tones(arguments: argparse.Namespace, weights: Source) -> None:
     print(f"test tones: {page}")
 
 
-def _reconstruct(arguments: argparse.Namespace, weights: Source) -> tuple[Path, dict[Path, str]]:
+def _reconstruct(
+    arguments: argparse.Namespace, name: str, model: Source | Codec, music: Path
+) -> tuple[Path, dict[Path, str], CodecFacts]:
     from ..evaluate.reconstructions import reconstruct_folder
     from ..inference import Settings
 
     settings = Settings(
         subtype="float",
         channels="downmix",  # as the measurement does with the references
-        precision=arguments.precision,
+        precision="32" if isinstance(model, Codec) else arguments.precision,  # as published
         chunk_seconds=arguments.chunk_seconds,
         batch_size=arguments.batch_size,
     )
-    name = _name(arguments.weights)
-    return reconstruct_folder(name, weights, arguments.data, arguments.out, settings, arguments.device)
+    return reconstruct_folder(name, model, music, arguments.out, settings, arguments.device)
 
 
 def _clips(text: str) -> tuple[int | None, bool]:
@@ -247,8 +286,9 @@ def _clips(text: str) -> tuple[int | None, bool]:
 def _print(evaluation: Evaluation, out: Path, paper_table: bool) -> None:
     note = evaluation.sharing_note()
     print_summary(evaluation.summaries, evaluation.systems, [f"Note: {note}."] if note else [])
+    print_rates(evaluation.codecs)
     if paper_table:
-        print_published()
+        print_published(evaluation.summaries, evaluation.systems)
     lines = [f"failed: {result.file}, {result.system}: {result.error}" for result in evaluation.failures]
     lines += [f"unmatched: {entry.path} ({entry.system}) {entry.reason}" for entry in evaluation.pairing.unmatched]
     lines += [f"note: {note}" for note in evaluation.pairing.notes]

@@ -24,6 +24,7 @@ COMMANDS = {
     "download": "download",
     "inspect": "inspect",
     "export": "export",
+    "push": "push",
     "latent-stats": "latent_stats",
     "pre-encode": "pre_encode",
     "reconstruct": "reconstruct",

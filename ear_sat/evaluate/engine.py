@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
 
 from ..checks import require_whole
+from ..codecs import CodecFacts
 from ..metrics import METRICS
 from ..processes import Runner, cores
 from .cache import ResultCache, measure_and_keep
@@ -32,6 +33,7 @@ class Evaluation:
         summaries: metric → system → summary over the shared files, ranked; over each system's own files and not ranked
             where no file is shared.
         own_summaries: the same over each system's own files.
+        codecs: system → what its codec costs, of those that were computed here.
     """
 
     reference: Path
@@ -43,6 +45,7 @@ class Evaluation:
     shared: list[str]
     summaries: dict[str, dict[str, Summary]]
     own_summaries: dict[str, dict[str, Summary]]
+    codecs: Mapping[str, CodecFacts] = field(default_factory=dict)
 
     @property
     def systems(self) -> list[str]:

@@ -18,6 +18,7 @@ from .engine import Evaluation
 from .loading import SAMPLE_RATE
 from .measure import encode_number
 from .paper import CAVEAT, PUBLISHED
+from .rates import COLUMNS, markdown_rates, rate_cells
 from .summary import CONFIDENCE, REPLICATES, Summary
 from .tables import Summaries, markdown_published, markdown_summary
 
@@ -56,6 +57,7 @@ def results_json(evaluation: Evaluation, paper_table: bool) -> dict[str, Any]:
         "systems": {
             system: {
                 "path": str(path),
+                **({"codec": evaluation.codecs[system].to_json()} if system in evaluation.codecs else {}),
                 "measured": len(evaluation.measured(system)),
                 "failed": sum(result.system == system for result in evaluation.failures),
                 "without_estimate": sum(
@@ -83,15 +85,21 @@ def results_csv(evaluation: Evaluation) -> str:
     """One row per pair, an empty cell where a metric is undefined; unmatched files follow with their reason."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["file", "system", *METRICS, "seconds", "offset", "notes", "error", "reference", "estimate"])
+    writer.writerow(
+        ["file", "system", *METRICS, "seconds", "offset", "notes", "error", "reference", "estimate", *COLUMNS]
+    )
     for result in evaluation.results:
         values = [_csv_number(result.values.get(name, math.nan)) for name in METRICS]
         offset = "" if result.offset is None else result.offset
         texts = ["; ".join(result.notes), result.error or "", result.reference, result.estimate]
-        writer.writerow([result.file, result.system, *values, _csv_number(result.seconds), offset, *texts])
+        rates = rate_cells(evaluation.codecs, result.system)
+        writer.writerow([result.file, result.system, *values, _csv_number(result.seconds), offset, *texts, *rates])
     for entry in evaluation.pairing.unmatched:
         paths = [entry.path, ""] if entry.side == "reference" else ["", entry.path]
-        writer.writerow(["", entry.system, *([""] * len(METRICS)), "", "", "", f"unmatched: {entry.reason}", *paths])
+        rates = rate_cells(evaluation.codecs, entry.system)
+        writer.writerow(
+            ["", entry.system, *([""] * len(METRICS)), "", "", "", f"unmatched: {entry.reason}", *paths, *rates]
+        )
     return buffer.getvalue()
 
 
@@ -102,8 +110,9 @@ def results_markdown(evaluation: Evaluation, paper_table: bool) -> str:
     if note := evaluation.sharing_note():
         parts.append(f"Note: {note}.")
     parts.append(markdown_summary(evaluation.summaries, systems))
+    parts += markdown_rates(evaluation.codecs)
     if paper_table:
-        parts.append(markdown_published())
+        parts.append(markdown_published(evaluation.summaries, systems))
     rows = [[result.file, result.system, result.error] for result in evaluation.failures]
     rows += [[str(entry.path), entry.system, entry.reason] for entry in evaluation.pairing.unmatched]
     if rows:

@@ -11,6 +11,7 @@ from ..metrics import METRICS, OCTAVES, Metric
 from ..report.html import render
 from ..report.pictures import DIFFERENCE_DB, LEVEL_COLORS, PHASE_COLORS, TOO_LOUD, TOO_QUIET, color_bar
 from ..report.strips import axis_ticks, place, strip_plot
+from ..report.tables import format_cell
 from ..report.time_frequency import frequency_ticks
 from .cache import measured_with
 from .clip_cards import clip_cards
@@ -19,6 +20,7 @@ from .engine import Evaluation
 from .files import noted
 from .loading import SAMPLE_RATE
 from .paper import CAVEAT, PUBLISHED
+from .rates import COLUMNS, rate_note, rate_rows
 from .summary import LEAST_FOR_A_LEAD, REPLICATES, Summary
 from .tables import TITLES, Summaries, format_value, interval, published_columns, published_rows
 
@@ -68,7 +70,8 @@ def evaluation_page(
         phase_bar=color_bar(PHASE_COLORS),
         difference_bar=f"linear-gradient(to right, rgb{TOO_QUIET}, transparent, rgb{TOO_LOUD})",
         difference_db=f"{DIFFERENCE_DB:.0f}",
-        published=_published() if paper_table else None,
+        rates=_rates(evaluation) if evaluation.codecs else None,
+        published=_published(evaluation) if paper_table else None,
         files=_files(evaluation, [clip.file for clip in clips]),
         failures=failures,
         unmatched=unmatched,
@@ -187,12 +190,17 @@ def _octaves(evaluation: Evaluation) -> dict[str, Any] | None:
     }
 
 
-def _published() -> Mapping[str, Any]:
+def _rates(evaluation: Evaluation) -> Mapping[str, Any]:
+    rows = [[name, *map(format_cell, values)] for name, *values in rate_rows(evaluation.codecs)]
+    return {"note": rate_note(evaluation.codecs), "columns": list(COLUMNS.values()), "rows": rows}
+
+
+def _published(evaluation: Evaluation) -> Mapping[str, Any]:
     return {
         "caveat": CAVEAT,
         "sources": "; ".join(dict.fromkeys(row.source for row in PUBLISHED)),
         "columns": published_columns(),
-        "rows": published_rows(),
+        "rows": published_rows(evaluation.summaries, evaluation.systems),
     }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..checks import require_whole
+from ..codecs import CodecFacts
 from ..config import check_choice
 from ..data.parts import UnusableFileError
 from ..errors import UserError
@@ -40,6 +41,7 @@ def evaluate(
     seed: int = 0,
     paper_table: bool = False,
     reasons: Mapping[Path, str] | None = None,
+    codecs: Mapping[str, CodecFacts] | None = None,
 ) -> Evaluation:
     """Evaluates systems against references and writes results.json, .csv, .md and report.html into ``out``.
 
@@ -57,6 +59,7 @@ def evaluate(
         seed: of the bootstrap.
         paper_table: add the published figures.
         reasons: why a reference has no estimate, where that is known.
+        codecs: system → what its codec costs, where that is known.
 
     Raises:
         UserError: nothing to compare, an argument out of range, or a full disk. Files that cannot be used raise
@@ -80,7 +83,7 @@ def evaluate(
         with workers(check_processes(processes, most_jobs)) as run:
             results = measure_missing(pairing.pairs, known, cache, align, run)
             summaries = summarise_results(results, list(estimates), seed)
-            evaluation = Evaluation(reference, dict(estimates), align, seed, pairing, results, *summaries)
+            evaluation = Evaluation(reference, dict(estimates), align, seed, pairing, results, *summaries, codecs or {})
             write_results(evaluation, out, paper_table)  # first of all: what follows is only for looking at
             choices, rendered, note = _clips(evaluation, clips, audio, rank_by, run)
         write_text(out / "report.html", evaluation_page(evaluation, rendered, choices, note, paper_table))

@@ -13,6 +13,7 @@ from .summary import Summary
 Summaries = Mapping[str, Mapping[str, Summary]]
 """metric → system → summary."""
 
+HERE = "measured here"
 TITLES = {True: "Frozen metrics", False: "Additional metrics"}
 MARKDOWN_LEGEND = "**Bold**: best; *italic*: second best; ≈: within chance of the best (paired bootstrap)."
 TERMINAL_LEGEND = "* best, + second best, ≈ within chance of the best (paired bootstrap); [95 % interval of the mean]"
@@ -80,9 +81,15 @@ def markdown_summary(summaries: Summaries, systems: Sequence[str]) -> str:
     return "\n\n".join(parts)
 
 
-def published_rows() -> list[list[str]]:
-    """The paper's table: test set, codec, and one text per metric of :data:`PUBLISHED_METRICS`."""
-    return [[row.music, row.system, *(_published_text(row, name) for name in PUBLISHED_METRICS)] for row in PUBLISHED]
+def published_rows(summaries: Summaries, systems: Sequence[str]) -> list[list[str]]:
+    """The paper's table below the figures measured here: music, codec, and a text for each of the metrics."""
+    here = [
+        [HERE, system, *(format_value(METRICS[name], summaries[name][system].mean) for name in PUBLISHED_METRICS)]
+        for system in systems
+    ]
+    return here + [
+        [row.music, row.system, *(_published_text(row, name) for name in PUBLISHED_METRICS)] for row in PUBLISHED
+    ]
 
 
 def published_columns() -> list[str]:
@@ -90,16 +97,16 @@ def published_columns() -> list[str]:
     return ["music", "codec", *(heading(METRICS[name]) for name in PUBLISHED_METRICS)]
 
 
-def print_published() -> None:
-    """Prints the paper's table."""
+def print_published(summaries: Summaries, systems: Sequence[str]) -> None:
+    """Prints the paper's table, and the means measured here above it."""
     sources = dict.fromkeys(row.source for row in PUBLISHED)
-    print_table(f"Published figures ({CAVEAT})", published_columns(), published_rows(), sources)
+    print_table(f"Published figures ({CAVEAT})", published_columns(), published_rows(summaries, systems), sources)
 
 
-def markdown_published() -> str:
-    """The paper's table as Markdown."""
+def markdown_published(summaries: Summaries, systems: Sequence[str]) -> str:
+    """The same as Markdown."""
     sources = "; ".join(dict.fromkeys(row.source for row in PUBLISHED))
-    table = markdown_table(published_columns(), published_rows())
+    table = markdown_table(published_columns(), published_rows(summaries, systems))
     return f"## Published figures ({CAVEAT})\n\n{table}\n\nSources: {sources}."
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UserError
-from ..models import Bottleneck, VAEBottleneck, kl_divergence
+from ..models import Bottleneck, Codebooks, VAEBottleneck, kl_divergence
 
 #: What the host's "vae" adds to the deviation.
 _DEVIATION_EPSILON = 1e-4
@@ -30,6 +30,8 @@ class HostBottleneck(Bottleneck):
 
         self.host: Any = bottleneck
         self.draws = isinstance(bottleneck, types.VAEBottleneck)
+        if isinstance(bottleneck, types.DiscreteBottleneck):
+            self.codebooks = Codebooks(bottleneck.num_quantizers, int(bottleneck.codebook_size))
 
     def encode(self, x: Tensor, return_info: bool = False, **kwargs: Any) -> Any:
         info: dict[str, Tensor] = {}

@@ -8,8 +8,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..models import Decoder, Encoder, Foreign
+from ..models.measured_reach import (
+    HOST_OVERLAP,
+    decoder_reach,
+    encoder_reach,
+    is_local,
+    measured_decoder,
+    measured_encoder,
+)
 from ..models.receptive_field import Reach
-from .context import HOST_OVERLAP, decoder_reach, encoder_reach, is_local, measured_decoder, measured_encoder
 from .oobleck import is_oobleck, oobleck_layers
 
 

@@ -2,7 +2,7 @@
 
 from .batch import reconstruct_files, summarize
 from .files import FileJob, plan_jobs
-from .model import open_model
+from .model import load_model, made_ready, open_model
 from .settings import Settings
 from .streaming import Result, reconstruct_file
 
@@ -10,6 +10,8 @@ __all__ = [
     "FileJob",
     "Result",
     "Settings",
+    "load_model",
+    "made_ready",
     "open_model",
     "plan_jobs",
     "reconstruct_file",

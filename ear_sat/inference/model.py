@@ -24,7 +24,16 @@ def open_model(weights: str | Path | Source, device: str, settings: Settings) ->
     Raises:
         UserError: the device or the weights cannot be used.
     """
-    model = load_autoencoder(weights, device=str(choose_device(device)))
+    return made_ready(load_model(weights, device), settings)
+
+
+def load_model(weights: str | Path | Source, device: str) -> Autoencoder:
+    """The first half of :func:`open_model`: as the weights are, on the device."""
+    return load_autoencoder(weights, device=str(choose_device(device)))
+
+
+def made_ready(model: Autoencoder, settings: Settings) -> Autoencoder:
+    """The second half: a model on its device, ready for inference only; says so where its chunks are approximate."""
     if any(not layer.exact for layer in foreign_layers(model)):
         logger.warning("chunks are %s", chunks_in_words(model))
     return optimize_for_inference(model, settings.precision, settings.compiled)

@@ -1,7 +1,7 @@
 """εar-VAE in plain PyTorch: encoder, decoder with RoPE transformer, VAE bottleneck, STFT discriminator."""
 
 from .autoencoder import Autoencoder
-from .bottleneck import Bottleneck, VAEBottleneck, kl_divergence
+from .bottleneck import Bottleneck, Codebooks, VAEBottleneck, kl_divergence
 from .discriminator import DISCRIMINATORS, MultiResolutionSTFTDiscriminator
 from .foreign import Foreign, chunks_in_words, foreign_layers
 from .layers import fold_weight_norm
@@ -20,6 +20,7 @@ __all__ = [
     "ENCODERS",
     "Autoencoder",
     "Bottleneck",
+    "Codebooks",
     "Decoder",
     "Encoder",
     "Foreign",

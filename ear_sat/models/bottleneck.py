@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
@@ -31,8 +32,29 @@ def kl_divergence(mean: Tensor, std: Tensor) -> Tensor:
     return (mean.square() + var - var.log() - 1).sum(1).mean()
 
 
+@dataclass(frozen=True)
+class Codebooks:
+    """How a bottleneck quantises.
+
+    Attributes:
+        number: of codes per frame.
+        size: entries of each codebook.
+        frame_rate: frames per second, where they are not the latents'.
+    """
+
+    number: int
+    size: int
+    frame_rate: float | None = None
+
+
 class Bottleneck(nn.Module, abc.ABC):
-    """What an autoencoder asks of its bottleneck."""
+    """What an autoencoder asks of its bottleneck.
+
+    Attributes:
+        codebooks: of one that quantises; None: its latents are continuous.
+    """
+
+    codebooks: Codebooks | None = None
 
     @abc.abstractmethod
     def encode(self, x: Tensor, return_info: bool = False, **kwargs: Any) -> Any:

@@ -26,7 +26,7 @@ class LayerNorm(nn.Module):
         self.register_buffer("beta", torch.zeros(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, x.shape[-1:], weight=self.gamma, bias=self.beta)
+        return F.layer_norm(x, self.gamma.shape, weight=self.gamma, bias=self.beta)
 
 
 def rotary_frequencies(dims: int, device: torch.device | None = None) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..files import expanded
 from ..named_configs import MODEL, load_config
+from .hub import WEIGHTS, hub_name, weights_folder
 from .released import RELEASES, download
 from .sharded import INDEX, read_index, whole_of
 from .source import Source, as_source, config_beside
@@ -103,10 +104,10 @@ def config_metadata(model_config: Mapping[str, Any], rounds: int | None = None) 
 def read_checkpoint(path: str | Path | Source) -> Checkpoint:
     """Reads a released ``.pyt``, a host ``{"state_dict": …}``, a training checkpoint, or a safetensors file.
 
-    A folder stands for the file in it: ``model.safetensors``, ``model.ckpt`` or the index of several parts, or the
-    last checkpoint of a run. Keys may be those of a wrapper (DistributedDataParallel, torch.compile) or of torch's
-    other weight norm: see :mod:`.spelling`. The moving average is preferred to the trained weights. Code in a file is
-    never run.
+    ``USER/NAME`` is a model on the hub (:mod:`.hub`). A folder stands for the file in it: ``model.safetensors``,
+    ``model.ckpt`` or the index of several parts, or the last checkpoint of a run. Keys may be those of a wrapper
+    (DistributedDataParallel, torch.compile) or of torch's other weight norm: see :mod:`.spelling`. The moving average
+    is preferred to the trained weights. Code in a file is never run.
 
     The model config is the one that the source names, else the file's own, else the ``model_config.json`` beside it.
 
@@ -115,24 +116,25 @@ def read_checkpoint(path: str | Path | Source) -> Checkpoint:
             the model config is not one of an autoencoder.
     """
     source = as_source(path)
-    file = resolve(source.path)
+    given = located(source.path)
+    file = resolve(given)
     every, metadata, kind = read_tensors(file)
     kind, state = _unwrapped(every, kind)
     _check_values(file, state)
     if source.model_config is not None:
         metadata = {**metadata, **config_metadata(load_config(source.model_config, MODEL))}
-    elif "model_config" not in metadata and (config := config_beside(expanded(source.path), file)):
+    elif "model_config" not in metadata and (config := config_beside(given, file)):
         metadata = {**metadata, **config_metadata(config)}
     discriminator = {}
     if kind.startswith("training"):
         discriminator = {k[len(_DISCRIMINATOR) :]: v for k, v in every.items() if k.startswith(_DISCRIMINATOR)}
     checkpoint = Checkpoint(file, kind, state, metadata, discriminator)
-    given = checkpoint.model_config if source.model_config else None
-    if given is not None and given.get("model_type") == "autoencoder" and isinstance(given.get("model"), Mapping):
+    config = checkpoint.model_config if source.model_config else None
+    if config is not None and config.get("model_type") == "autoencoder" and isinstance(config.get("model"), Mapping):
         return checkpoint
     if kind.endswith(_PRETRANSFORM):
         checkpoint.metadata = _of_pretransform(checkpoint.model_config or {})
-    elif given is not None:
+    elif config is not None:
         raise UserError(
             f"{source.model_config} is not the config of an autoencoder; give one of model_type "
             '"autoencoder" with a "model"'
@@ -192,27 +194,34 @@ def _entries(content: Mapping[Any, Any]) -> str:
     return f"only {', '.join(names)}{', …' if len(content) > len(names) else ''}" if names else "nor anything else"
 
 
-def resolve(path: str | Path) -> Path:
-    """The file that ``path`` stands for: "44k" and "48k" are released, a folder is an export's, a hub's or a run's."""
+def located(path: str | Path) -> Path:
+    """Where the weights lie that ``path`` names: "44k" and "48k" are released, ``USER/NAME`` is on the hub."""
     try:
         if str(path) in RELEASES and not Path(path).exists():
             return download(str(path))
-        path = expanded(path)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    name = hub_name(path)
+    return expanded(path) if name is None else weights_folder(name)
+
+
+def resolve(path: str | Path) -> Path:
+    """The file that ``path`` stands for, which may be :func:`located` elsewhere, or the folder of an export or run."""
+    path = located(path)
+    try:
         if not path.is_dir():
             return whole_of(path)
-        names = (
-            "model.safetensors",
-            "model.ckpt",
-            f"model.safetensors{INDEX}",
-            "checkpoints/last.ckpt",
-            "checkpoints/best.ckpt",
-        )
+        names = (*WEIGHTS, "checkpoints/last.ckpt", "checkpoints/best.ckpt")
         for name in names:
             if (path / name).is_file():
                 return path / name
     except OSError as error:  # no permission, a name too long
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+        raise _unreadable(path, error) from None
     raise UserError(f"{path} is a folder without {', '.join(names[:4])}; give the path of a checkpoint")
+
+
+def _unreadable(path: str | Path, error: OSError) -> UserError:
+    return UserError(f"cannot read {path}: {error.strerror or error}")
 
 
 def _unwrapped(every: Mapping[str, Tensor], kind: str) -> tuple[str, dict[str, Tensor]]:

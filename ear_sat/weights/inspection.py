@@ -41,9 +41,6 @@ class Inspection:
 
     def rows(self) -> list[list[Any]]:
         """Name and value, for a table."""
-        model = self.model_config["model"]
-        inputs, outputs = (model.get(f"{side}_channels") or model["io_channels"] for side in ("in", "out"))
-        latents = f"{model['latent_dim']} channels at {self.latent_rate:.2f} Hz"
         discriminator = self.discriminator_parameters
         match = f"the published {RELEASES[self.release].filename}" if self.release else "of no published file"
         return [
@@ -52,12 +49,22 @@ class Inspection:
             ["training rounds", "not recorded" if self.rounds is None else self.rounds],
             ["parameters", f"{self.parameters:,}"],
             ["discriminator", f"{discriminator:,} parameters" if discriminator else "none"],
-            ["audio", f"channels: {inputs} in, {outputs} out; {self.sample_rate} Hz"],
-            ["latents", f"{latents}, one frame per {model['downsampling_ratio']} samples"],
-            *(_foreign_parts(model) if is_foreign(self.model_config) else _own_parts(model)),
+            *architecture_rows(self.model_config),
             ["chunks", self.chunks],
             ["assumed", ", ".join(self.assumed) or "nothing"],
         ]
+
+
+def architecture_rows(config: Mapping[str, Any]) -> list[list[Any]]:
+    """Name and value of what a model config says about audio, latents and parts."""
+    model, rate = config["model"], config["sample_rate"]
+    inputs, outputs = (model.get(f"{side}_channels") or model["io_channels"] for side in ("in", "out"))
+    latents = f"{model['latent_dim']} channels at {rate / model['downsampling_ratio']:.2f} Hz"
+    return [
+        ["audio", f"channels: {inputs} in, {outputs} out; {rate} Hz"],
+        ["latents", f"{latents}, one frame per {model['downsampling_ratio']} samples"],
+        *(_foreign_parts(model) if is_foreign(config) else _own_parts(model)),
+    ]
 
 
 def _own_parts(model: Mapping[str, Any]) -> list[list[Any]]:

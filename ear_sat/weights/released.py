@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ..caches import cache_folder
 from ..config import check_choice
-from ..errors import UserError, first_line
+from ..errors import UserError
 from ..files import expanded
+from .hub import fetch, reason_of
 
 #: Hugging Face repository of the authors, Apache-2.0, at the revision that was examined.
 REPOSITORY = "earlab/EAR_VAE"
@@ -91,24 +92,10 @@ def download(name: str) -> Path:
 
 
 def _from_hub(release: Release, by_hand: Path) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.utils import logging
-
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # without a connection it would warn of every retry
     try:
-        return Path(hf_hub_download(REPOSITORY, release.filename, revision=REVISION))
+        return fetch(REPOSITORY, release.filename, REVISION)
     except Exception as error:  # many types, depending on where the connection fails
         raise UserError(
-            f"cannot download {release.filename} of huggingface.co/{REPOSITORY} ({_reason(error)}); "
+            f"cannot download {release.filename} of huggingface.co/{REPOSITORY} ({reason_of(error)}); "
             f"get it by other means and put it at {by_hand}"
         ) from error
-    finally:
-        logging.set_verbosity(verbosity)
-
-
-def _reason(error: BaseException) -> str:
-    """The first line of what began it: the hub's own message only advises to check the connection."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return first_line(error)[:160]

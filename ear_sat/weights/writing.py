@@ -5,16 +5,19 @@
 | ``release`` | ``.pyt`` ``.pt`` ``.pth`` | bare tensor dictionary, ``transformers.*`` beside the decoder | attribute |
 | ``host`` | ``.ckpt`` | ``{"state_dict": …}`` | key "metadata" |
 | ``safetensors`` | ``.safetensors`` | host keys | header |
-| ``hub`` | a folder | ``model_config.json`` and ``model.safetensors`` | header |
+| ``hub`` | a folder | ``model_config.json``, ``model.safetensors`` and a card where there is one | header |
+
+Other layouts, such as diffusers', are folders as well: :func:`write_folder`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +63,7 @@ def write_weights(
     metadata: Mapping[str, str] | None = None,
     file_format: str | None = None,
     overwrite: bool = False,
+    card: str | None = None,
 ) -> None:
     """Writes ``state`` (keys of an unwrapped model) to ``path``: all of it or nothing.
 
@@ -72,6 +76,7 @@ def write_weights(
         metadata: strings to keep with the tensors; "hub" needs "model_config".
         file_format: one of :data:`FORMATS`; by default what the name's suffix says.
         overwrite: replace what is there.
+        card: README.md of a "hub" folder.
 
     Raises:
         UserError: ``path`` exists, or cannot be written.
@@ -79,18 +84,63 @@ def write_weights(
     path = Path(path)
     file_format = check_choice("format", file_format, FORMATS) if file_format else format_of(path)
     metadata = dict(metadata or {})
+    if file_format == "hub":
+        if "model_config" not in metadata:
+            raise UserError(f"{path} needs a model config beside the weights; none is known")
+        texts = {"model_config.json": json.dumps(json.loads(metadata["model_config"]), indent=2) + "\n"}
+        texts |= {"README.md": card} if card is not None else {}
+        write_folder(path, state, "model.safetensors", texts, metadata, overwrite=overwrite)
+        return
+    with _written(path, folder=False, overwrite=overwrite), atomic_path(path) as temporary:
+        _write_file(_independent(state), temporary, metadata, file_format)
+
+
+def write_folder(
+    folder: Path,
+    state: Mapping[str, Tensor],
+    name: str,
+    texts: Mapping[str, str],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Writes a folder with ``state`` in the safetensors file ``name`` and the text files ``texts``.
+
+    All files are complete before the first is in place.
+
+    Raises:
+        UserError: ``folder`` exists, or cannot be written.
+    """
+    with _written(folder, folder=True, overwrite=overwrite):
+        folder = folder.resolve()
+        staging = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+        try:
+            staging.mkdir()
+            for file, text in texts.items():
+                write_text(staging / file, text)  # for its syncing
+            with atomic_path(staging / name) as temporary:
+                _write_file(_independent(state), temporary, dict(metadata or {}), "safetensors")
+            if not folder.exists():
+                os.replace(staging, folder)  # noqa: PTH105
+            else:
+                for file in (name, *texts):
+                    os.replace(staging / file, folder / file)  # noqa: PTH105
+            sync_folder(folder.parent)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _written(path: Path, *, folder: bool, overwrite: bool) -> Iterator[None]:
+    """While open, ``path`` is written: what stands in its way, and what goes wrong, is one sentence."""
     if not overwrite:
         refuse_existing(path)
     try:
-        if path.is_dir() != (file_format == "hub") and path.exists():
+        if path.is_dir() != folder and path.exists():
             kind, wanted = ("folder", "file") if path.is_dir() else ("file", "folder")
             raise UserError(f"{path} is a {kind}; give the path of a {wanted}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        if file_format == "hub":
-            _write_hub(_independent(state), path, metadata)
-        else:
-            with atomic_path(path) as temporary:
-                _write_file(_independent(state), temporary, metadata, file_format)
+        yield
     except (OSError, RuntimeError, SafetensorError) as error:
         raise UserError(f"cannot write {path}: {_reason(error)}; free some space or choose another folder") from error
 
@@ -136,26 +186,3 @@ def _write_file(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]
 
 def _beside(key: str) -> bool:
     return key.startswith("decoder.transformers.")
-
-
-def _write_hub(tensors: dict[str, Tensor], folder: Path, metadata: dict[str, str]) -> None:
-    """Both files are complete before the first is in place."""
-    if "model_config" not in metadata:
-        raise UserError(f"{folder} needs a model config beside the weights; none is known")
-    folder = folder.resolve()
-    staging = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    names = ("model.safetensors", "model_config.json")
-    try:
-        staging.mkdir()
-        config = json.dumps(json.loads(metadata["model_config"]), indent=2) + "\n"
-        write_text(staging / names[1], config)  # for its syncing
-        with atomic_path(staging / names[0]) as temporary:
-            _write_file(tensors, temporary, metadata, "safetensors")
-        if not folder.exists():
-            os.replace(staging, folder)  # noqa: PTH105
-        else:
-            for name in names:
-                os.replace(staging / name, folder / name)  # noqa: PTH105
-        sync_folder(folder.parent)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

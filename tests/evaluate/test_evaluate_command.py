@@ -241,7 +241,7 @@ def test_all_pairs_failed(tmp_path, write, noise, evaluate_command):
     ("arguments", "message"),
     [
         (["--reference", "REF"], "nothing to evaluate"),
-        (["--estimate", "x=REF"], "give --reference and --estimate, or --weights and --data"),
+        (["--estimate", "x=REF"], "give --reference and --estimate or --codec, or --weights"),
         (["--reference", "REF", "--estimate", "x="], "--estimate takes NAME=FOLDER"),
         (["--reference", "REF", "--estimate", "x=REF", "--estimate", "x=REF"], "names x twice"),
         (["--reference", "REF", "--estimate", "reference=REF"], "cannot name a system"),
@@ -251,7 +251,7 @@ def test_all_pairs_failed(tmp_path, write, noise, evaluate_command):
             "--processes must be a whole",
         ),
         (["--reference", "REF", "--weights", "w.ckpt"], "--weights needs music"),
-        (["--data", "REF"], "give --weights as well"),
+        (["--data", "REF"], "give --weights or --codec as well"),
         (["--reference", "REF", "--estimate", "x=REF", "--test-tones"], "give --weights as well"),
         (["--weights", "w", "--data", "REF", "--reference", "REF"], "give one of them"),
         (["--weights", "absent.ckpt", "--test-tones"], "no such file: absent.ckpt"),

@@ -10,11 +10,13 @@ import soundfile
 import torch
 from host_test_autoencoders import OOBLECK, built, config_of, kinds, mean_of, save
 from host_test_configs import audio
+from safetensors.torch import load_file
 from stable_audio_tools.models import create_model_from_config
 from stable_audio_tools.models.utils import load_ckpt_state_dict
 
 import ear_sat
 from ear_sat.cli.main import main
+from ear_sat.codecs import facts_of
 from ear_sat.weights import read_checkpoint
 
 
@@ -139,3 +141,58 @@ def test_a_config_given_by_hand(tmp_path, ear_sat_command):
 
 def test_every_oobleck_kind_is_among_them():
     assert set(OOBLECK) <= set(kinds())
+
+
+@torch.no_grad()
+def test_export_to_diffusers_and_onnx(tmp_path, ear_sat_command):
+    """A stock VAE whose sizes are those that diffusers' class can be; the tensors are the host's own."""
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime, which goes with onnx")
+    config = config_of("mono")
+    for part in ("encoder", "decoder"):
+        config["model"][part]["config"]["channels"] = 8
+    theirs = built(config)
+    folder = save(theirs, config, tmp_path / "theirs")
+    assert ear_sat_command("export", folder, tmp_path / "m.onnx").count("of the model at") == 2
+    ear_sat_command("export", folder, tmp_path / "diffusers", "--format", "diffusers")
+    layout = json.loads((tmp_path / "diffusers" / "config.json").read_text(encoding="utf-8"))
+    assert layout["downsampling_ratios"] == [2, 4, 4] and layout["encoder_hidden_size"] == 8
+    tensors = load_file(tmp_path / "diffusers" / "diffusion_pytorch_model.safetensors")
+    ours = theirs.state_dict()
+    assert torch.equal(tensors["encoder.conv1.weight_v"], ours["encoder.layers.0.weight_v"])
+    assert torch.equal(
+        tensors["decoder.block.2.res_unit3.snake2.beta"].flatten(), ours["decoder.layers.3.layers.4.layers.2.beta"]
+    )
+
+
+@pytest.mark.parametrize("target", ["m.onnx", "folder"])
+def test_what_the_host_computes_is_not_exported(target, tmp_path, capfd):
+    if "same" not in kinds():
+        pytest.skip("the installed host has no SAME")
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime, which goes with onnx")
+    config = config_of("same")
+    folder = save(built(config), config, tmp_path / "theirs")
+    options = [] if target == "m.onnx" else ["--format", "diffusers"]
+    assert main(["export", str(folder), str(tmp_path / target), *options]) == 1
+    assert "SAMEEncoder" in capfd.readouterr().err and not (tmp_path / target).exists()
+
+
+@pytest.mark.slow
+def test_as_a_codec_beside_another(model, music, tmp_path, ear_sat_command):
+    _, config, folder = model
+    options = ("--reference", music, "--codec", f"theirs={folder}", "--out", tmp_path / "report", "--audio", "none")
+    assert "1 pair(s) measured, 0 failed" in ear_sat_command("evaluate", *options, "--processes", 1)
+    found = json.loads((tmp_path / "report" / "results.json").read_text(encoding="utf-8"))["systems"]["theirs"]["codec"]
+    parts = config["model"]
+    assert found["latent_rate"] == config["sample_rate"] / parts["downsampling_ratio"]
+    assert found["latent_channels"] == parts["latent_dim"]
+    assert found["values_per_s"] == 2 / config["audio_channels"] * found["latent_rate"] * parts["latent_dim"]
+
+
+def test_codebooks_have_a_bit_rate(tmp_path):
+    pytest.importorskip("vector_quantize_pytorch")
+    quantizer = {"dim": 4, "codebook_size": 8, "num_quantizers": 2, "kmeans_init": False}
+    config = config_of("mono", bottleneck={"type": "rvq", "config": quantizer})
+    config["model"]["encoder"]["config"]["latent_dim"] = 4
+    facts = facts_of(ear_sat.load_autoencoder(save(built(config), config, tmp_path)))
+    assert (facts.codebooks, facts.latent_channels, facts.values_per_s) == (2, None, None)
+    assert facts.kbit_per_s == pytest.approx(2 * 500 * 2 * 3 / 1000)  # both channels, 500 frames, 2 codes of 3 bits

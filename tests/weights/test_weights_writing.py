@@ -112,6 +112,7 @@ def test_hub_folder(state: dict[str, Tensor], tmp_path: Path, command: Callable[
     result = command("export", tmp_path / "source.pyt", tmp_path / "new" / "hub", "--format", "hub")
     assert result.code == 0 and "written to its config: sample_rate = 44100, final_tanh = false" in result.out
     assert sorted(path.name for path in (tmp_path / "new" / "hub").iterdir()) == [
+        "README.md",
         "model.safetensors",
         "model_config.json",
     ]

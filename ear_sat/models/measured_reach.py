@@ -1,4 +1,4 @@
-"""How far a network of the host's, known by what it computes only, reaches: measured, or assumed."""
+"""How far a network that is known by what it computes only reaches: measured, or assumed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from ..models.receptive_field import Reach
+from .receptive_field import Reach
 
-#: Latent frames to either side of a chunk that the host takes by default, half of its ``overlap``.
+#: Latent frames to either side of a chunk that stable-audio-tools takes by default, half of its ``overlap``.
 HOST_OVERLAP = 16
 #: Layers that compute outputs from a few neighbouring inputs and pass every one's gradient on.
 _LOCAL = {"Conv1d", "ConvTranspose1d", "ELU", "Identity", "LeakyReLU", "Snake1d", "SnakeBeta", "Tanh", "Upsample"}

@@ -1,0 +1,87 @@
+"""``ear-sat evaluate --codec``: reconstructed, measured, and what each costs in every file of results."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from ear_sat.cli.main import main
+from ear_sat.evaluate.rates import COLUMNS
+
+Saved = Callable[[str], tuple[Any, Path]]
+
+
+@pytest.fixture
+def music(tmp_path: Path) -> Path:
+    """Two files, a stereo one and a mono one."""
+    rng = np.random.default_rng(0)
+    for name, channels in (("two", 2), ("album/one", 1)):
+        path = tmp_path / "music" / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, 0.3 * rng.standard_normal((22050, channels)), 44100, "FLOAT")
+    return tmp_path / "music"
+
+
+def evaluate(*arguments: object) -> int:
+    return main(["evaluate", *map(str, arguments), "--processes", "1", "--audio", "none", "--device", "cpu"])
+
+
+def results(out: Path) -> Any:
+    return json.loads((out / "results.json").read_text(encoding="utf-8"))
+
+
+def test_two_codecs(music: Path, tmp_path: Path, saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
+    dac, encodec = saved("dac")[1], saved("encodec_48khz")[1]
+    out = tmp_path / "out"
+    arguments = ("--reference", music, "--codec", f"mono={dac}", "--codec", f"{encodec}:1.6", "--out", out)
+    assert evaluate(*arguments, "--paper-table") == 0
+    printed = capsys.readouterr().out
+    found = results(out)["systems"]
+    assert list(found) == ["mono", "encodec_48khz_1.6kbps"] and all(s["measured"] == 2 for s in found.values())
+    assert found["mono"]["codec"]["kbit_per_s"] == pytest.approx(12)
+    assert found["encodec_48khz_1.6kbps"]["codec"]["kbit_per_s"] == pytest.approx(1.6)
+    assert all(system["codec"]["times_real_time"] > 0 for system in found.values())
+    for text in (printed, *((out / name).read_text(encoding="utf-8") for name in ("results.md", "report.html"))):
+        assert all(heading in text for heading in COLUMNS.values())
+        assert "measured here" in text and "AudioGen codec" in text and "channel by channel" in text
+    rows = list(csv.DictReader((out / "results.csv").open(encoding="utf-8")))
+    assert {(row["system"], row["codebooks"], row["values_per_s"]) for row in rows} == {
+        ("mono", "3", ""),
+        ("encodec_48khz_1.6kbps", "1", ""),
+    }
+    # As long and wide as the music, and not made again.
+    files = sorted((out / "reconstructions").rglob("*.wav"))
+    assert len(files) == 4 and soundfile.info(files[0]).frames == 22050 and soundfile.info(files[0]).samplerate == 44100
+    before = [file.stat().st_mtime_ns for file in files]
+    assert evaluate(*arguments) == 0
+    assert [file.stat().st_mtime_ns for file in files] == before
+    assert results(out)["systems"] == found  # the time of the first run is kept
+
+
+def test_one_file_and_a_codec_of_its_own_name(
+    music: Path, tmp_path: Path, saved: Saved, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dac = saved("dac")[1]
+    out = tmp_path / "out"
+    assert evaluate("--reference", music / "two.wav", "--codec", dac, "--out", out) == 0
+    assert results(out)["systems"]["dac"]["measured"] == 1
+    assert evaluate("--reference", music, "--codec", dac, "--codec", dac, "--out", out) == 1
+    assert "dac names two systems; give --codec" in capsys.readouterr().err
+
+
+def test_systems_that_are_no_codecs_have_no_costs(music: Path, tmp_path: Path, saved: Saved) -> None:
+    out = tmp_path / "out"
+    options = ("--estimate", f"same={music}", "--codec", saved("dac")[1], "--out", out)
+    assert evaluate("--reference", music, *options) == 0
+    found = results(out)
+    assert "codec" not in found["systems"]["same"] and "codec" in found["systems"]["dac"]
+    rows = list(csv.DictReader((out / "results.csv").open(encoding="utf-8")))
+    assert {row["parameters"] for row in rows if row["system"] == "same"} == {""}
+    assert "<h2>Codecs</h2>" in (out / "report.html").read_text(encoding="utf-8")
