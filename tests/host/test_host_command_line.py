@@ -305,7 +305,7 @@ def test_released_training_sections_pass_the_checks(path):
     config = load_json(path)
     wrapper = create_wrapper(StandIn(2, config["sample_rate"]), config["sample_rate"], config["training"])
     assert wrapper.schedule.total_steps == sum(phase["steps"] for phase in config["training"]["phases"])
-    assert set(wrapper.bundle.entries) - {"side"} == {"magnitude", "correlation", "phase_derivative"}
+    assert set(wrapper.bundle.entries) - {"side", "waveform"} == {"magnitude", "correlation", "phase_derivative"}
     assert wrapper.bottleneck_weights == {"kl": 1e-6}
     assert "stft_distance" in wrapper.validation.names  # chooses the best checkpoint
 
@@ -360,6 +360,7 @@ VARIANTS = {
         ),
         "training.phases",
         *(f"training.loss_configs.magnitude.config.weighting{key}" for key in ("", "_mode", "_floor_db")),
+        "training.loss_configs.waveform",  # locks phase sooner, and sees what is below the lowest bins
         "training.loss_configs.side",  # locks the phase of the side, which one of left and right leaves alone so early
         "training.loss_configs.discriminator.config.filters",
         "training.demo.demo_every",
