@@ -31,7 +31,7 @@ train: setup
 	$(if $(DATA),$(BIN)/python scripts/dataset_config.py "$(DATA)" --out $(VENV)/dataset.json)
 	$(BIN)/python scripts/train.py --model-config model_configs/ear_vae_demo.json \
 	  --dataset-config $(if $(DATA),$(VENV)/dataset.json,dataset_configs/demo.json) --name "$(NAME)" \
-	  --batch-size 4 --num-workers $(if $(DATA),1,0) --checkpoint-every 200 --val-every 440 $(ARGS)
+	  --batch-size 4 --num-workers $(if $(DATA),1,0) --checkpoint-every 200 --val-every 250 --held-out-every 20 $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .

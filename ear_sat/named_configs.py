@@ -19,9 +19,10 @@ MODEL, DATASET, PLAN = "model_configs", "dataset_configs", "plans"
 DESCRIPTIONS = {
     "ear_vae": "εar-VAE at 44.1 kHz, the recommended recipe",
     "ear_vae_48k": "the release's 48 kHz network (×960, no transformer), trained by the same recipe",
-    "ear_vae_demo": "a small εar-VAE that a CPU trains in a quarter of an hour",
+    "ear_vae_demo": "a small εar-VAE (×64) that a CPU trains in a quarter of an hour, to a sound worth hearing",
     "ear_vae_finetune": "goes on from the released weights, with a fresh discriminator",
     "ear_vae_finetune_decoder": "the same with a frozen encoder: the latents stay as they are",
+    "ear_vae_mini": "a tiny network with ear_vae's strides: for trials of code, it learns no phase",
     "ear_vae_paper": "the paper's forms: log magnitude only, unweighted phase terms, alternating updates",
     "ear_vae_x64": "a small network at ×64, generator only: for comparisons on a CPU",
     "host_vae": "the host's recipe on the same network, by its own wrapper (needs stable-audio-tools)",

@@ -344,6 +344,28 @@ VARIANTS = {
         "training.gradient_log_every",
         "training.ema",
     },
+    "ear_vae_demo": {
+        "sample_size",
+        *(
+            f"model.{part}.config.{key}"
+            for part in ("encoder", "decoder")
+            for key in ("channels", "c_mults", "strides")
+        ),
+        "model.downsampling_ratio",
+        *(
+            f"training.optimizer_configs.{player}.optimizer.config.{key}"
+            for player in ("autoencoder", "discriminator")
+            for key in ("lr", "betas")
+        ),
+        "training.phases",
+        "training.loss_configs.magnitude.config.weighting",
+        "training.loss_configs.discriminator.config.filters",
+        "training.demo.demo_every",
+        "training.demo.max_demos",
+        "training.log_every",
+        "training.gradient_log_every",
+        "training.ema",
+    },
     "ear_vae_x64": {
         "sample_size",
         *(
