@@ -2,7 +2,7 @@
 
 ``{{ keys PLACE… }}``: a table of the JSON keys that a constructor or a ``TypedDict`` takes, from its annotations,
 defaults and docstring; ``-NAME`` leaves one out. ``{{ commands }}``, ``{{ metrics }}``, ``{{ configs }}``: from the
-command line's parsers, the registry of metrics, and the configs that come with the package.
+command line's parsers, the registry of metrics, and the configs that come with the package. ``{{ clips }}``: players.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import inspect
 import math
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, is_typeddict
 
 from ear_sat.cli.examples import EXAMPLES
@@ -22,6 +23,14 @@ from ear_sat.metrics import METRICS
 from ear_sat.named_configs import DATASET, DESCRIPTIONS, MODEL, PLAN, named_configs
 from ear_sat.value_types import in_words
 
+CLIP_FOLDER = Path(__file__).parent / "clips"
+#: Clips of docs/figures/clips.py, in the order of the page.
+CLIPS = {
+    "original": "the original, which no model was trained on",
+    "ours": "after `make train`",
+    "host": "the recipe of stable-audio-tools on the same network, for the same time",
+    "noise": "noise with the spectrum of the original",
+}
 #: Of Sphinx, in docstrings: ":class:`~a.B`".
 ROLE = re.compile(r":(?:class|func|meth|data|mod|attr):(`|<code>)[~.]*")
 #: Heading of a part of a docstring, and what it says of one name.
@@ -169,7 +178,14 @@ def configs() -> str:
     return table(["name", "kind", "what it is for"], body)
 
 
-MAKERS = {"keys": keys, "commands": commands, "metrics": metrics, "configs": configs}
+def clips() -> str:
+    """A player for each of the clips that docs/figures/clips.py has made."""
+    found = [(name, text) for name, text in CLIPS.items() if (CLIP_FOLDER / f"{name}.mp3").is_file()]
+    players = [(text, f'<audio controls preload="none" src="../clips/{name}.mp3"></audio>') for name, text in found]
+    return table(["clip", ""], players)
+
+
+MAKERS = {"keys": keys, "commands": commands, "metrics": metrics, "configs": configs, "clips": clips}
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:

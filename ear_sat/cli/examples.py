@@ -15,7 +15,7 @@ EXAMPLES: dict[str, list[str]] = {
     "listening-results": ["ear-sat listening-results ann.json ben.json --out listening"],
     "config": [
         "ear-sat config --list",
-        "ear-sat config ear_vae --set training.loss_configs.magnitude.config.weighting=a --out a_weighted.json",
+        "ear-sat config ear_vae --set training.loss_configs.magnitude.config.weighting=a --out variant.json",
     ],
     "prepare-data": ["ear-sat prepare-data ~/Music --out prepared"],
     "balance": ["ear-sat balance --model-config ear_vae --reference original.wav --estimate reconstruction.wav"],

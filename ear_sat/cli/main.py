@@ -63,7 +63,7 @@ def get_parser(chosen: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ear-sat",
         usage="ear-sat COMMAND …",
-        description=f"εar-VAE for stable-audio-tools: train, hear, measure and use a music autoencoder.\n\n{_overview()}",
+        description=f"εar-VAE for stable-audio-tools: train, measure and use a music autoencoder.\n\n{_overview()}",
         epilog=to_copy("first steps:", FIRST_STEPS),
         formatter_class=Formatter,
     )
