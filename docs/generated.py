@@ -64,8 +64,10 @@ def meanings(thing: Any) -> dict[str, str]:
             if match := NAMES.match(line):
                 names = match.group(1).split(", ")
                 found |= dict.fromkeys(names, match.group(2))
+            elif line.strip() and not line.startswith(" " * 8):  # a paragraph after the names
+                names = []
             else:
-                found |= {name: f"{found[name]} {line.strip()}" for name in names}
+                found |= {name: f"{found[name]} {line.strip()}".strip() for name in names}
     return found
 
 
@@ -84,7 +86,7 @@ def rows(place: str, without: list[str]) -> Iterator[tuple[str, str, str, str]]:
     for name in names:
         if name not in without:
             default = defaults[name].default if name in defaults else inspect.Parameter.empty
-            yield name, in_words(types.get(name)), shown(default), plain(texts.get(name, ""))
+            yield name, in_words(types.get(name)), shown(default), plain(texts.get(name, "")).replace("None", "null")
 
 
 def shown(default: Any) -> str:
@@ -109,8 +111,14 @@ def table(head: list[str], body: list[tuple[str, ...]]) -> str:
 def keys(*words: str) -> str:
     """The table of the keys at some places."""
     without = [word[1:] for word in words if word.startswith("-")]
-    found = [row for place in words if not place.startswith("-") for row in rows(place, without)]
-    body = [(f"`{name}`", values, default, text) for name, values, default, text in found]
+    found: dict[str, tuple[str, str, str, str]] = {}
+    for place in words:
+        if not place.startswith("-"):
+            found = {**found, **{row[0]: row for row in rows(place, without) if row[0] not in found}}
+    listed = list(found.values())
+    if not any(default for _, _, default, _ in listed):  # a TypedDict tells its defaults in words
+        return table(["key", "value", "meaning"], [(f"`{name}`", values, text) for name, values, _, text in listed])
+    body = [(f"`{name}`", values, default, text) for name, values, default, text in listed]
     return table(["key", "value", "default", "meaning"], body)
 
 
@@ -131,7 +139,7 @@ def command(name: str) -> str:
     examples = "\n".join(EXAMPLES.get(name, []))
     parts = [f"### ear-sat {name}", text[0].upper() + text[1:], f"```\n{examples}\n```"]
     for group in parser._action_groups:
-        options = [a for a in group._group_actions if not isinstance(a, argparse._HelpAction)]
+        options = [a for a in group._group_actions if not {"-h", "--debug"} & {*a.option_strings}]
         if options:
             parts.append(table([group.title or "", ""], [option(action) for action in options]))
     return "\n\n".join(parts)
@@ -145,7 +153,9 @@ def option(action: argparse.Action) -> tuple[str, str]:
         value = str(action.metavar or choices or action.dest.upper())
     if not action.option_strings:
         return f"`{value}`", str(action.help or "")
-    names = [name for name in action.option_strings if not name.startswith("--no-")]
+    names = action.option_strings
+    if isinstance(action, argparse.BooleanOptionalAction):
+        names = [f"--[no-]{name[2:]}" for name in names if not name.startswith("--no-")]
     return f"`{', '.join(names)}{' ' if value else ''}{value}`", str(action.help or "").replace("%%", "%")
 
 
@@ -159,12 +169,18 @@ def metrics() -> str:
             ("in tables", metric.label),
             ("unit", metric.unit or "none"),
             ("better", f"{'higher' if metric.higher_is_better else 'lower'}; an identical pair has {best}"),
-            ("undefined (NaN)", plain(texts.get("Returns", "")).partition("NaN")[2].strip(" .:;") or "as its twin"),
+            ("undefined (NaN)", undefined(texts.get("Returns", "")) or "as its twin"),
             ("source", plain(texts.get("Source", "")) or "ours"),
         ]
         facts = [(what, " ".join(text.split())) for what, text in facts]
         found.append(f"### `{metric.name}`\n\n{plain(texts[''])}\n\n{table(['', ''], facts)}")
     return "\n\n".join(found)
+
+
+def undefined(returns: str) -> str:
+    """When a metric has no value, from what its docstring says it returns."""
+    text = plain(returns).partition("NaN")[2].removeprefix(" if undefined").strip(" .:;\n")
+    return text[1:].replace(")", "", 1) if text.startswith("(") else text
 
 
 def configs() -> str:
@@ -182,7 +198,7 @@ def clips() -> str:
     """A player for each of the clips that docs/figures/clips.py has made."""
     found = [(name, text) for name, text in CLIPS.items() if (CLIP_FOLDER / f"{name}.mp3").is_file()]
     players = [(text, f'<audio controls preload="none" src="../clips/{name}.mp3"></audio>') for name, text in found]
-    return table(["clip", ""], players)
+    return table(["clip", ""], players) if players else ""
 
 
 MAKERS = {"keys": keys, "commands": commands, "metrics": metrics, "configs": configs, "clips": clips}

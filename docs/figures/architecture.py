@@ -84,7 +84,7 @@ def parts() -> Iterator[str]:
     yield from latents(515, MIDDLE)
     yield text(515, 195, "latents: 64 × 43 a second", 12)
     yield arrow((546, MIDDLE), (574, MIDDLE))
-    yield box(628, MIDDLE, 108, 84, GREEN, "transformer", "2 blocks, RoPE")
+    yield box(628, MIDDLE, 112, 84, GREEN, "transformer", "2 blocks, RoPE")
     yield arrow((684, MIDDLE), (706, MIDDLE))
     yield trapezium(775, MIDDLE, 132, 90, 150, BLUE)
     yield text(775, MIDDLE - 6, "decoder", 15, "bold") + text(775, MIDDLE + 14, "convolutions × 1024", 11)

@@ -39,7 +39,8 @@ def main() -> None:
         left.plot(frequencies / 1000, error, label=f"{delay} sample{'s' * (delay > 1)}", linewidth=2)
     left.set(xlabel="frequency in kHz", ylabel="phase error in rad", title="a delay turns high frequencies more")
     left.set_yticks([-np.pi, 0, np.pi], ["−π", "0", "π"])
-    left.legend(loc="lower left")
+    left.set_ylim(-4.8, 3.4)
+    left.legend(loc="lower center", ncols=len(SHOWN), columnspacing=1)
     correlation, derivative = CorrelationTerm(), PhaseDerivativeTerm()
     values: dict[str, list[float]] = {"correlation": [], "if": [], "gd": []}
     for delay in DELAYS:

@@ -8,8 +8,10 @@ told, with the command that installs it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import importlib.util
+import io
 import logging
 import os
 import platform
@@ -104,15 +106,15 @@ def _training() -> Iterator[Finding]:
 
 def _host() -> Iterator[Finding]:
     from .. import register
+    from ..host.installing import not_installed
 
     if importlib.util.find_spec("stable_audio_tools") is None:
-        try:
-            register()
-        except UserError as error:
-            yield Finding("host", "none", f"latent diffusion and the host's own parts: {error}")
+        absent = not_installed("stable-audio-tools")
+        yield Finding("host", "none", f"latent diffusion and the host's own parts: {absent}")
         return
     try:
-        register()
+        with contextlib.redirect_stdout(io.StringIO()):  # notices of packages that the host imports
+            register()
     except UserError as error:
         yield Finding("host", "does not fit", str(error), broken=True)
         return
