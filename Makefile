@@ -3,7 +3,9 @@
 # make test-all                                       the slow ones too
 # make mutants [WORDS="best clip"]                    plants bugs and sees whether the tests notice
 # make faults [ARGS="--only audio --scale 2"]          injects faults, kills and full disks and tells what became of them
-# make check                                          format, lint, types
+# make check                                          format, lint, types, spelling
+# make docs                                           the site, in site/, with warnings as errors
+# make dist                                           sdist and wheel, in dist/, and a check of their metadata
 # Each sets up what it needs first: HOST=0.0.19 for the older stable-audio-tools, PYTHON=3.12 (or a path) for another
 # Python than the newest found, TORCH_BACKEND=cpu (or cu128, auto, …: uv's option) for another build of torch.
 VENV ?= .venv
@@ -18,7 +20,7 @@ WORDS ?=
 SET_UP := scripts/set_up.py --venv "$(VENV)" $(if $(HOST),--host "$(HOST)") $(if $(PYTHON),--python "$(PYTHON)") \
   $(if $(TORCH_BACKEND),--torch-backend "$(TORCH_BACKEND)")
 
-.PHONY: setup train test test-slow test-all mutants faults check clean
+.PHONY: setup train test test-slow test-all mutants faults check docs dist clean
 
 setup:
 	@for python in python3 python python3.13 python3.12 python3.11 python3.10; do \
@@ -37,6 +39,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/codespell ear_sat docs examples scripts *.md
 
 test: check
 	$(BIN)/python -m pytest -n 2 -m "not slow"
@@ -52,5 +55,14 @@ mutants: setup
 faults: setup
 	$(BIN)/python scripts/faults.py $(ARGS)
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 HF_HUB_OFFLINE=1 $(BIN)/mkdocs build
+
+# Without isolation: with the tools of the environment, whose versions are pinned.
+dist: setup
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+
 clean:
-	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""The section ``benchmarks`` of gpu_check.py: the GPU column of README's table.
+"""The section ``benchmarks`` of gpu_check.py: the GPU column of docs/performance.md.
 
 Ours are timed in this process, in the trainer of the other sections; the host's, where it is installed, by bench.py in
 processes of their own, at the same sizes.
@@ -82,7 +82,7 @@ def why_no_host(setting: Setting) -> str | None:
 
 
 def arguments(setting: Setting) -> list[str]:
-    """Of bench.py: those that README names for its GPU column, or as small as it gets."""
+    """Of bench.py: those that docs/performance.md names for its GPU column, or as small as it gets."""
     sizes = {"channels": 128, "filters": 64, "batch": 8, "samples": 65536, "width": 128, "seconds": 60}
     if setting.mini:
         sizes = {"channels": 4, "filters": 4, "batch": 1, "samples": 8192, "width": 4, "seconds": 1}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 CONFIG = Path(__file__).parents[1] / "model_configs" / "ear_vae.json"
-#: Batch of the GPU column of README's table.
+#: Batch of the GPU column of docs/performance.md.
 BATCH = 8
 SEED = 0
 

@@ -1,4 +1,4 @@
-"""The code blocks of README.md."""
+"""The code blocks of README.md and of the pages in docs/."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 README = Path(__file__).parents[1] / "README.md"
+DOCS = README.parent / "docs"
+#: A heading, or a fenced block, in which a line may begin like a heading.
+PARTS = re.compile(
+    r"^##? (?P<heading>[^\n]+)$|^```(?P<language>\w*)\n(?P<text>.*?)^```$", flags=re.MULTILINE | re.DOTALL
+)
 
 
 class Block(NamedTuple):
@@ -29,9 +34,10 @@ class Block(NamedTuple):
 
 def blocks(page: Path = README) -> list[Block]:
     """In the order of the page."""
-    found = []
-    for part in re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
-        section = part.splitlines()[0]
-        for language, text in re.findall(r"^```(\w*)\n(.*?)^```$", part, flags=re.MULTILINE | re.DOTALL):
-            found.append(Block(section, language, text))
+    found, section = [], ""
+    for part in PARTS.finditer(page.read_text(encoding="utf-8")):
+        if part["heading"] is not None:
+            section = part["heading"]
+        else:
+            found.append(Block(section, part["language"], part["text"]))
     return found

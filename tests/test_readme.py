@@ -1,6 +1,7 @@
-"""The README's code blocks do what the page says: every one is run here, in order, or listed with the reason.
+"""The code blocks of README and documentation do what they say: each is run here, in order, or listed with the reason.
 
-Files that a reader would have are small stand-ins, and so are the networks of the configs in the working folder.
+The examples of ``--help`` are run as well. Files that a reader would have are small stand-ins, and so are the networks
+of the configs in the working folder.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from typing import Any
 import pytest
 import soundfile
 import torch
-from readme import README, Block, blocks
+from readme import DOCS, README, Block, blocks
 
 import ear_sat
+from ear_sat import named_configs
+from ear_sat.cli.examples import EXAMPLES
 from ear_sat.cli.main import main
 from ear_sat.data import synthesise_track
 from ear_sat.json_file import load_json
@@ -27,45 +30,71 @@ from ear_sat.weights import config_metadata, write_weights
 ROOT = README.parent
 RATE, SECONDS = 44100, 2.0
 PROGRAMS = ("ear-sat", "python", ".venv/bin/python")
+#: Pages as they are followed. docs/autoencoders.md has a test of its own: host/test_host_autoencoder_page.py.
+PAGES = [
+    README,
+    DOCS / "getting-started.md",
+    *sorted(DOCS.glob("lessons/*.md")),
+    *sorted(DOCS.glob("how-to/*.md")),
+    *sorted(DOCS.glob("explanation/*.md")),
+]
+#: Languages of blocks that are shown only, and why.
+SHOWN = {"bash": "for a cluster, or for hours", "text": "a picture", "bibtex": "a citation"}
 #: Commands that cannot run here.
 NOT_RUN = {
     "make train": "makes an environment from the package index",
     "make train DATA=~/Music": "the same",
+    "make setup": "the same",
+    "make setup HOST=0.0.19": "the same",
     "python3 scripts/set_up.py": "the same",
+    "pip install ear-sat": "the same",
+    "pip install ear-sat[train]": "the same",
+    "pip install ear-sat[sat]": "the same",
     "ear-sat download 44k": "fetches the weights",
-    "ear-sat compare loss_forms --out study --train ~/Music/train --tracks development=~/Music/development": (
-        "22 trainings of minutes; tests/compare has small plans"
-    ),
+    "ear-sat train --model-config ear_vae --dataset-config local --devices 8 --num-nodes 4": "needs 32 GPUs",
     "ear-sat listening-results ann.json ben.json --out listening": "takes the answers of listeners",
-    "ear-sat train --model-config ear_vae_demo --dataset-config demo --batch-size 4 --num-workers 0": (
-        "test_installed.py trains by these names, beside no checkout"
+    "ear-sat compare loss_forms --out study --train train --tracks development=development --dry-run": (
+        "trains rounds of eleven variants; tests/compare has small plans"
     ),
 }
 #: First lines of blocks that a test of their own runs as printed.
 ELSEWHERE = {
-    "import torch": "training/test_training_own_loss.py",
+    "import torch\n\n\nclass": "training/test_training_own_loss.py",
     '"crest": {"type": "my_loss:CrestLoss", "weights": {"crest": 0.1}}': "training/test_training_own_loss.py",
 }
 #: Words of commands and code → what stands for them.
 STAND_INS = {"runs/NAME": "runs/run-0", 'device="cuda"': 'device="cpu"'}
+#: Whole words, likewise.
+RELEASED = {"44k": "ear_vae_44k.pyt"}
 
 
-def test_no_fence_is_missed() -> None:
-    assert 2 * len(blocks()) == README.read_text(encoding="utf-8").count("```") > 0
-    assert {block.language for block in blocks()} <= {"", "python", "json"}
+def all_blocks() -> list[Block]:
+    return [block for page in PAGES for block in blocks(page)]
+
+
+def elsewhere(block: Block) -> bool:
+    return any(block.text.startswith(start) for start in ELSEWHERE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_no_fence_is_missed(page: Path) -> None:
+    assert 2 * len(blocks(page)) == page.read_text(encoding="utf-8").count("```")
+    assert {block.language for block in blocks(page)} <= {"", "python", "json", *SHOWN}
 
 
 def test_every_command_is_run_or_listed() -> None:
-    commands = {" ".join(words): words[0] for block in blocks() if not block.language for words in block.commands()}
-    assert set(commands) >= set(NOT_RUN)  # what has gone from the page goes from the list
+    lines = [block.commands() for block in all_blocks() if not block.language]
+    lines += [Block("", "", "\n".join(examples)).commands() for examples in EXAMPLES.values()]
+    commands = {" ".join(words): words[0] for line in lines for words in line}
+    assert set(commands) >= set(NOT_RUN)  # what has gone from the pages goes from the list
     others = [line for line, program in commands.items() if line not in NOT_RUN and program not in PROGRAMS]
     assert not others, f"neither run nor listed: {others}"
 
 
 def test_blocks_run_elsewhere_are_there() -> None:
-    sections = {block.first_line: block.section for block in blocks()}
-    for first_line, file in ELSEWHERE.items():
-        assert sections[first_line] in (ROOT / "tests" / file).read_text(encoding="utf-8")
+    for start, file in ELSEWHERE.items():
+        (block,) = (block for block in all_blocks() if block.text.startswith(start))
+        assert block.section in (ROOT / "tests" / file).read_text(encoding="utf-8")
 
 
 def narrow(part: Any) -> Any:
@@ -76,7 +105,7 @@ def narrow(part: Any) -> Any:
         return part
     part = {key: narrow(value) for key, value in part.items()}
     if part.get("type") in ("ear_encoder", "ear_decoder"):
-        part["config"] |= {"channels": 2}
+        part["config"] = {**part.get("config", {}), "channels": 2}
     if part.get("type") == "ear_mrstft":
         part["config"]["filters"] = 2
     if "windows" in part:
@@ -106,9 +135,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delenv("EAR_SAT_RUN_FOLDER", raising=False)  # trainings set it
     for index, name in enumerate(("0", "1", "2", "song")):
-        for place in ("data/music", "home/Music", "originals", "their_files"):
+        for place in ("data/music", "home/Music", "originals", "their_files", "decoded"):
             Path(place).mkdir(parents=True, exist_ok=True)
-            gain = 0.9 if place == "their_files" else 1.0
+            gain = 0.9 if place in ("their_files", "decoded") else 1.0
             if name != "song" or place != "home/Music":
                 soundfile.write(f"{place}/{name}.wav", gain * track(index), RATE)
     soundfile.write("song.mp3", track(3), RATE)
@@ -120,28 +149,40 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("model_configs").mkdir()
     for path in (ROOT / "model_configs").glob("*.json"):
         Path("model_configs", path.name).write_text(json.dumps(narrow(load_json(path))), encoding="utf-8")
+    Path("pre_encode.py").write_text("print('as the host has it')", encoding="utf-8")
+    monkeypatch.setattr(named_configs, "named_configs", local_configs)
     release_like(Path("model_configs/ear_vae.json"), Path("ear_vae_44k.pyt"))
     release_like(Path("model_configs/ear_vae_48k.json"), Path("ear_vae_v2_48k.pyt"))
     return tmp_path
 
 
+def local_configs(folder: str) -> dict[str, Path]:
+    """Name → file in the working folder, whose networks are small."""
+    names = (ROOT / folder).glob("*.json")
+    return {path.stem: Path(folder, path.name) if Path(folder).is_dir() else path for path in sorted(names)}
+
+
 class Reader:
-    """Follows the page in the working folder."""
+    """Follows pages in the working folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.runs = folder, 0
+        #: Trainings are the same on whatever page they stand.
+        self.trained: set[str] = set()
 
     def follow(self, block: Block) -> None:
-        if block.first_line in ELSEWHERE:
+        if elsewhere(block) or block.language in SHOWN:
             return
         if block.language == "python":
-            exec(compile(stand_in(block.text), f"README.md: {block.first_line}", "exec"), self.given())
+            exec(compile(stand_in(block.text), f"{block.section}: {block.first_line}", "exec"), self.given())
         elif block.language == "json":
-            train_stock_model_with(block.text)
+            use_in_the_host(block.text)
         else:
             for words in block.commands():
-                if " ".join(words) not in NOT_RUN:
-                    self.command([stand_in(word) for word in words])
+                if " ".join(words) not in NOT_RUN and " ".join(words) not in self.trained:
+                    self.command([stand_in(RELEASED.get(word, word)) for word in words])
+                if "train" in words[1]:
+                    self.trained.add(" ".join(words))
 
     def given(self) -> dict[str, Any]:
         """What code on the page takes as given."""
@@ -179,15 +220,21 @@ def stand_in(text: str) -> str:
     return text
 
 
-def train_stock_model_with(fragment: str) -> None:
-    """Builds a training of the host's stock autoencoder with the sections of ``fragment``."""
+def use_in_the_host(fragment: str) -> None:
+    """Builds what ``fragment`` is a section of: a pretransform, or a training of the host's stock autoencoder."""
+    from stable_audio_tools.models.factory import create_pretransform_from_config
+
     from ear_sat.host.jobs import HostBuilders
     from ear_sat.training.run.options import TrainOptions
 
     ear_sat.register()
+    section = json.loads(f"{{{fragment.replace('…', '')}}}")
+    if "pretransform" in section:
+        assert create_pretransform_from_config(narrow(section)["pretransform"], RATE).downsampling_ratio == 1024
+        return
     config = load_json(ROOT / "tests" / "data" / "host_stock_vae.json")
     stock = config["training"]["loss_configs"]
-    losses = json.loads(f"{{{fragment.replace('…', '')}}}")["training"]["loss_configs"]
+    losses = section["training"]["loss_configs"]
     for name, entry in losses.items():
         if entry.get("config") == {}:  # "…" on the page
             entry["config"] = stock[name]["config"]
@@ -206,10 +253,19 @@ def of_the_host(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_page_can_be_followed(folder: Path) -> None:
+def test_the_pages_can_be_followed(folder: Path) -> None:
     for package in ("pytorch_lightning", "stable_audio_tools", "pyarrow"):
         pytest.importorskip(package)
     of_the_host(Path("their_vae"))
     reader = Reader(folder)
-    for block in blocks():
+    for block in all_blocks():
         reader.follow(block)
+
+
+@pytest.mark.slow
+def test_the_examples_of_help_run(folder: Path) -> None:
+    for package in ("pytorch_lightning", "stable_audio_tools", "pyarrow"):
+        pytest.importorskip(package)
+    reader = Reader(folder)
+    for examples in EXAMPLES.values():
+        reader.follow(Block("examples", "", "\n".join(examples)))

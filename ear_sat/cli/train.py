@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 from ..checks import number, path_argument, whole
 from ..errors import UserError
 from .errors import add_debug
+from .examples import EXAMPLES
+from .help import Formatter, to_copy
 
 if TYPE_CHECKING:
     from ..training.run.job import Builders
@@ -28,11 +30,12 @@ def get_parser() -> argparse.ArgumentParser:
     """The parser; defaults are those of :class:`ear_sat.training.run.options.TrainOptions`."""
     parser = argparse.ArgumentParser(
         prog="ear-sat train",
-        description="Train a model from a host model config and a dataset config.",
+        description="Train a model from a model config and a dataset config.",
+        epilog=to_copy("examples:", EXAMPLES["train"]),
+        formatter_class=Formatter,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
-    add = parser.add_argument
     inputs = parser.add_argument_group("inputs")
     inputs.add_argument(
         "--model-config",
@@ -126,7 +129,7 @@ def get_parser() -> argparse.ArgumentParser:
     machine.add_argument("--num-nodes", type=whole(1), help="default: 1")
     machine.add_argument("--strategy", help="Lightning strategy (default: ddp on several devices)")
     machine.add_argument("--precision", help="default: 32 on the CPU, bf16-mixed (16-mixed on old cards) on a GPU")
-    add("--compile", action="store_true", help="compile the networks with torch.compile")
+    machine.add_argument("--compile", action="store_true", help="compile the networks with torch.compile")
     add_debug(parser)
     return parser
 

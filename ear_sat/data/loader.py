@@ -30,7 +30,12 @@ GIVEN = ("sample_size", "sample_rate", "channels")
 
 
 class LoaderKeys(TypedDict, total=False):
-    """The keys of a dataset config that are not arguments of its data set."""
+    """The keys of a dataset config that are not arguments of its data set.
+
+    Keys:
+        dataset_type: ``ear_audio``, ``ear_demo`` or one of the host's.
+        drop_last: leave out a last batch that is not full; true by default.
+    """
 
     dataset_type: str
     drop_last: bool

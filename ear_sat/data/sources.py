@@ -55,7 +55,20 @@ def open_entry(
     weight: Positive | None = None,
     custom_metadata_module: str | Path | None = None,
 ) -> MusicSource:
-    """Opens an entry; its arguments are the entry's keys."""
+    """Opens an entry; its arguments are the entry's keys.
+
+    Args:
+        where: names the entry in messages.
+        leave_out: called with path and reason for each file that cannot be used.
+        id: a name for the entry.
+        path: folder of audio files, with its subfolders; with a manifest, where its relative paths start.
+        manifest: .csv, .jsonl or .parquet table of files, such as ``prepare-data`` writes: ``path``, ``frames`` or
+            ``duration``, ``sample_rate``, ``channels``, ``decision``. No file is opened to learn its length.
+        decisions: values of the manifest's column ``decision`` that are used; ``["keep"]`` by default.
+        weight: share of the crops relative to the other entries'; without any, every file has an equal share.
+        custom_metadata_module: Python file with the host's ``get_custom_metadata(info, audio)``; a true
+            ``"__reject__"`` in what it returns rejects the crop.
+    """
     folder = None if path is None else require_path(f"{where}.path", path)
     if folder is not None and not folder.is_dir():
         if folder.suffix.lower() in TABLE_SUFFIXES and folder.is_file():

@@ -34,7 +34,14 @@ class LossOutput(NamedTuple):
 
 
 class LossEntry(TypedEntry, total=False):
-    """The keys of one term in ``loss_configs``, which Python has as :class:`Entry`."""
+    """The keys of one term in ``loss_configs``, which Python has as :class:`Entry`.
+
+    Keys:
+        type: which loss: one of the types below, or ``"module:Class"`` of your own.
+        config: its constructor's arguments.
+        weights: part → weight; a part without one, or with 0, is not computed.
+        start_step: rounds of the run before which the term is left out.
+    """
 
     weights: Mapping[str, float]
     start_step: Annotated[int, Range(at_least=0, unit="rounds")]

@@ -176,7 +176,8 @@ class CorrelationTerm(_PhaseTerm):
     Args:
         windows, hop_factor: STFT resolutions, window in samples, hop as its fraction.
         channels: left and right (the paper); mid and side can be asked for, for comparison.
-        bin_weighting: of ``correlation``: ``"magnitude"`` (ours; see the trials in the README) or ``"none"`` (paper).
+        bin_weighting: of ``correlation``: ``"magnitude"`` (ours; the trials stand in docs/explanation/weights.md) or
+            ``"none"`` (paper).
 
     Parts:
         correlation: Σw(1 − cos Δφ)/Σw.

@@ -21,14 +21,32 @@ BOTTLENECKS: dict[str, Callable[..., nn.Module]] = {"ear_vae": VAEBottleneck}
 
 
 class Part(TypedEntry, total=False):
-    """The keys of encoder, decoder and bottleneck."""
+    """The keys of encoder, decoder and bottleneck.
+
+    Keys:
+        type: which network: one of ours or, with a host, one of its own.
+        config: its constructor's arguments.
+        requires_grad: false freezes the part.
+        soft_clip: of a decoder: the host's tanh at the output.
+    """
 
     requires_grad: bool
     soft_clip: bool
 
 
 class ModelSection(TypedDict, total=False):
-    """The keys of ``model`` that are ours; a host reads others beside them."""
+    """The keys of ``model`` that are ours; a host reads others beside them.
+
+    Keys:
+        encoder: audio to the bottleneck's input.
+        decoder: latents to audio.
+        bottleneck: what makes latents of the encoder's output.
+        latent_dim: channels of the latents.
+        downsampling_ratio: samples per latent frame: the product of the strides.
+        io_channels: audio channels in and out.
+        in_channels: audio channels in, where they differ.
+        out_channels: audio channels out, where they differ.
+    """
 
     encoder: Mapping[str, Any]
     decoder: Mapping[str, Any]

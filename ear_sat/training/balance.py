@@ -20,7 +20,13 @@ DECAY = 0.999
 
 
 class BalanceSection(TypedDict, total=False):
-    """The keys of ``training.balance``."""
+    """The keys of ``training.balance``.
+
+    Keys:
+        type: ``"gradient"``, the only one there is.
+        every: rounds between two measurements; 100 by default.
+        shares: entry of ``loss_configs`` → its share of the gradients' sum; any positive numbers, in proportion.
+    """
 
     type: Annotated[str, OneOf(("gradient",))]
     every: Size

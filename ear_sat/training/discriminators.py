@@ -20,19 +20,35 @@ COMBINED = "combined"
 
 
 class DiscriminatorEntry(TypedEntry, total=False):
-    """The keys of ``loss_configs.discriminator``."""
+    """The keys of ``loss_configs.discriminator``.
+
+    Keys:
+        type: ``ear_mrstft``, ``combined`` or one of the host's.
+        config: its constructor's arguments.
+        weights: ``adversarial`` and ``feature_matching`` in the generator's loss.
+    """
 
     weights: Mapping[str, float]
 
 
 class MemberEntry(TypedEntry, total=False):
-    """The keys of one of several discriminators."""
+    """The keys of one of several discriminators.
+
+    Keys:
+        type: as above, but not ``combined``.
+        config: its constructor's arguments.
+        weight: of its losses in the sum; 1 by default.
+    """
 
     weight: Positive
 
 
 class CombinedConfig(TypedDict, total=False):
-    """``config`` of the type ``combined``."""
+    """``config`` of the type ``combined``.
+
+    Keys:
+        discriminators: the members, whose weighted losses are added up.
+    """
 
     discriminators: Sequence[Mapping[str, Any]]
 

@@ -41,7 +41,15 @@ BUILT = (
 
 
 class BottleneckEntry(TypedDict, total=False):
-    """The keys of ``loss_configs.bottleneck``."""
+    """The keys of ``loss_configs.bottleneck``.
+
+    Keys:
+        type: ``"kl"``, or ``"bottleneck"`` for the losses of a host's bottleneck.
+        config: nothing so far.
+        weights: name of the bottleneck's loss → weight, such as ``{"kl": 1e-6}``.
+        target_kl: nats per latent value. The weight of ``kl`` then starts at the one in ``weights`` and moves, by 1 %
+            a round at most, to where KL / (2 · ``latent_dim``) is this.
+    """
 
     type: Annotated[str, OneOf(("kl", "bottleneck"))]
     config: Mapping[str, Any] | None

@@ -29,7 +29,12 @@ DEFAULT_RATE = 3e-4
 
 
 class OptimizerEntry(TypedDict, total=False):
-    """One of ``optimizer_configs``; the types are class names of torch's, or of a host's."""
+    """One of ``optimizer_configs``; the types are class names of torch's, or of a host's.
+
+    Keys:
+        optimizer: ``{"type": "AdamW", "config": {…}}``.
+        scheduler: likewise, such as ``"InverseLR"`` of the host; it excludes learning rates in ``phases``.
+    """
 
     optimizer: TypedEntry
     scheduler: TypedEntry

@@ -41,7 +41,16 @@ ClipLength = Annotated[int, Range(at_least=1, at_most=2**27, unit="samples")]
 
 
 class ModelConfig(TypedDict, total=False):
-    """The config itself."""
+    """The config itself.
+
+    Keys:
+        model_type: ``"autoencoder"``, or one of the host's types of diffusion models.
+        sample_size: samples of a training clip; a multiple of the model's hop.
+        sample_rate: Hz, of the model and of what it hears.
+        audio_channels: 2 for stereo, 1 for mono.
+        model: the network.
+        training: how it is trained.
+    """
 
     model_type: str
     sample_size: ClipLength
@@ -52,7 +61,23 @@ class ModelConfig(TypedDict, total=False):
 
 
 class TrainingSection(TypedDict, total=False):
-    """``training`` of type "ear", less what the wrapper's constructor takes under the same names."""
+    """``training`` of type "ear", less what the wrapper's constructor takes under the same names.
+
+    Keys:
+        type: ``"ear"``: our engine. Without it the host's own wrapper trains.
+        learning_rate: of both players, where ``optimizer_configs`` is absent; 3e-4 by default (the paper).
+        optimizer_configs: ``autoencoder`` and ``discriminator``; without it AdamW with betas 0.5 and 0.9 (the paper).
+        clip_grad_norm: largest gradient norm, as one number or as ``{"generator": …, "discriminator": …}``; 0, the
+            default, clips nothing.
+        loss_configs: name of your choice → loss term; the names ``discriminator`` and ``bottleneck`` are fixed.
+        phases: the phases of the run, in order; without it one phase with every loss.
+        balance: weights that follow from measured gradients.
+        use_ema: keep a moving average of the autoencoder; exports and demos then use it.
+        ema: arguments of the moving average.
+        equivariance: changes to latents and audio that make latents easier for a diffusion model.
+        eval_loss_configs: metrics of the validation, as ``{"si_sdr_db": {}, …}``.
+        demo: the listening examples of a run.
+    """
 
     type: Annotated[str, OneOf(("ear",))]
     learning_rate: Positive | None
@@ -69,7 +94,16 @@ class TrainingSection(TypedDict, total=False):
 
 
 class MovingAverage(TypedDict, total=False):
-    """``ema``: arguments of :class:`ema_pytorch.EMA`, which has others beside these."""
+    """``ema``: arguments of :class:`ema_pytorch.EMA`, which has others beside these.
+
+    Keys:
+        beta: the highest decay of the average per update.
+        power: exponent of the decay's warm-up.
+        inv_gamma: rounds over which the decay warms up, inverse.
+        min_value: the lowest decay.
+        update_every: rounds between updates of the average.
+        update_after_step: rounds before the first update.
+    """
 
     beta: Share
     power: Positive

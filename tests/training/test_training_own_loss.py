@@ -1,4 +1,4 @@
-"""A loss term of the user's own, as the README tells it."""
+"""A loss term of the user's own, as its page tells it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from readme import blocks
+from readme import DOCS, blocks
 
 from ear_sat.errors import UserError
 from ear_sat.losses import LossBundle, is_loss_type
@@ -17,12 +17,13 @@ from ear_sat.losses import LossBundle, is_loss_type
 pytest.importorskip("pytorch_lightning")
 
 ROOT = Path(__file__).parents[2]
-CODE, ENTRY = (block.text for block in blocks() if block.section == "Your own loss term")
+PAGE = DOCS / "how-to" / "own-loss.md"
+CODE, ENTRY = (block.text for block in blocks(PAGE) if block.section == "Your own loss term")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A working folder, and a narrow config with the README's entry in a folder of its own."""
+    """A working folder, and a narrow config with the page's entry in a folder of its own."""
     (tmp_path / "configs").mkdir()
     config = json.loads((ROOT / "model_configs" / "ear_vae_mini.json").read_text(encoding="utf-8"))
     config["sample_size"] = 4096

@@ -63,7 +63,7 @@ def check_strategy(name: str, several: bool, by_parts: bool) -> str:
 
 
 def default_precision(on_gpu: bool) -> str:
-    """float32 on the CPU, on a GPU the half type that it computes in hardware; see the README for what was tried."""
+    """float32 on the CPU, on a GPU the half type that it computes in hardware; see docs/explanation/precision.md."""
     if not on_gpu:
         return "32"
     return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
