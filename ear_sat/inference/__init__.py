@@ -2,12 +2,13 @@
 
 from .batch import reconstruct_files, summarize
 from .files import FileJob, plan_jobs
-from .model import open_model
+from .model import ModelFile, open_model
 from .settings import Settings
 from .streaming import Result, reconstruct_file
 
 __all__ = [
     "FileJob",
+    "ModelFile",
     "Result",
     "Settings",
     "open_model",
