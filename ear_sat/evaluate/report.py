@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ..checks import require_whole
 from ..config import check_choice
 from ..data.parts import UnusableFileError
-from ..files import write_text
+from ..files import make_folder, write_text
 from ..metrics import METRICS
 from ..parquet import require_pyarrow
 from ..processes import Runner
@@ -58,6 +58,7 @@ class Report:
 
 def write_report(evaluation: Evaluation, out: Path, report: Report, run: Runner) -> None:
     """Writes results.json, .csv, .md, where asked for .parquet, and report.html into ``out``."""
+    make_folder(out)
     write_results(evaluation, out, report.references, report.parquet)  # first: what follows is only for looking at
     choices, rendered, note = _clips(evaluation, report.clips, report.audio, report.rank_by, run)
     write_text(out / "report.html", evaluation_page(evaluation, rendered, choices, note, report.references))
