@@ -1,10 +1,9 @@
 """ear-sat evaluate: measures codecs against references, with a report to look at and to listen to.
 
-Files are paired by their path without extension. Results go to results.json, results.csv, results.md and report.html;
-a
-second run measures only what is missing. With --weights, the files of --data are reconstructed first, and
---test-tones measures the model as an audio analyser measures a device. --blind also writes a page for a blind
-listening test; ``ear-sat listening-results`` evaluates what its listeners answer.
+Files are paired by their path without extension. Results go to results.json, results.csv, results.md and report.html.
+With --weights, the files of --data are reconstructed first, and --test-tones measures the model as an audio analyser
+measures a device. --blind also writes a page for a blind listening test; ``ear-sat listening-results`` evaluates what
+its listeners answer.
 
 Pairs are kept as they are measured, so that a run that was stopped, in whatever way, goes on with the same command.
 Ranks of torchrun or SLURM, and machines with --merge, share the files.
@@ -23,6 +22,7 @@ from ..evaluate import Evaluation, Report, evaluate, merge
 from ..evaluate.engine import check_processes
 from ..evaluate.references import Reference
 from ..evaluate.report import DEFAULT_CLIPS
+from ..evaluate.run import check_packages
 from ..evaluate.tables import print_summary
 from ..files import disk_errors, make_folder
 from ..host.opening import weights_source
@@ -167,6 +167,7 @@ def _check(arguments: argparse.Namespace, estimates: dict[str, Path]) -> None:
         if path is not None and not path.exists():
             raise UserError(f"no such file or folder: {path}")
     check_processes(arguments.processes, jobs=1)
+    check_packages(optional_metrics(arguments), arguments.fad)
     if arguments.data is not None and find_place().size > 1:
         raise UserError(
             "ranks cannot wait for the reconstructions of --data; run ear-sat reconstruct among them first, and then "

@@ -65,7 +65,7 @@ def evaluate(
             raise UserError(f"'{name}' cannot name a system; choose another name")
     _check_out(out)
     check_engine(engine, processes)
-    _check_packages(also, fad)
+    check_packages(also, fad)
     with disk_errors(out):
         pairing = pair_files(reference, estimates, without=out, reasons=reasons)
         pairing.pairs = _share(pairing.pairs, place)
@@ -175,8 +175,8 @@ def _check_out(out: Path) -> None:
         raise UserError(f"{out} is a file; give a folder for the results")
 
 
-def _check_packages(also: Sequence[str], fad: str | None) -> None:
-    """What would otherwise come to light after hours."""
+def check_packages(also: Sequence[str], fad: str | None) -> None:
+    """Raises UserError for an unknown name, a missing package or missing weights: before hours of work."""
     for name in also:
         check_choice("optional metric", name, OPTIONAL)
     if "visqol_mos" in also:
