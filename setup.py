@@ -3,9 +3,9 @@
 from setuptools import find_namespace_packages, setup
 
 #: Folders that people edit, and that a wheel carries inside the package.
-CONFIGS = ("model_configs", "dataset_configs", "plans")
+FOLDERS = ("model_configs", "dataset_configs", "plans", "docs")  # of docs, results.csv
 
 setup(
-    packages=[*find_namespace_packages(include=["ear_sat", "ear_sat.*"]), *(f"ear_sat.{folder}" for folder in CONFIGS)],
-    package_dir={f"ear_sat.{folder}": folder for folder in CONFIGS},
+    packages=[*find_namespace_packages(include=["ear_sat", "ear_sat.*"]), *(f"ear_sat.{folder}" for folder in FOLDERS)],
+    package_dir={f"ear_sat.{folder}": folder for folder in FOLDERS},
 )

@@ -57,6 +57,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+_number = 0
+
+
+def worker_number() -> int:
+    """Which of the processes of :func:`workers` this is, from 0; they deal GPUs out by it. 0 in any other process."""
+    return _number
+
+
 @contextmanager
 def workers(processes: int) -> Iterator[Runner]:
     """A :class:`Runner` on ``processes`` processes, each with its share of torch's threads; 1 means this process.
@@ -108,10 +116,11 @@ class _Call(NamedTuple):
 class _Worker:
     """A process that makes one call after the other; ``call`` is the one under way, None until it has started."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, number: int) -> None:
+        self.number = number
         context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in an unknown state
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, threads), daemon=True)
+        self.process = context.Process(target=_work, args=(theirs, threads, number), daemon=True)
         with _interrupts_ignored():
             self.process.start()
         theirs.close()  # now the end of the process is the end of the pipe
@@ -142,7 +151,7 @@ class _Team:
         if first is None:  # no process need be started
             return
         calls = chain([first], calls)
-        self.members += [_Worker(self.threads) for _ in range(at_once - len(self.members))]
+        self.members += [_Worker(self.threads, number) for number in range(len(self.members), at_once)]
         busy = {w.pipe: w for w in self.members[:at_once] if not w.started or w.take(function, calls)}
         try:
             while busy:
@@ -156,7 +165,7 @@ class _Team:
                         self.end([busy.pop(pipe)])
                         if call is None:
                             raise UserError(NO_START) from None
-                        self.members.append(_Worker(self.threads))
+                        self.members.append(_Worker(self.threads, worker.number))
                         busy[self.members[-1].pipe] = self.members[-1]
                         yield call, True, None
                         continue
@@ -195,8 +204,10 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _work(pipe: Connection, threads: int) -> None:
+def _work(pipe: Connection, threads: int, number: int) -> None:
     """What a worker does: "started"; then for each call its "result", or a "part" after the other and the "end"."""
+    global _number
+    _number = number
     signal.signal(signal.SIGTERM, _stop)
     torch.set_num_threads(threads)
     parent = multiprocessing.parent_process()

@@ -19,7 +19,8 @@ pytest.importorskip("setuptools", minversion="77")  # pyproject.toml asks for it
 pytest.importorskip("pytorch_lightning")
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ("ear_sat", "model_configs", "dataset_configs", "plans", "pyproject.toml", "setup.py", "README.md", "LICENSE")
+FOLDERS = ("ear_sat", "model_configs", "dataset_configs", "plans", "docs")
+PACKAGE = (*FOLDERS, "pyproject.toml", "setup.py", "README.md", "LICENSE")
 BUILD_SDIST = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
 #: As if no host were installed: what cannot be imported is not found either.
 NO_HOST = 'import sys; sys.modules["stable_audio_tools"] = None\n'

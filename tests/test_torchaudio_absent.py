@@ -31,7 +31,7 @@ def test_everything_imports_and_resampling_says_what_to_do(error, tmp_path):
         from ear_sat.evaluate.loading import load_pair
         from ear_sat.metrics import evaluate_pair
         pair = load_pair("44100.wav", "44100.wav")
-        assert evaluate_pair(pair.preds, pair.target)["stft_distance"] == 0
+        assert evaluate_pair(pair.preds, pair.target, 44100)["stft_distance"] == 0
         from ear_sat.models.preprocessing import prepare_batch
         for needs_resampling in (
             lambda: load_pair("44100.wav", "48000.wav"),

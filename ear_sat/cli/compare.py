@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import number, path_argument, whole
+from ..engines import ENGINES
 from .clip_count import clip_count
 from .named_folders import named_folders
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    from ..compare.run import DEVICES, ENGINES
+    from ..compare.run import DEVICES
 
     add = parser.add_argument
     add("plan", type=path_argument, metavar="PLAN", help="a name such as loss_forms, or a JSON file")

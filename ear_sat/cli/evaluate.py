@@ -1,26 +1,31 @@
 """ear-sat evaluate: measures codecs against references, with a report to look at and to listen to.
 
-Files are paired by their path without extension. Results go to results.json, results.csv, results.md and report.html;
-a second run measures only what is missing. With --weights, the files of --data are reconstructed first, and with
---codec those of --reference or --data by codecs of other libraries; --test-tones measures the model as an audio
-analyser measures a device. --blind also writes a page for a blind listening test; ``ear-sat listening-results``
-evaluates what its listeners answer.
+Files are paired by their path without extension. Results go to results.json, results.csv, results.md and report.html.
+With --weights, the files of --data are reconstructed first, and with --codec those of --reference or --data by codecs
+of other libraries; --test-tones measures the model as an audio analyser measures a device. --blind also writes a page
+for a blind listening test; ``ear-sat listening-results`` evaluates what its listeners answer.
+
+Pairs are kept as they are measured, so that a run that was stopped, in whatever way, goes on with the same command.
+Ranks of torchrun or SLURM, and machines with --merge, share the files.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..checks import path_argument, whole
 from ..codecs import CODECS, Codec, CodecFacts, find_codec
 from ..compute import PRECISIONS
 from ..errors import UserError
-from ..evaluate import Evaluation, evaluate
+from ..evaluate import Evaluation, Report, evaluate, merge
 from ..evaluate.engine import check_processes
 from ..evaluate.rates import print_rates
-from ..evaluate.run import DEFAULT_CLIPS
-from ..evaluate.tables import print_published, print_summary
+from ..evaluate.references import Reference
+from ..evaluate.report import DEFAULT_CLIPS
+from ..evaluate.run import check_packages
+from ..evaluate.tables import print_summary
 from ..files import disk_errors, make_folder
 from ..host.opening import weights_source
 from ..listening import METHODS, write_test
@@ -28,11 +33,14 @@ from ..listening.methods import check_systems
 from ..listening.page import DEFAULT_TRIALS
 from ..metrics import METRICS
 from ..models.reconstruction import DEFAULT_CHUNK_SECONDS
+from ..ranks import find_place
 from ..report.tables import print_table
 from ..weights import Source, resolve
 from ..weights.hub import hub_name
 from .clip_count import clip_count
+from .evaluation_extras import add_extras, check_merge, optional_metrics, print_extras, print_share, references_of
 from .named_folders import named_folders
+from .sharing import add_sharing
 from .weights_arguments import add_model_config
 
 MAX_LINES = 20
@@ -59,7 +67,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=path_argument, required=True, metavar="DIR", help="folder for results and report")
     parser.add_argument("--align", action="store_true", help="take out constant offsets that are detected")
-    parser.add_argument("--processes", type=int, metavar="N", help="processes to use (default: one per core)")
     parser.add_argument(
         "--audio",
         metavar="N|all|none",
@@ -74,11 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="metric by which the worst and best clips are chosen (default: stft_distance)",
     )
     parser.add_argument("--seed", type=whole(0), default=0, help="of the bootstrap and a blind page (default: 0)")
-    parser.add_argument(
-        "--paper-table",
-        action="store_true",
-        help="show the paper's figures beside these, measured elsewhere on other music",
-    )
+    add_extras(parser)
+    add_sharing(parser, "one per core")
     blind = parser.add_argument_group("a blind listening test")
     blind.add_argument(
         "--blind", choices=METHODS, help="write a page for it: mushra.html (ratings after BS.1534), or abx.html"
@@ -117,6 +121,13 @@ def main(arguments: argparse.Namespace) -> int:
     """Evaluates; 1 if any file failed."""
     clips, audio = _clips(arguments.audio or str(DEFAULT_CLIPS))
     estimates = named_folders("--estimate", "codec", arguments.estimate, bare=True)
+    references = references_of(arguments)
+    report = Report(clips, audio, arguments.rank_by, references, arguments.parquet)
+    if arguments.merge:
+        check_merge(arguments)
+        evaluation = merge(arguments.merge, arguments.out, report, seed=arguments.seed)
+        _print(evaluation, arguments.out, references)
+        return 1 if evaluation.failures else 0
     _check(arguments, estimates)
     models = _models(arguments, estimates)
     _check_blind(arguments, [*models, *estimates], clips if audio else 0)
@@ -136,17 +147,20 @@ def main(arguments: argparse.Namespace) -> int:
         reference,
         estimates,
         arguments.out,
+        report,
         align=arguments.align,
+        also=optional_metrics(arguments),
+        fad=arguments.fad,
+        engine=arguments.engine,
         processes=arguments.processes,
-        clips=clips,
-        audio=audio,
-        rank_by=arguments.rank_by,
         seed=arguments.seed,
-        paper_table=arguments.paper_table,
         reasons=failed,
         codecs=codecs,
     )
-    _print(evaluation, arguments.out, arguments.paper_table)
+    if evaluation.place.size > 1:
+        print_share(evaluation, arguments.out)
+        return 1 if evaluation.failures else 0
+    _print(evaluation, arguments.out, references)
     if arguments.blind:
         _blind(arguments, evaluation, clips)
     return 1 if evaluation.failures or failed else 0
@@ -176,6 +190,12 @@ def _check(arguments: argparse.Namespace, estimates: dict[str, Path]) -> None:
         if path is not None and not path.exists():
             raise UserError(f"no such file or folder: {path}")
     check_processes(arguments.processes, jobs=1)
+    check_packages(optional_metrics(arguments), arguments.fad)
+    if arguments.data is not None and find_place().size > 1:
+        raise UserError(
+            "ranks cannot wait for the reconstructions of --data; run ear-sat reconstruct among them first, and then "
+            "this command with --reference and --estimate"
+        )
 
 
 def _models(arguments: argparse.Namespace, estimates: dict[str, Path]) -> dict[str, Source | Codec]:
@@ -283,12 +303,11 @@ def _clips(text: str) -> tuple[int | None, bool]:
     return (DEFAULT_CLIPS, False) if text == "none" else (count, True)
 
 
-def _print(evaluation: Evaluation, out: Path, paper_table: bool) -> None:
+def _print(evaluation: Evaluation, out: Path, references: Sequence[Reference]) -> None:
     note = evaluation.sharing_note()
     print_summary(evaluation.summaries, evaluation.systems, [f"Note: {note}."] if note else [])
     print_rates(evaluation.codecs)
-    if paper_table:
-        print_published(evaluation.summaries, evaluation.systems)
+    print_extras(evaluation, references)
     lines = [f"failed: {result.file}, {result.system}: {result.error}" for result in evaluation.failures]
     lines += [f"unmatched: {entry.path} ({entry.system}) {entry.reason}" for entry in evaluation.pairing.unmatched]
     lines += [f"note: {note}" for note in evaluation.pairing.notes]

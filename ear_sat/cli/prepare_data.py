@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..checks import path_argument
+from ..engines import ENGINES
 from ..errors import UserError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shard-size", type=int, metavar="MB", help="most of a shard, before FLAC compresses (default: 1000)"
     )
     work = parser.add_argument_group("how the work is done")
-    work.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: on a Ray cluster")
+    work.add_argument("--engine", choices=ENGINES, default="local", help="ray: on a Ray cluster")
     work.add_argument(
         "--processes",
         type=int,

@@ -1,7 +1,8 @@
 """ear-sat reconstruct: encodes and decodes audio files of any length.
 
 Takes files and folders (wav, flac, mp3, ogg, opus, aiff; others where ffmpeg is installed) and writes a wav file for
-each, with its length, sample rate and channels. Finished files are skipped when the command is run again.
+each, with its length, sample rate and channels. Finished files are skipped when the command is run again, so that a run
+that was stopped, in whatever way, goes on. Ranks of torchrun or SLURM share the files.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ import argparse
 
 from ..checks import path_argument
 from ..compute import PRECISIONS
+from ..engines import check_engine, runner
 from ..errors import UserError
-from ..files import make_folder
+from ..files import disk_errors, make_folder
 from ..host.opening import weights_source
-from ..inference import Settings, open_model, plan_jobs, reconstruct_files, summarize
+from ..inference import ModelFile, Settings, open_model, plan_jobs, reconstruct_files, summarize
 from ..inference.settings import CHANNELS, PEAKS, SUBTYPES
+from ..inference.table import check_table, logging, write_table
+from ..ranks import find_place
+from .sharing import add_sharing, rank_line
 from .weights_arguments import add_model_config
 
 
@@ -28,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_model_config(parser)
     parser.add_argument("--force", action="store_true", help="also do files that are there already")
+    parser.add_argument(
+        "--table", type=path_argument, metavar="FILE", help="a row per file: .csv, or .parquet (ear-sat[parquet])"
+    )
+    add_sharing(parser, "1; each opens the model for itself, and takes its turn of the GPUs")
     audio = parser.add_argument_group("audio")
     audio.add_argument(
         "--subtype", choices=SUBTYPES, default=default.subtype, help="samples of the output (default: pcm24)"
@@ -88,7 +97,30 @@ def main(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         attention_seconds=arguments.attention_seconds,
     )
-    jobs = plan_jobs(arguments.inputs, arguments.out)
-    model = open_model(weights_source(arguments.weights, arguments.model_config), arguments.device, settings)
-    make_folder(arguments.out)
-    return 0 if summarize(reconstruct_files(model, jobs, settings, force=arguments.force)) else 1
+    out, place = arguments.out, find_place()
+    check_engine(arguments.engine, arguments.processes)
+    if arguments.engine == "ray" and arguments.device not in ("auto", "cpu"):
+        raise UserError("--engine ray computes on processors; share GPUs with --processes, torchrun or SLURM instead")
+    if arguments.table is not None:
+        check_table(arguments.table)
+    every = plan_jobs(arguments.inputs, out)
+    jobs = place.share(every)
+    weights = weights_source(arguments.weights, arguments.model_config)
+    processes = arguments.processes or 1
+    alone = arguments.engine == "local" and processes == 1
+    file = ModelFile(weights, arguments.device, settings, place.local_rank * processes)
+    # In any case: what is wrong with the weights is told before anything else is started.
+    model = open_model(weights, arguments.device, settings, file.first_turn)
+    make_folder(out)
+    with disk_errors(out), logging(out, place.rank) as keep:
+        if alone:
+            results = reconstruct_files(model, jobs, settings, force=arguments.force, keep=keep)
+        else:
+            del model  # each process opens its own
+            with runner(arguments.engine, arguments.processes, default=1) as run:
+                results = reconstruct_files(file, jobs, settings, force=arguments.force, run=run, keep=keep)
+        if arguments.table is not None:
+            write_table(arguments.table, out, every)
+    if place.size > 1:
+        print(f"{rank_line(place)}: {len(jobs)} of {len(every)} file(s)")
+    return 0 if summarize(results) else 1

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ..data.finding import audio_stem, find_audio_files
-from ..evaluate.cache import measured_with
 from ..evaluate.excerpt import energy, strongest
 from ..evaluate.loading import SAMPLE_RATE, load_pair
 from ..evaluate.measure import PairResult, measure_pair
 from ..evaluate.pairing import Pair
+from ..evaluate.provenance import measured_with
 from ..files import make_folder, write_text
 from ..host.opening import weights_source
 from ..inference import FileJob, Settings, open_model, reconstruct_file

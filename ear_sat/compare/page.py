@@ -10,8 +10,8 @@ from typing import Any
 
 from ..config_edits import ABSENT, differences
 from ..data.excerpt import read_excerpt
-from ..evaluate.cache import measured_with
 from ..evaluate.loading import SAMPLE_RATE
+from ..evaluate.provenance import measured_with
 from ..evaluate.summary import LEAST_FOR_A_LEAD
 from ..evaluate.tables import format_value
 from ..metrics import METRICS, Metric

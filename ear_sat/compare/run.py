@@ -12,14 +12,12 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from ..checks import require_whole
 from ..config import check_choice
+from ..engines import check_engine, runner
 from ..errors import UserError
 from ..evaluate.measure import PairResult
 from ..files import disk_errors, make_folder
 from ..metrics import METRICS
-from ..processes import workers
-from ..ray_engine import ray_cluster
 from ..training.section import check_model_config
 from .curves import Course, read_course
 from .measuring import Measurement, measure_run, tracks_of
@@ -27,7 +25,6 @@ from .plan import TEST, Plan
 from .statistics import Row, summarise
 from .training import Run, check_unchanged, runs_of, settings_of, train_run
 
-ENGINES = ("local", "ray")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -88,9 +85,8 @@ def compare(
     Raises:
         UserError: a plan that cannot be trained, runs of another plan in ``out``, a full disk.
     """
-    check_choice("engine", engine, ENGINES)
+    check_engine(engine, processes)
     check_choice("device", device, DEVICES)
-    require_whole("--processes", processes, at_least=1)
     for name in [*(only or ()), *confirm]:
         plan.variant(name)
     if confirm and TEST not in plan.tracks:
@@ -117,7 +113,7 @@ def compare(
             jobs.append((run, settings[run.variant], found, device))
         with (
             _ended_by_sigterm(),
-            _runner(engine, processes) as make,
+            runner(engine, processes, default=1) as make,
             tqdm(total=len(jobs), unit="run", disable=None) as bar,
         ):
             for index, why in make(work, jobs):
@@ -176,10 +172,6 @@ def _summaries(results: Mapping[Run, Mapping[str, PairResult]], base: str, seed:
 
 def _measurement(plan: Plan, run: Run, tracks: str) -> Measurement:
     return Measurement(run, tracks, plan.tracks[tracks])
-
-
-def _runner(engine: str, processes: int) -> Any:
-    return ray_cluster(processes) if engine == "ray" else workers(processes)
 
 
 @contextmanager

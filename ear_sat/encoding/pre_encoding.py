@@ -14,18 +14,18 @@ from tqdm import tqdm
 from ..checks import require_whole
 from ..compute import PRECISIONS, choose_device
 from ..config import check_choice
-from ..data.windows import Window, WindowSet, open_windows
+from ..data.windows import WindowSet, open_windows
 from ..errors import UserError
 from ..files import expanded, make_folder
 from ..models import Autoencoder
 from ..processes import workers
+from ..ranks import Place, find_place
 from ..versions import versions
 from ..weights import Source, as_source
 from .details import PACKAGES, agree
 from .latent_files import finished_windows, remove_remnants, write_file
 from .model_file import ModelFile, read_model
 from .posterior import check_sample_size
-from .ranks import Place, find_place
 from .worker import Event, Share, encode_share
 
 CONFIG_NAME = "dataset_config.json"
@@ -172,11 +172,9 @@ def _check_name(out: Path) -> None:
 
 def _shares(windows: WindowSet, ranks: range, size: int) -> list[WindowSet]:
     """What each of ``ranks``, of ``size`` in all, encodes: whole sources, dealt in turn."""
-    turns: dict[int, int] = {}
-    shares: dict[int, list[Window]] = {rank: [] for rank in range(size)}
-    for window in windows.windows:
-        shares[turns.setdefault(id(window.source), len(turns)) % size].append(window)
-    return [windows.select(shares[rank]) for rank in ranks]
+    sources = list(dict.fromkeys(id(window.source) for window in windows.windows))
+    shares = [set(Place(rank, size).share(sources)) for rank in ranks]
+    return [windows.select(window for window in windows.windows if id(window.source) in share) for share in shares]
 
 
 def _run(shares: list[Share], model: Autoencoder | None, result: PreEncodeResult, progress: bool) -> None:

@@ -3,7 +3,19 @@
 from .engine import Evaluation
 from .measure import PairResult
 from .pairing import Pair, Pairing, pair_files
-from .run import evaluate
+from .report import Report
+from .run import evaluate, merge
 from .summary import Summary, summarise
 
-__all__ = ["Evaluation", "Pair", "PairResult", "Pairing", "Summary", "evaluate", "pair_files", "summarise"]
+__all__ = [
+    "Evaluation",
+    "Pair",
+    "PairResult",
+    "Pairing",
+    "Report",
+    "Summary",
+    "evaluate",
+    "merge",
+    "pair_files",
+    "summarise",
+]

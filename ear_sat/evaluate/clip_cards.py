@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ..metrics import METRICS
 from ..report.pictures import RANGE_DB
 from .clips import Clip, ClipChoice
 from .engine import Evaluation
@@ -39,7 +38,7 @@ def clip_cards(evaluation: Evaluation, clips: Sequence[Clip], choices: Sequence[
                     "facts": _loudness_text(version.loudness),
                     "scores": " · ".join(
                         f"{metric.label} {format_value(metric, row[metric.name])} {metric.unit}".strip()
-                        for metric in METRICS.values()
+                        for metric in evaluation.metrics.values()
                         if metric.frozen and metric.name in row
                     ),
                     "correlation_text": _correlation_text(version.correlation),

@@ -10,10 +10,12 @@ from tqdm import tqdm
 
 from ..checks import require_whole
 from ..codecs import CodecFacts
-from ..metrics import METRICS
+from ..metrics import KNOWN, METRICS, Metric
 from ..processes import Runner, cores
-from .cache import ResultCache, measure_and_keep
-from .measure import PairResult
+from ..ranks import Place
+from .frechet import FrechetDistance
+from .log import ResultLog, RunInfo
+from .measure import PairResult, measure_pair
 from .pairing import Pair, Pairing
 from .summary import Summary, summarise
 
@@ -26,6 +28,7 @@ class Evaluation:
         reference: folder or file of the references.
         estimates: system → folder or file.
         align: whether detected offsets were taken out.
+        also: optional metrics that were measured beside the usual ones.
         seed: of the bootstrap.
         pairing: pairs, unmatched files, notes.
         results: one per pair, in their order.
@@ -34,6 +37,8 @@ class Evaluation:
             where no file is shared.
         own_summaries: the same over each system's own files.
         codecs: system → what its codec costs, of those that were computed here.
+        frechet: distance of distributions, one per system; empty where none was asked for.
+        place: among the ranks of a launcher; the results are those of its share.
     """
 
     reference: Path
@@ -45,11 +50,19 @@ class Evaluation:
     shared: list[str]
     summaries: dict[str, dict[str, Summary]]
     own_summaries: dict[str, dict[str, Summary]]
+    also: tuple[str, ...] = ()
+    frechet: tuple[FrechetDistance, ...] = ()
+    place: Place = field(default_factory=Place)
     codecs: Mapping[str, CodecFacts] = field(default_factory=dict)
 
     @property
     def systems(self) -> list[str]:
         return list(self.estimates)
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """Those that were measured, by name."""
+        return {name: KNOWN[name] for name in (*METRICS, *self.also)}
 
     @property
     def failures(self) -> list[PairResult]:
@@ -82,15 +95,27 @@ def check_processes(given: int | None, jobs: int) -> int:
 
 
 def measure_missing(
-    pairs: Sequence[Pair], known: Sequence[PairResult], cache: ResultCache, align: bool, run: Runner
+    pairs: Sequence[Pair],
+    known: Sequence[PairResult],
+    log: ResultLog,
+    info: RunInfo,
+    run: Runner,
+    *,
+    align: bool,
+    also: Sequence[str] = (),
 ) -> list[PairResult]:
-    """Results of all pairs in their order; measures those not ``known``, with a progress bar."""
+    """Results of all pairs in their order; measures and logs those not ``known``, with a progress bar."""
     done = {(result.file, result.system): result for result in known}
     missing = [pair for pair in pairs if (pair.file, pair.system) not in done]
-    jobs = [(pair, align, cache.path(pair)) for pair in missing]
-    failed = 0
-    with tqdm(total=len(pairs), initial=len(known), unit="pair", disable=None) as bar:
-        for index, result in run(measure_and_keep, jobs):
+    if not missing:
+        return [done[pair.file, pair.system] for pair in pairs]
+    keys, failed = [log.key(pair) for pair in missing], 0  # of the files as they are before they are read
+    with (
+        log.writing(info) as keep,
+        tqdm(total=len(pairs), initial=len(known), unit="pair", disable=None) as bar,
+    ):
+        for index, result in run(measure_pair, ((pair, align, also) for pair in missing), _died):
+            keep(keys[index], result)
             done[missing[index].file, missing[index].system] = result
             failed += result.error is not None
             bar.set_postfix_str(f"{failed} failed" if failed else "")
@@ -98,10 +123,16 @@ def measure_missing(
     return [done[pair.file, pair.system] for pair in pairs]
 
 
+def _died(pair: Pair, *_: object) -> PairResult:
+    reason = "the process that measured it died: damaged data, or too little memory"
+    return PairResult(pair.file, pair.system, str(pair.reference), str(pair.estimate), error=reason)
+
+
 def summarise_results(
-    results: Sequence[PairResult], systems: Sequence[str], seed: int
+    results: Sequence[PairResult], systems: Sequence[str], seed: int, also: Sequence[str] = ()
 ) -> tuple[list[str], dict[str, dict[str, Summary]], dict[str, dict[str, Summary]]]:
     """(shared files, summaries for comparison, summaries over each system's own files)."""
+    metrics = {name: KNOWN[name] for name in (*METRICS, *also)}
     values = {
         system: {r.file: r.values for r in results if r.system == system and r.error is None} for system in systems
     }
@@ -113,7 +144,7 @@ def summarise_results(
             seed,
             ranked=False,
         )
-        for name, metric in METRICS.items()
+        for name, metric in metrics.items()
     }
     if not shared:
         return shared, own, own
@@ -123,6 +154,6 @@ def summarise_results(
             metric.higher_is_better,
             seed,
         )
-        for name, metric in METRICS.items()
+        for name, metric in metrics.items()
     }
     return shared, compared, own

@@ -6,34 +6,38 @@ import csv
 import io
 import json
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..files import write_text
-from ..metrics import METRICS
+from ..files import atomic_path, write_text
+from ..parquet import write_parquet
 from ..report.tables import markdown_table
-from .cache import measured_with
 from .engine import Evaluation
 from .loading import SAMPLE_RATE
 from .measure import encode_number
-from .paper import CAVEAT, PUBLISHED
-from .rates import COLUMNS, markdown_rates, rate_cells
+from .provenance import measured_with
+from .rates import COLUMNS, markdown_rates, rates_of
+from .references import CAVEAT, Reference, beside
 from .summary import CONFIDENCE, REPLICATES, Summary
-from .tables import Summaries, markdown_published, markdown_summary
+from .tables import FRECHET_COLUMNS, Summaries, frechet_rows, markdown_references, markdown_summary
 
 NAMED_PAIRS = 3
 """Pairs that are named beside a note; of more, only the number is given."""
 
 
-def write_results(evaluation: Evaluation, out: Path, paper_table: bool) -> None:
-    """Writes the three files into ``out``, each atomically."""
-    write_text(out / "results.json", json.dumps(results_json(evaluation, paper_table), indent=1, ensure_ascii=False))
+def write_results(evaluation: Evaluation, out: Path, references: Sequence[Reference], parquet: bool) -> None:
+    """Writes the files into ``out``, each atomically: three, or with ``parquet`` four."""
+    write_text(out / "results.json", json.dumps(results_json(evaluation, references), indent=1, ensure_ascii=False))
     write_text(out / "results.csv", results_csv(evaluation))
-    write_text(out / "results.md", results_markdown(evaluation, paper_table))
+    write_text(out / "results.md", results_markdown(evaluation, references))
+    if parquet:
+        with atomic_path(out / "results.parquet") as temporary:
+            write_parquet(temporary, results_columns(evaluation), results_rows(evaluation))
 
 
-def results_json(evaluation: Evaluation, paper_table: bool) -> dict[str, Any]:
+def results_json(evaluation: Evaluation, references: Sequence[Reference] = ()) -> dict[str, Any]:
     """Everything, as plain values: undefined is null, infinity "inf"."""
     data: dict[str, Any] = {
         "settings": {
@@ -52,7 +56,7 @@ def results_json(evaluation: Evaluation, paper_table: bool) -> dict[str, Any]:
                 "higher_is_better": metric.higher_is_better,
                 "frozen": metric.frozen,
             }
-            for name, metric in METRICS.items()
+            for name, metric in evaluation.metrics.items()
         },
         "systems": {
             system: {
@@ -72,38 +76,46 @@ def results_json(evaluation: Evaluation, paper_table: bool) -> dict[str, Any]:
         "shared_files": evaluation.shared,
         "summaries": _summaries_json(evaluation.summaries),
         "own_summaries": _summaries_json(evaluation.own_summaries),
+        "frechet": [{**asdict(distance), "value": encode_number(distance.value)} for distance in evaluation.frechet],
         "files": [result.to_json() for result in evaluation.results],
         "unmatched": [{**asdict(entry), "path": str(entry.path)} for entry in evaluation.pairing.unmatched],
         "notes": evaluation.pairing.notes,
     }
-    if paper_table:
-        data["published"] = {"caveat": CAVEAT, "rows": [asdict(row) for row in PUBLISHED]}
+    if references:
+        data["references"] = {"caveat": CAVEAT, "rows": [row.to_json() for row in beside(evaluation, references)]}
     return data
 
 
-def results_csv(evaluation: Evaluation) -> str:
-    """One row per pair, an empty cell where a metric is undefined; unmatched files follow with their reason."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(
-        ["file", "system", *METRICS, "seconds", "offset", "notes", "error", "reference", "estimate", *COLUMNS]
-    )
+def results_columns(evaluation: Evaluation) -> dict[str, str]:
+    """Name → type, as pyarrow calls it, of the columns of :func:`results_rows`."""
+    metrics, rates = dict.fromkeys(evaluation.metrics, "float64"), dict.fromkeys(COLUMNS, "float64")
+    texts = dict.fromkeys(("notes", "error", "reference", "estimate"), "string")
+    return {"file": "string", "system": "string", **metrics, "seconds": "float64", "offset": "int64", **texts, **rates}
+
+
+def results_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    """One row per pair, without what is undefined; unmatched files follow with their reason."""
     for result in evaluation.results:
-        values = [_csv_number(result.values.get(name, math.nan)) for name in METRICS]
-        offset = "" if result.offset is None else result.offset
-        texts = ["; ".join(result.notes), result.error or "", result.reference, result.estimate]
-        rates = rate_cells(evaluation.codecs, result.system)
-        writer.writerow([result.file, result.system, *values, _csv_number(result.seconds), offset, *texts, *rates])
+        numbers = {**result.values, "seconds": result.seconds}
+        row: dict[str, Any] = {name: value for name, value in numbers.items() if not math.isnan(value)}
+        row |= {"file": result.file, "system": result.system, "offset": result.offset, "error": result.error}
+        row |= {"notes": "; ".join(result.notes), "reference": result.reference, "estimate": result.estimate}
+        yield row | rates_of(evaluation.codecs, result.system)
     for entry in evaluation.pairing.unmatched:
-        paths = [entry.path, ""] if entry.side == "reference" else ["", entry.path]
-        rates = rate_cells(evaluation.codecs, entry.system)
-        writer.writerow(
-            ["", entry.system, *([""] * len(METRICS)), "", "", "", f"unmatched: {entry.reason}", *paths, *rates]
-        )
+        row = {"system": entry.system, "error": f"unmatched: {entry.reason}", entry.side: str(entry.path)}
+        yield row | rates_of(evaluation.codecs, entry.system)
+
+
+def results_csv(evaluation: Evaluation) -> str:
+    """:func:`results_rows` as CSV, with empty cells for what is undefined."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(results_columns(evaluation)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(results_rows(evaluation))
     return buffer.getvalue()
 
 
-def results_markdown(evaluation: Evaluation, paper_table: bool) -> str:
+def results_markdown(evaluation: Evaluation, references: Sequence[Reference] = ()) -> str:
     """Summary tables with marks and intervals, the published figures, failures and notes."""
     systems = evaluation.systems
     parts = ["# Evaluation", markdown_counts(evaluation)]
@@ -111,8 +123,10 @@ def results_markdown(evaluation: Evaluation, paper_table: bool) -> str:
         parts.append(f"Note: {note}.")
     parts.append(markdown_summary(evaluation.summaries, systems))
     parts += markdown_rates(evaluation.codecs)
-    if paper_table:
-        parts.append(markdown_published(evaluation.summaries, systems))
+    if evaluation.frechet:
+        parts += ["## Fréchet audio distance", markdown_table(FRECHET_COLUMNS, frechet_rows(evaluation.frechet))]
+    if references:
+        parts.append(markdown_references(beside(evaluation, references)))
     rows = [[result.file, result.system, result.error] for result in evaluation.failures]
     rows += [[str(entry.path), entry.system, entry.reason] for entry in evaluation.pairing.unmatched]
     if rows:
@@ -163,7 +177,3 @@ def _summary_json(summary: Summary) -> dict[str, Any]:
         "low": encode_number(summary.low),
         "high": encode_number(summary.high),
     }
-
-
-def _csv_number(value: float) -> str:
-    return "" if math.isnan(value) else repr(value)

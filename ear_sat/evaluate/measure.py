@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..data.parts import UnusableFileError
 from ..errors import UserError
-from ..metrics import evaluate_pair
+from ..metrics import METRICS, evaluate_pair
 from .loading import SAMPLE_RATE, load_pair
 from .pairing import Pair
 
@@ -76,13 +76,19 @@ def decode_number(value: float | str | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def measure_pair(pair: Pair, align: bool = False) -> PairResult:
-    """Loads and measures ``pair``; a file that cannot be used, or any other failure, ends up in ``error``."""
+def measure_pair(pair: Pair, align: bool = False, also: Sequence[str] = ()) -> PairResult:
+    """Loads and measures ``pair``; a file that cannot be used, or any other failure, ends up in ``error``.
+
+    Args:
+        pair: the files.
+        align: take a detected offset out.
+        also: metrics of :data:`ear_sat.metrics.OPTIONAL` to measure beside the usual ones.
+    """
     result = PairResult(pair.file, pair.system, str(pair.reference), str(pair.estimate))
     began = time.perf_counter()
     try:
         loaded = load_pair(pair.reference, pair.estimate, align)
-        values = evaluate_pair(loaded.preds, loaded.target, SAMPLE_RATE)
+        values = evaluate_pair(loaded.preds, loaded.target, SAMPLE_RATE, [*METRICS, *also])
         result = replace(
             result,
             values=values,

@@ -13,16 +13,26 @@ from ..report.pictures import DIFFERENCE_DB, LEVEL_COLORS, PHASE_COLORS, TOO_LOU
 from ..report.strips import axis_ticks, place, strip_plot
 from ..report.tables import format_cell
 from ..report.time_frequency import frequency_ticks
-from .cache import measured_with
 from .clip_cards import clip_cards
 from .clips import Clip, ClipChoice
 from .engine import Evaluation
 from .files import noted
 from .loading import SAMPLE_RATE
-from .paper import CAVEAT, PUBLISHED
+from .provenance import measured_with
 from .rates import COLUMNS, rate_note, rate_rows
+from .references import CAVEAT, OWN, Reference, beside
 from .summary import LEAST_FOR_A_LEAD, REPLICATES, Summary
-from .tables import TITLES, Summaries, format_value, interval, published_columns, published_rows
+from .tables import (
+    FRECHET_COLUMNS,
+    TITLES,
+    Summaries,
+    format_value,
+    frechet_rows,
+    interval,
+    reference_columns,
+    reference_note,
+    reference_rows,
+)
 
 FEW_FILES = 10
 """Below it, a percentile bootstrap is known to give intervals that are too narrow."""
@@ -32,7 +42,11 @@ MAX_FILE_ROWS = 600
 
 
 def evaluation_page(
-    evaluation: Evaluation, clips: Sequence[Clip], choices: Sequence[ClipChoice], clips_note: str, paper_table: bool
+    evaluation: Evaluation,
+    clips: Sequence[Clip],
+    choices: Sequence[ClipChoice],
+    clips_note: str,
+    references: Sequence[Reference] = (),
 ) -> str:
     """The page as text.
 
@@ -41,7 +55,7 @@ def evaluation_page(
         clips: rendered clips in the order of the page.
         choices: why they were chosen; more of them than ``clips`` where the page would have become too large.
         clips_note: the sentence above them.
-        paper_table: whether to show the published figures.
+        references: scores of other systems, to stand beside those measured.
     """
     own = evaluation.own_summaries if evaluation.sharing_note() and evaluation.shared else None
     failures, unmatched = evaluation.failures, evaluation.pairing.unmatched
@@ -71,7 +85,8 @@ def evaluation_page(
         difference_bar=f"linear-gradient(to right, rgb{TOO_QUIET}, transparent, rgb{TOO_LOUD})",
         difference_db=f"{DIFFERENCE_DB:.0f}",
         rates=_rates(evaluation) if evaluation.codecs else None,
-        published=_published(evaluation) if paper_table else None,
+        references=_references(beside(evaluation, references)) if references else None,
+        frechet={"columns": FRECHET_COLUMNS, "rows": _frechet(evaluation)} if evaluation.frechet else None,
         files=_files(evaluation, [clip.file for clip in clips]),
         failures=failures,
         unmatched=unmatched,
@@ -115,7 +130,7 @@ def _summary_note(evaluation: Evaluation) -> str:
 def _groups(evaluation: Evaluation, summaries: Summaries, plots: bool) -> list[dict[str, Any]]:
     groups = []
     for frozen, tag in ((True, "comparable with published figures"), (False, "they see what the frozen ones miss")):
-        metrics = [metric for metric in METRICS.values() if metric.frozen == frozen]
+        metrics = [metric for metric in evaluation.metrics.values() if metric.frozen == frozen]
         shown = [metric for metric in metrics if metric.name not in OCTAVES]  # the bands have a section of their own
         lines = [
             {
@@ -195,13 +210,20 @@ def _rates(evaluation: Evaluation) -> Mapping[str, Any]:
     return {"note": rate_note(evaluation.codecs), "columns": list(COLUMNS.values()), "rows": rows}
 
 
-def _published(evaluation: Evaluation) -> Mapping[str, Any]:
+def _references(rows: Sequence[Reference]) -> Mapping[str, Any]:
     return {
         "caveat": CAVEAT,
-        "sources": "; ".join(dict.fromkeys(row.source for row in PUBLISHED)),
-        "columns": published_columns(),
-        "rows": published_rows(evaluation.summaries, evaluation.systems),
+        "note": reference_note(rows),
+        "columns": reference_columns(),
+        "rows": [
+            {"own": row.measured_by == OWN, "cells": cells}
+            for row, cells in zip(rows, reference_rows(rows), strict=True)
+        ],
     }
+
+
+def _frechet(evaluation: Evaluation) -> list[list[str]]:
+    return [[format_cell(cell) for cell in row] for row in frechet_rows(evaluation.frechet)]
 
 
 def _files(evaluation: Evaluation, clip_files: Sequence[str]) -> dict[str, Any]:

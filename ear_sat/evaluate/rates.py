@@ -34,11 +34,11 @@ def rate_rows(codecs: Mapping[str, CodecFacts]) -> list[list[object]]:
     return [[system, *(getattr(facts, name) for name in COLUMNS)] for system, facts in shown.items()]
 
 
-def rate_cells(codecs: Mapping[str, CodecFacts], system: str) -> list[object]:
-    """The values of :data:`COLUMNS` of one system; empty texts where they are not known."""
+def rates_of(codecs: Mapping[str, CodecFacts], system: str) -> dict[str, object]:
+    """The values of :data:`COLUMNS` of one system that are known."""
     facts = codecs.get(system)
-    values = [None if facts is None else getattr(facts, name) for name in COLUMNS]
-    return ["" if value is None else value for value in values]
+    found = {} if facts is None else {name: getattr(facts, name) for name in COLUMNS}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def rate_note(codecs: Mapping[str, CodecFacts]) -> str:

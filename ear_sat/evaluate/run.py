@@ -1,161 +1,218 @@
-"""One call from folders to files: measure, summarise, write results, render clips, write the page."""
+"""From folders to a report: measure what is missing, alone or among ranks; or merge what was measured elsewhere."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from tqdm import tqdm
-
-from ..checks import require_whole
 from ..codecs import CodecFacts
 from ..config import check_choice
-from ..data.parts import UnusableFileError
+from ..engines import check_engine, runner
 from ..errors import UserError
-from ..files import disk_errors, write_text
-from ..metrics import METRICS
-from ..processes import Runner, workers
-from .cache import ResultCache
-from .clips import Clip, ClipChoice, choose_clips, render_clip
+from ..files import disk_errors
+from ..metrics import OPTIONAL, require_visqol
+from ..ranks import Place, find_place
+from ..versions import versions
 from .engine import Evaluation, check_processes, measure_missing, summarise_results
-from .files import write_results
-from .page import evaluation_page
-from .pairing import pair_files
-
-DEFAULT_CLIPS = 12
-MAX_CLIP_BYTES = 28_000_000
-"""Pictures and audio of a page; with text and plots it stays under 30 MB."""
+from .frechet import distances, keep_embeddings, open_embedding
+from .log import ResultLog, RunInfo, read_log
+from .measure import PairResult
+from .pairing import Pair, Pairing, pair_files
+from .report import Report, write_report
 
 
 def evaluate(
     reference: Path,
     estimates: Mapping[str, Path],
     out: Path,
+    report: Report | None = None,
     *,
     align: bool = False,
+    also: Sequence[str] = (),
+    fad: str | None = None,
+    engine: str = "local",
     processes: int | None = None,
-    clips: int | None = DEFAULT_CLIPS,
-    audio: bool = True,
-    rank_by: str = "stft_distance",
     seed: int = 0,
-    paper_table: bool = False,
     reasons: Mapping[Path, str] | None = None,
     codecs: Mapping[str, CodecFacts] | None = None,
 ) -> Evaluation:
-    """Evaluates systems against references and writes results.json, .csv, .md and report.html into ``out``.
+    """Evaluates systems against references, and writes results and report into ``out``.
 
-    Pairs that an earlier call with the same settings has measured are taken from ``out/cache``.
+    Every pair is kept as soon as it is measured: an earlier call with the same settings, in whatever way it ended, left
+    what this one need not measure. Among the ranks of torchrun or SLURM each call measures its share of the files and
+    writes no report; when all have ended, a call without a launcher does.
 
     Args:
         reference: folder of the references, or one file.
         estimates: system → folder of its estimates under the same names, or one file.
         out: folder for the results; made if needed.
+        report: what is written; by default all but Parquet and scores of others.
         align: take detected constant offsets out.
-        processes: how many to use, default one per core.
-        clips: how many clips the report shows; None plays all files and pictures the first 12 of them.
-        audio: whether clips can be played.
-        rank_by: metric by which worst and best clips are chosen.
+        also: metrics of :data:`ear_sat.metrics.OPTIONAL` to measure as well.
+        fad: embedding for the Fréchet audio distance, a key of :data:`.frechet.MODELS`; None for none.
+        engine: "local" or "ray"; the machines of a cluster must see the files under the same paths.
+        processes: how many to use, default one per core, and one for each rank.
         seed: of the bootstrap.
-        paper_table: add the published figures.
         reasons: why a reference has no estimate, where that is known.
         codecs: system → what its codec costs, where that is known.
 
     Raises:
-        UserError: nothing to compare, an argument out of range, or a full disk. Files that cannot be used raise
-            nothing: see :attr:`Evaluation.failures`.
+        UserError: nothing to compare, an argument out of range, a missing package, or a full disk. Files that cannot be
+            used raise nothing: see :attr:`Evaluation.failures`.
     """
-    check_choice("metric", rank_by, METRICS)
-    if clips is not None:
-        require_whole("the number of clips", clips, at_least=0)
+    report, place = report or Report(), find_place()
     for name in estimates:
         if not name.strip() or name == "reference":
             raise UserError(f"'{name}' cannot name a system; choose another name")
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; give a folder for the results")
-    check_processes(processes, 1)
+    _check_out(out)
+    check_engine(engine, processes)
+    check_packages(also, fad)
     with disk_errors(out):
         pairing = pair_files(reference, estimates, without=out, reasons=reasons)
-        cache = ResultCache(out / "cache", {"align": align})
-        known = [result for pair in pairing.pairs if (result := cache.read(pair)) is not None]
-        files = len({pair.file for pair in pairing.pairs})
-        most_jobs = max(len(pairing.pairs) - len(known), files if clips is None else min(clips, files), 1)
-        with workers(check_processes(processes, most_jobs)) as run:
-            results = measure_missing(pairing.pairs, known, cache, align, run)
-            summaries = summarise_results(results, list(estimates), seed)
-            evaluation = Evaluation(reference, dict(estimates), align, seed, pairing, results, *summaries, codecs or {})
-            write_results(evaluation, out, paper_table)  # first of all: what follows is only for looking at
-            choices, rendered, note = _clips(evaluation, clips, audio, rank_by, run)
-        write_text(out / "report.html", evaluation_page(evaluation, rendered, choices, note, paper_table))
+        pairing.pairs = _share(pairing.pairs, place)
+        settings = {"align": align, "also": {name: versions(OPTIONAL[name].package) for name in also}}
+        log = ResultLog(out, settings, place.rank)
+        info = RunInfo(
+            settings,
+            str(reference),
+            {system: str(path) for system, path in estimates.items()},
+            [{**asdict(entry), "path": str(entry.path)} for entry in pairing.unmatched],
+            pairing.notes,
+        )
+        known = log.read(pairing.pairs)
+        count = _processes(processes, place, len(pairing.pairs) - len(known), pairing, report, fad)
+        with runner(engine, count if engine == "local" else processes, default=1) as run:
+            results = measure_missing(pairing.pairs, known, log, info, run, align=align, also=also)
+            shared, summaries, own = summarise_results(results, list(estimates), seed, also)
+            frechet: tuple[Any, ...] = ()
+            if fad and place.size > 1:
+                paths = dict.fromkeys(path for pair in pairing.pairs for path in (pair.reference, pair.estimate))
+                keep_embeddings(list(paths), fad, out / "embeddings", run)
+            elif fad:
+                frechet = distances(_measured(results, list(estimates), shared), fad, out / "embeddings", run)
+            evaluation = Evaluation(
+                reference,
+                dict(estimates),
+                align,
+                seed,
+                pairing,
+                results,
+                shared,
+                summaries,
+                own,
+                tuple(also),
+                frechet,
+                place,
+                codecs or {},
+            )
+            if place.size == 1:
+                write_report(evaluation, out, report, run)
         return evaluation
 
 
-def _clips(
-    evaluation: Evaluation, count: int | None, audio: bool, rank_by: str, run: Runner
-) -> tuple[list[ClipChoice], list[Clip], str]:
-    """Choices, rendered clips in order, and the sentence above them."""
-    higher = METRICS[rank_by].higher_is_better
+def merge(folders: Sequence[Path], out: Path, report: Report | None = None, *, seed: int = 0) -> Evaluation:
+    """The report of what was measured in several folders, of ranks or of machines, whose audio need not be here.
 
-    def choose(limit: int | None) -> list[ClipChoice]:
-        return choose_clips(evaluation.results, evaluation.systems, rank_by, higher, limit)
+    Of a pair that stands in several folders the first result without an error counts. Clips are shown of files that are
+    where they were measured.
 
-    choices = choose(count)
-    pictured = {choice.file for choice in (choices if count is not None else choose(DEFAULT_CLIPS))}
-    rendered = _render(evaluation, choices, pictured, audio, run)
-    total = len({result.file for result in evaluation.results if result.error is None})
-    fitting = len(choices)
-    while count is not None and sum(clip.size() for clip in rendered.values()) > MAX_CLIP_BYTES:
-        # Fewer choices are always the first of more choices.
-        size = sum(clip.size() for clip in rendered.values())
-        fitting = max(1, min(fitting - 1, math.floor(fitting * MAX_CLIP_BYTES / size)))
-        choices = choose(fitting)
-        rendered = {choice.file: rendered[choice.file] for choice in choices if choice.file in rendered}
-        if fitting == 1:
-            break
-    note = _note(evaluation, rendered, total, METRICS[rank_by].label, audio)
-    if count is not None and fitting < min(count, total):
-        note += " More clips would make the page larger than 30 MB."
-    if len(rendered) < len(choices):
-        note += f" {len(choices) - len(rendered)} could not be read again: their files have changed since."
-    return choices, [rendered[choice.file] for choice in choices if choice.file in rendered], note
+    Args:
+        folders: what ``out`` was in :func:`evaluate`.
+        out: folder for the results; made if needed, and may be one of ``folders``.
+        report: as in :func:`evaluate`.
+        seed: of the bootstrap.
 
-
-def _render(
-    evaluation: Evaluation, choices: Sequence[ClipChoice], pictured: set[str], audio: bool, run: Runner
-) -> dict[str, Clip]:
-    found: dict[str, tuple[Path, dict[str, Path]]] = {}
-    for result in evaluation.results:
-        if result.error is None:
-            estimates = found.setdefault(result.file, (Path(result.reference), {}))[1]
-            estimates[result.system] = Path(result.estimate)
-    jobs = [(c.file, *found[c.file], evaluation.align, audio, c.file in pictured) for c in choices]
-    rendered = {}
-    with tqdm(total=len(jobs), unit="clip", disable=None) as bar:
-        for index, clip in run(_try_render, jobs):
-            if clip is not None:
-                rendered[choices[index].file] = clip
-            bar.update()
-    return rendered
-
-
-def _try_render(
-    file: str, reference: Path, estimates: Mapping[str, Path], align: bool, audio: bool, pictures: bool
-) -> Clip | None:
-    """:func:`render_clip`, or None where a file has changed or vanished since it was measured."""
-    try:
-        return render_clip(file, reference, estimates, align, audio, pictures)
-    except UnusableFileError:
-        return None
-
-
-def _note(evaluation: Evaluation, rendered: Mapping[str, Clip], total: int, label: str, audio: bool) -> str:
-    which = f"All {total}" if len(rendered) == total else f"{len(rendered)} of {total}"
-    several = "each system's" if len(evaluation.systems) > 1 else "the"
-    note = f"{which} files, {several} worst and best by {label}; the worst come first. "
-    note += "Each excerpt is the up to ten seconds in which the errors have the most energy."
-    if audio:
-        note += (
-            " Audio is compressed for this page (MP3, about 180 kbit/s). Loudness-matched playback brings all versions "
-            "of a clip to one integrated loudness, low enough that nothing clips."
+    Raises:
+        UserError: a folder without measurements, or measurements under other settings.
+    """
+    report = report or Report()
+    _check_out(out)
+    with disk_errors(out):
+        infos: list[RunInfo] = []
+        found: dict[tuple[str, str], PairResult] = {}
+        for folder in folders:
+            read = read_log(folder)
+            if read is None:
+                raise UserError(
+                    f"there are no measurements in {folder}; give folders that were --out of ear-sat evaluate"
+                )
+            infos.append(read[0])
+            for result in read[1]:
+                key = result.file, result.system
+                if key not in found or (found[key].error and not result.error):
+                    found[key] = result
+        first = infos[0]
+        for folder, info in zip(folders, infos, strict=True):
+            if info.settings != first.settings:
+                raise UserError(
+                    f"{folders[0]} and {folder} were measured with other settings ({first.settings} and "
+                    f"{info.settings}); measure one of them again"
+                )
+        notes = list(dict.fromkeys(note for info in infos for note in info.notes))
+        if any(info.versions != first.versions for info in infos):
+            notes.append("the folders were measured with different versions of the software")
+        estimates = {system: Path(path) for info in infos for system, path in info.estimates.items()}
+        order = {system: index for index, system in enumerate(estimates)}
+        results = sorted(found.values(), key=lambda result: (result.file, order[result.system]))
+        pairs = [Pair(r.file, r.system, Path(r.reference), Path(r.estimate)) for r in results]
+        unmatched = list(dict.fromkeys(entry for info in infos for entry in info.unmatched_files()))
+        also = tuple(first.settings["also"])
+        evaluation = Evaluation(
+            Path(first.reference),
+            estimates,
+            first.settings["align"],
+            seed,
+            Pairing(pairs, unmatched, notes),
+            results,
+            *summarise_results(results, list(estimates), seed, also),
+            also,
         )
-    return note
+        with runner("local", 1, default=1) as run:
+            write_report(evaluation, out, report, run)
+        return evaluation
+
+
+def _check_out(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; give a folder for the results")
+
+
+def check_packages(also: Sequence[str], fad: str | None) -> None:
+    """Raises UserError for an unknown name, a missing package or missing weights: before hours of work."""
+    for name in also:
+        check_choice("optional metric", name, OPTIONAL)
+    if "visqol_mos" in also:
+        require_visqol()
+    if fad is not None:
+        open_embedding(fad)
+
+
+def _share(pairs: Sequence[Pair], place: Place) -> list[Pair]:
+    """Whole files, dealt in turn."""
+    mine = set(place.share(dict.fromkeys(pair.file for pair in pairs)))
+    return [pair for pair in pairs if pair.file in mine]
+
+
+def _processes(given: int | None, place: Place, missing: int, pairing: Pairing, report: Report, fad: str | None) -> int:
+    """As many as asked for, or one per core (one for each rank of a launcher), but no more than there is to do."""
+    files = len({pair.file for pair in pairing.pairs})
+    clips = files if report.clips is None else min(report.clips, files)
+    jobs = max(missing, clips, files if fad else 0, 1)
+    return check_processes(given if given or place.size == 1 else 1, jobs)
+
+
+def _measured(
+    results: Sequence[PairResult], systems: Sequence[str], shared: Sequence[str]
+) -> dict[str, list[tuple[Path, Path]]]:
+    """System → (reference, estimate) of the files that all systems have, or of its own where they share none."""
+    chosen = set(shared)
+    return {
+        system: [
+            (Path(r.reference), Path(r.estimate))
+            for r in results
+            if r.system == system and r.error is None and (r.file in chosen or not chosen)
+        ]
+        for system in systems
+    }

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from ..metrics import METRICS, Metric
+from ..metrics import KNOWN, METRICS, Metric
 from ..report.tables import markdown_table, print_table
-from .paper import CAVEAT, PUBLISHED, PUBLISHED_METRICS, Published
+from .frechet import FrechetDistance
+from .references import CAVEAT, SHOWN, Reference
 from .summary import Summary
 
 Summaries = Mapping[str, Mapping[str, Summary]]
@@ -56,9 +57,9 @@ def print_summary(summaries: Summaries, systems: Sequence[str], notes: Sequence[
     """Prints a table with one row per metric for the frozen ones, and one for the additional ones with ``notes``."""
     for frozen, title in TITLES.items():
         rows = [
-            [heading(METRICS[name]), *(_terminal_cell(METRICS[name], by_system[system]) for system in systems)]
+            [heading(KNOWN[name]), *(_terminal_cell(KNOWN[name], by_system[system]) for system in systems)]
             for name, by_system in summaries.items()
-            if METRICS[name].frozen == frozen
+            if KNOWN[name].frozen == frozen
         ]
         print_table(title, ["metric", *systems], rows, () if frozen else (_legend(TERMINAL_LEGEND, systems), *notes))
 
@@ -69,45 +70,70 @@ def markdown_summary(summaries: Summaries, systems: Sequence[str]) -> str:
     for frozen, title in TITLES.items():
         rows = [
             [
-                heading(METRICS[name]),
+                heading(KNOWN[name]),
                 f"`{name}`",
-                *(_markdown_cell(METRICS[name], by_system[system]) for system in systems),
+                *(_markdown_cell(KNOWN[name], by_system[system]) for system in systems),
             ]
             for name, by_system in summaries.items()
-            if METRICS[name].frozen == frozen
+            if KNOWN[name].frozen == frozen
         ]
         parts += [f"## {title}", markdown_table(["metric", "name", *systems], rows)]
     parts.append(_legend(f"Mean over files [95 % bootstrap interval]. {MARKDOWN_LEGEND}", systems))
     return "\n\n".join(parts)
 
 
-def published_rows(summaries: Summaries, systems: Sequence[str]) -> list[list[str]]:
-    """The paper's table below the figures measured here: music, codec, and a text for each of the metrics."""
-    here = [
-        [HERE, system, *(format_value(METRICS[name], summaries[name][system].mean) for name in PUBLISHED_METRICS)]
-        for system in systems
+def reference_columns() -> list[str]:
+    """Headings of :func:`reference_rows`."""
+    return ["system", "music", "files", "measured by", *(heading(METRICS[name]) for name in SHOWN)]
+
+
+def reference_rows(rows: Sequence[Reference]) -> list[list[str]]:
+    """One text per cell; metrics with the decimals that they were published with."""
+    return [
+        [
+            row.system,
+            row.music,
+            "" if row.files is None else str(row.files),
+            row.measured_by,
+            *(row.values.get(name, "").replace("-", "−") for name in SHOWN),
+        ]
+        for row in rows
     ]
-    return here + [
-        [row.music, row.system, *(_published_text(row, name) for name in PUBLISHED_METRICS)] for row in PUBLISHED
+
+
+def reference_note(rows: Sequence[Reference]) -> str:
+    """What is to be said of such a table."""
+    sources = "; ".join(dict.fromkeys(row.source for row in rows if row.source))
+    return f"{CAVEAT[0].upper()}{CAVEAT[1:]}: other files, other loudness, other codecs' rates. Sources: {sources}."
+
+
+def print_references(rows: Sequence[Reference]) -> None:
+    """Prints scores of other systems, those measured among them."""
+    print_table(f"Beside other scores ({CAVEAT})", reference_columns(), reference_rows(rows), [reference_note(rows)])
+
+
+def markdown_references(rows: Sequence[Reference]) -> str:
+    """The same table as Markdown."""
+    table = markdown_table(reference_columns(), reference_rows(rows))
+    return f"## Beside other scores\n\n{table}\n\n{reference_note(rows)}"
+
+
+FRECHET_COLUMNS = (
+    "system",
+    "embedding",
+    "FAD ↓",
+    "files",
+    "embeddings of references, of estimates",
+    "dimension",
+    "note",
+)
+
+
+def frechet_rows(distances: Sequence[FrechetDistance]) -> list[list[object]]:
+    """One row per system, under :data:`FRECHET_COLUMNS`."""
+    return [
+        [d.system, d.model, d.value, d.files, "{}, {}".format(*d.embeddings), d.dimension, d.note] for d in distances
     ]
-
-
-def published_columns() -> list[str]:
-    """Headings of :func:`published_rows`."""
-    return ["music", "codec", *(heading(METRICS[name]) for name in PUBLISHED_METRICS)]
-
-
-def print_published(summaries: Summaries, systems: Sequence[str]) -> None:
-    """Prints the paper's table, and the means measured here above it."""
-    sources = dict.fromkeys(row.source for row in PUBLISHED)
-    print_table(f"Published figures ({CAVEAT})", published_columns(), published_rows(summaries, systems), sources)
-
-
-def markdown_published(summaries: Summaries, systems: Sequence[str]) -> str:
-    """The same as Markdown."""
-    sources = "; ".join(dict.fromkeys(row.source for row in PUBLISHED))
-    table = markdown_table(published_columns(), published_rows(summaries, systems))
-    return f"## Published figures ({CAVEAT})\n\n{table}\n\nSources: {sources}."
 
 
 def _legend(text: str, systems: Sequence[str]) -> str:
@@ -126,11 +152,3 @@ def _markdown_cell(metric: Metric, summary: Summary) -> str:
     text = {1: f"**{text}**", 2: f"*{text}*"}.get(summary.rank or 0, text) + (" ≈" if summary.tied else "")
     count = f" ({summary.undefined} n/a)" if summary.undefined and summary.files else ""
     return f"{text} {interval(metric, summary)}{count}".strip()
-
-
-def _published_text(row: Published, name: str) -> str:
-    """A published figure with as many decimals as the most precise one of its metric and source."""
-    if name not in row.values:
-        return ""
-    column = [other.values[name] for other in PUBLISHED if other.source == row.source and name in other.values]
-    return f"{row.values[name]:.{max(len(repr(value).partition('.')[2]) for value in column)}f}"

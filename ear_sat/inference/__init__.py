@@ -2,12 +2,13 @@
 
 from .batch import reconstruct_files, summarize
 from .files import FileJob, plan_jobs
-from .model import load_model, made_ready, open_model
+from .model import ModelFile, load_model, made_ready, open_model
 from .settings import Settings
 from .streaming import Result, reconstruct_file
 
 __all__ = [
     "FileJob",
+    "ModelFile",
     "Result",
     "Settings",
     "load_model",

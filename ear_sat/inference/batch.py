@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,29 +17,38 @@ from ..data.stream import reason_of
 from ..errors import UserError
 from ..files import FULL, stale_files, temporary_path
 from ..models import Autoencoder
+from ..processes import Runner, workers
 from ..report.tables import print_table
 from .files import FileJob
+from .model import ModelFile
 from .settings import Settings
 from .source import read_header
 from .streaming import Result, reconstruct_file
 
+MAX_ROWS = 100
+"""Of the table that is printed."""
+
 
 def reconstruct_files(
-    model: Autoencoder,
+    model: Autoencoder | ModelFile,
     jobs: Sequence[FileJob],
     settings: Settings,
     *,
     force: bool = False,
     progress: bool | None = None,
+    run: Runner | None = None,
+    keep: Callable[[Result], None] = lambda _: None,
 ) -> list[Result]:
-    """Reconstructs each job's file, in order.
+    """Reconstructs each job's file.
 
     Args:
-        model: the autoencoder, in eval mode.
+        model: the autoencoder, in eval mode; with ``run`` where it can be opened.
         jobs: from :func:`ear_sat.inference.plan_jobs`.
         settings: the choices.
         force: do files again whose output exists. Outputs are written atomically: what exists is complete.
         progress: show a bar over seconds of audio on standard error; None: on a terminal only.
+        run: makes the calls, in several processes; None: this one, in order.
+        keep: called with what became of a file, as soon as it is known.
 
     Returns:
         what became of each job. A failure is printed to standard error as it happens, and the next file goes on.
@@ -50,18 +59,27 @@ def reconstruct_files(
     waiting = [job for job in jobs if force or not job.output.exists()]
     seconds = {job: _seconds(job) for job in waiting}
     results = {job: Result(job, "skipped") for job in jobs}
+    remaining = sum(seconds.values())
     disabled = None if progress is None else not progress
-    with tqdm(bar_format=_BAR, disable=disabled, file=sys.stderr) as bar:
-        meter = _Meter(bar, sum(seconds.values()))
-        for number, job in enumerate(waiting, start=1):
-            bar.set_description_str(f"file {number} of {len(waiting)}")
-            _remove_remnants(job)
-            expected = meter.done + seconds[job]
-            results[job] = _attempt(model, job, settings, meter)
+    with tqdm(bar_format=_BAR, disable=disabled, file=sys.stderr) as bar, workers(1) as here:
+        meter = _Meter(bar, remaining)
+
+        def calls() -> Iterator[tuple[Autoencoder | ModelFile, FileJob, Settings, _Meter | None]]:
+            for number, job in enumerate(waiting, start=1):
+                bar.set_description_str(f"file {number} of {len(waiting)}")
+                yield model, job, settings, meter if run is None else None
+
+        for index, result in (run or here)(_attempt, calls(), _died):
+            job = waiting[index]
+            results[job] = result
+            keep(result)
+            if run is not None:
+                meter(result.seconds)
+            remaining -= seconds[job]
             # It failed early, its header was wrong, or ffmpeg read it and its length was not known before.
-            meter.total += meter.done - expected
-            if results[job].outcome == "failed":
-                bar.write(f"{printable(job.source)}: {results[job].notes[0]}", file=sys.stderr)
+            meter.total = meter.done + remaining
+            if result.outcome == "failed":
+                bar.write(f"{printable(job.source)}: {result.notes[0]}", file=sys.stderr)
     return [results[job] for job in jobs]
 
 
@@ -77,7 +95,10 @@ def summarize(results: Sequence[Result]) -> bool:
     counts = Counter(result.outcome for result in results)
     note = ", ".join(f"{counts[outcome]} {outcome}" for outcome in ("done", "skipped", "failed"))
     hint = "; --force does what is there again" if counts["skipped"] else ""
-    print_table("Reconstruction", columns, rows, [note + hint])
+    if len(rows) > MAX_ROWS:
+        rows.sort(key=lambda row: row[1] == "done")  # what failed must not be cut off
+        note += f"; {len(rows) - MAX_ROWS} more row(s): --table FILE.csv writes all"
+    print_table("Reconstruction", columns, rows[:MAX_ROWS], [note + hint])
     return not counts["failed"]
 
 
@@ -114,9 +135,12 @@ def _remove_remnants(job: FileJob) -> None:
             file.unlink(missing_ok=True)
 
 
-def _attempt(model: Autoencoder, job: FileJob, settings: Settings, meter: _Meter) -> Result:
+def _attempt(model: Autoencoder | ModelFile, job: FileJob, settings: Settings, meter: _Meter | None) -> Result:
+    if isinstance(model, ModelFile):
+        model = model.open()
+    _remove_remnants(job)
     try:
-        return reconstruct_file(model, job, settings, meter)
+        return reconstruct_file(model, job, settings, meter or (lambda _: None))
     except (UnusableFileError, FloatingPointError) as error:
         return Result(job, "failed", notes=[str(error)])
     except (torch.OutOfMemoryError, MemoryError):
@@ -132,3 +156,8 @@ def _attempt(model: Autoencoder, job: FileJob, settings: Settings, meter: _Meter
         if "not enough memory" not in str(error) and "allocate memory" not in str(error):
             raise
         return Result(job, "failed", notes=["out of memory; give a smaller --chunk-seconds or --batch-size"])
+
+
+def _died(_model: object, job: FileJob, *_: object) -> Result:
+    reason = "the process that worked on it died, most likely for want of memory; give a smaller --chunk-seconds"
+    return Result(job, "failed", notes=[reason])

@@ -15,7 +15,7 @@ BLOCK = 1 << 16
 """Samples filtered at a time: what fits into the processor's cache."""
 
 
-def integrated_loudness_lufs(signal: Tensor, sample_rate: int = 44100) -> float:
+def integrated_loudness_lufs(signal: Tensor, sample_rate: int) -> float:
     """Integrated, gated loudness in LUFS. A full-scale 997 Hz sine in one channel reads −3.01, in two 0.00.
 
     Args:
@@ -39,7 +39,7 @@ def integrated_loudness_lufs(signal: Tensor, sample_rate: int = 44100) -> float:
     return mean_over_clips(partial(_integrated_loudness, sample_rate=sample_rate), signal, sample_rate)
 
 
-def loudness_range_lu(signal: Tensor, sample_rate: int = 44100) -> float:
+def loudness_range_lu(signal: Tensor, sample_rate: int) -> float:
     """Loudness range in LU: the spread (10th to 95th percentile) of the gated short-term loudness over blocks of 3 s.
 
     Whole blocks only, ten a second, as ffmpeg's meter counts them.
@@ -65,7 +65,7 @@ def loudness_range_lu(signal: Tensor, sample_rate: int = 44100) -> float:
     return mean_over_clips(partial(_loudness_range, sample_rate=sample_rate), signal, sample_rate)
 
 
-def loudness_diff_lu(preds: Tensor, target: Tensor, sample_rate: int = 44100) -> float:
+def loudness_diff_lu(preds: Tensor, target: Tensor, sample_rate: int) -> float:
     """|integrated loudness of the estimate − that of the target| in LU; lower is better, identity is 0.
 
     Args:
@@ -81,13 +81,13 @@ def loudness_diff_lu(preds: Tensor, target: Tensor, sample_rate: int = 44100) ->
 
     >>> import torch
     >>> y = torch.sin(torch.arange(44100) * 0.1).expand(2, -1)
-    >>> round(loudness_diff_lu(0.5 * y, y), 2)
+    >>> round(loudness_diff_lu(0.5 * y, y, 44100), 2)
     6.02
     """
     return _mean_difference(_integrated_loudness, preds, target, sample_rate)
 
 
-def loudness_range_diff_lu(preds: Tensor, target: Tensor, sample_rate: int = 44100) -> float:
+def loudness_range_diff_lu(preds: Tensor, target: Tensor, sample_rate: int) -> float:
     """|loudness range of the estimate − that of the target| in LU; lower is better, identity is 0.
 
     Args:
@@ -103,7 +103,7 @@ def loudness_range_diff_lu(preds: Tensor, target: Tensor, sample_rate: int = 441
 
     >>> import torch
     >>> y = torch.sin(torch.arange(4 * 44100) * 0.1).expand(2, -1)
-    >>> round(loudness_range_diff_lu(0.5 * y, y), 2)  # a gain changes no range
+    >>> round(loudness_range_diff_lu(0.5 * y, y, 44100), 2)  # a gain changes no range
     0.0
     """
     return _mean_difference(_loudness_range, preds, target, sample_rate)

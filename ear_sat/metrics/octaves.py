@@ -23,7 +23,7 @@ LIMITS_DB = (-80.0, 100.0)
 guard of 1e-8 is no use here: it would cap a quiet band, and with it an identical signal, at some 20 dB."""
 
 
-def si_sdr_octaves_db(preds: Tensor, target: Tensor, sample_rate: int = 44100) -> dict[str, float]:
+def si_sdr_octaves_db(preds: Tensor, target: Tensor, sample_rate: int) -> dict[str, float]:
     """SI-SDR in octave bands, in dB from −80 to 100; higher is better, identity is 100.
 
     The clips, their means removed, are split by one FFT, zero-padded, into bands without overlap: zero phase, each bin
@@ -57,7 +57,7 @@ def si_sdr_octaves_db(preds: Tensor, target: Tensor, sample_rate: int = 44100) -
 
 
 def _band(name: str, edges: str) -> Callable[[Tensor, Tensor, int], float]:
-    def band(preds: Tensor, target: Tensor, sample_rate: int = 44100) -> float:
+    def band(preds: Tensor, target: Tensor, sample_rate: int) -> float:
         return si_sdr_octaves_db(preds, target, sample_rate)[name]
 
     band.__name__ = band.__qualname__ = name

@@ -19,6 +19,7 @@ from .phase import ccpc, icpc
 from .spectral import mel_distance, stft_distance
 from .stereo import icc_error, icld_error_db, panning_error_deg, stereo_width_error_db
 from .true_peak import true_peak_diff_db
+from .visqol import visqol_mos
 from .waveform import polarity_left, polarity_right, si_sdr_db, snr_db
 
 
@@ -35,6 +36,7 @@ class Metric:
         identity: the value of an identical pair, in the limit: 0 (less is better), 1 or ``inf`` (more is better).
             Ratios whose definition guards its divisions stop short of ``inf``, above or at 100 dB.
         frozen: the definition is that of the εar-VAE evaluation, or of the standard, and does not change.
+        package: of the index, without which it cannot be computed; "" if it needs none.
     """
 
     name: str
@@ -44,12 +46,13 @@ class Metric:
     description: str
     identity: float
     frozen: bool = False
+    package: str = ""
 
     @property
     def higher_is_better(self) -> bool:
         return self.identity > 0
 
-    def __call__(self, preds: Tensor, target: Tensor, sample_rate: int = 44100) -> float:
+    def __call__(self, preds: Tensor, target: Tensor, sample_rate: int) -> float:
         value = self.function(preds, target, sample_rate)
         return value[self.name] if isinstance(value, dict) else value
 
@@ -96,6 +99,22 @@ _ALL = (
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 """Pair metrics by name, in the order of tables."""
 
+OPTIONAL: dict[str, Metric] = {
+    "visqol_mos": Metric(
+        "visqol_mos",
+        visqol_mos,
+        "ViSQOL",
+        "",
+        "opinion of listeners (MOS-LQO), predicted from the mean of left and right; 1 bad, 4.73 identical",
+        4.7321,
+        package="visqol-python",
+    )
+}
+"""Pair metrics that are slow and need further packages, by name; only computed where they are named."""
+
+KNOWN: dict[str, Metric] = METRICS | OPTIONAL
+"""All pair metrics there are."""
+
 FROZEN: tuple[str, ...] = tuple(name for name, metric in METRICS.items() if metric.frozen)
 """The metrics of the εar-VAE evaluation and of the loudness standards, in order."""
 
@@ -107,7 +126,7 @@ HIGHER_IS_BETTER: frozenset[str] = frozenset(name for name, metric in METRICS.it
 
 
 def evaluate_pair(
-    preds: Tensor, target: Tensor, sample_rate: int = 44100, names: Iterable[str] | None = None
+    preds: Tensor, target: Tensor, sample_rate: int, names: Iterable[str] | None = None
 ) -> dict[str, float]:
     """Computes several pair metrics.
 
@@ -115,21 +134,21 @@ def evaluate_pair(
         preds: the estimate, (channels, time) or (batch, channels, time), full scale 1.
         target: the reference, same shape.
         sample_rate: in Hz.
-        names: keys of :data:`METRICS`, default all of them.
+        names: keys of :data:`KNOWN`, default those of :data:`METRICS`.
 
     Returns:
         Name -> value in the order of ``names``; NaN where undefined.
 
     Raises:
-        UserError: an unknown name; the message names the close match.
+        UserError: an unknown name (the message names the close match), or a missing package.
         ValueError: shapes or types do not fit.
 
     >>> import torch
     >>> y = torch.sin(torch.arange(8192) * 0.1).expand(2, -1)
-    >>> evaluate_pair(y, y, names=["snr_db", "stft_distance", "loudness_range_diff_lu"])
+    >>> evaluate_pair(y, y, 44100, names=["snr_db", "stft_distance", "loudness_range_diff_lu"])
     {'snr_db': inf, 'stft_distance': 0.0, 'loudness_range_diff_lu': nan}
     """
-    chosen = [METRICS[check_choice("metric", name, METRICS)] for name in (METRICS if names is None else names)]
+    chosen = [KNOWN[check_choice("metric", name, KNOWN)] for name in (METRICS if names is None else names)]
     results = {function: function(preds, target, sample_rate) for function in dict.fromkeys(m.function for m in chosen)}
     values = {}
     for metric in chosen:
@@ -147,7 +166,7 @@ def evaluate_clips(
         preds: the estimates, (batch, channels, time), full scale 1.
         target: the references, same shape.
         sample_rate: in Hz.
-        names: keys of :data:`METRICS`, default all of them.
+        names: keys of :data:`KNOWN`, default those of :data:`METRICS`.
 
     Returns:
         Name -> values (batch,), float64 on the CPU, in the order of ``names``; NaN where undefined.

@@ -31,7 +31,7 @@ POWER_FLOOR = 1e-8
 """Smallest |X|² of the unscaled STFT: ``eps`` of auraloss."""
 
 
-def stft_distance(preds: Tensor, target: Tensor, sample_rate: int = 44100) -> float:
+def stft_distance(preds: Tensor, target: Tensor, sample_rate: int) -> float:
     """A-weighted multi-resolution STFT distance (dimensionless); lower is better, identity is 0.
 
     Mean over windows 4096…128 (periodic Hann, hop a quarter) of ‖|Y| − |Ŷ|‖_F / ‖Y‖_F + mean |ln|Ŷ| − ln|Y||, with
@@ -53,7 +53,7 @@ def stft_distance(preds: Tensor, target: Tensor, sample_rate: int = 44100) -> fl
     Source: Yamamoto et al. 2019; Steinmetz and Reiss 2020 (auraloss); εar-VAE evaluation settings.
 
     >>> y = torch.sin(torch.arange(8192) * 0.1).expand(2, -1)
-    >>> stft_distance(y, y), round(stft_distance(0.5 * y, y), 1)
+    >>> stft_distance(y, y, 44100), round(stft_distance(0.5 * y, y, 44100), 1)
     (0.0, 0.7)
     """
 
@@ -63,7 +63,7 @@ def stft_distance(preds: Tensor, target: Tensor, sample_rate: int = 44100) -> fl
     return mean_over_pairs(distance, preds, target, sample_rate)
 
 
-def mel_distance(preds: Tensor, target: Tensor, sample_rate: int = 44100) -> float:
+def mel_distance(preds: Tensor, target: Tensor, sample_rate: int) -> float:
     """A-weighted multi-resolution mel distance (dimensionless); lower is better, identity is 0.
 
     As :func:`stft_distance`, on magnitudes summed into 64 mel bands (Slaney), mean over windows 4096…512:
@@ -86,7 +86,7 @@ def mel_distance(preds: Tensor, target: Tensor, sample_rate: int = 44100) -> flo
     Source: as :func:`stft_distance`.
 
     >>> y = torch.sin(torch.arange(8192) * 0.1).expand(2, -1)
-    >>> mel_distance(y, y), round(mel_distance(0.5 * y, y), 1)
+    >>> mel_distance(y, y, 44100), round(mel_distance(0.5 * y, y, 44100), 1)
     (0.0, 1.0)
     """
 

@@ -14,7 +14,7 @@ BLOCK = 1 << 16
 """Samples oversampled at a time: what fits into the processor's cache."""
 
 
-def true_peak_dbtp(signal: Tensor, sample_rate: int = 44100) -> float:
+def true_peak_dbtp(signal: Tensor, sample_rate: int) -> float:
     """True peak in dBTP (dB relative to full scale 1), the loudest channel's.
 
     Peak magnitude after oversampling to 176.4 kHz at least (4 times at 44.1 and 48 kHz, 2 times at 88.2 and 96 kHz),
@@ -39,13 +39,13 @@ def true_peak_dbtp(signal: Tensor, sample_rate: int = 44100) -> float:
     >>> import torch
     >>> between = torch.sin(torch.pi / 2 * torch.arange(4000) + torch.pi / 4)  # every sample reads ±0.707
     >>> between *= torch.hann_window(4000)  # a tone so high would overshoot even mirrored
-    >>> round(20 * torch.log10(between.abs().max()).item(), 2), round(true_peak_dbtp(between[None]), 1)
+    >>> round(20 * torch.log10(between.abs().max()).item(), 2), round(true_peak_dbtp(between[None], 44100), 1)
     (-3.01, 0.0)
     """
     return mean_over_clips(partial(_true_peak_dbtp, sample_rate=sample_rate), signal, sample_rate)
 
 
-def true_peak_diff_db(preds: Tensor, target: Tensor, sample_rate: int = 44100) -> float:
+def true_peak_diff_db(preds: Tensor, target: Tensor, sample_rate: int) -> float:
     """|true peak of the estimate − true peak of the target| in dB; lower is better, identity is 0.
 
     Each true peak is its loudest channel's, see :func:`true_peak_dbtp`.
@@ -63,7 +63,7 @@ def true_peak_diff_db(preds: Tensor, target: Tensor, sample_rate: int = 44100) -
 
     >>> import torch
     >>> y = torch.sin(torch.arange(4000) * 0.1).expand(2, -1)
-    >>> round(true_peak_diff_db(0.5 * y, y), 2), round(true_peak_diff_db(2 * y, y), 2)
+    >>> round(true_peak_diff_db(0.5 * y, y, 44100), 2), round(true_peak_diff_db(2 * y, y, 44100), 2)
     (6.02, 6.02)
     """
 

@@ -18,14 +18,14 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from ..config import check_choice
-from .registry import FROZEN, METRICS, evaluate_clips
+from .registry import FROZEN, KNOWN, evaluate_clips
 
 
 class PairMetric(Metric):
     """The mean of a pair metric over all clips where it is defined, of all batches and ranks.
 
     Args:
-        name: key of :data:`ear_sat.metrics.METRICS`.
+        name: key of :data:`ear_sat.metrics.KNOWN`.
         sample_rate: Hz.
         options: torchmetrics' own, such as ``dist_sync_on_step``.
 
@@ -40,14 +40,14 @@ class PairMetric(Metric):
 
     def __init__(self, name: str, sample_rate: int, **options: Any) -> None:
         super().__init__(**options)
-        self.name, self.sample_rate = check_choice("metric", name, METRICS), sample_rate
+        self.name, self.sample_rate = check_choice("metric", name, KNOWN), sample_rate
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     @property
     def higher_is_better(self) -> bool:  # type: ignore[override]  # a class attribute there, and here every name's own
         """Whether more is better."""
-        return METRICS[self.name].higher_is_better
+        return KNOWN[self.name].higher_is_better
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Adds a batch: estimates and references, (batch, channels, time), full scale 1."""
@@ -65,7 +65,7 @@ def pair_metrics(names: Iterable[str] = FROZEN, *, sample_rate: int, prefix: str
     """Several of them, for ``self.log_dict(metrics)``.
 
     Args:
-        names: keys of :data:`ear_sat.metrics.METRICS`.
+        names: keys of :data:`ear_sat.metrics.KNOWN`.
         sample_rate: Hz.
         prefix: of the names in the log.
 

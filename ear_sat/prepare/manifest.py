@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..errors import UserError
 from ..files import atomic_path
+from ..parquet import GROUP_ROWS, parquet_writer
 from .measurement import Row
-
-if TYPE_CHECKING:
-    import pyarrow
 
 #: Columns and their types, by their names in pyarrow; what is undefined for a track is empty.
 COLUMNS = {
@@ -40,23 +36,10 @@ COLUMNS = {
     "reason": "string",  # names of rules.REASONS, in order, joined by ";"
     "error": "string",
 }
-GROUP_ROWS = 10_000  # rows of a Parquet row group, and in memory at a time
-
-
-def require_pyarrow() -> None:
-    """Raises UserError if pyarrow is missing, before hours of work."""
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError:
-        raise UserError(
-            "the manifest is a Parquet file, which needs pyarrow; run: pip install 'ear-sat[parquet]'"
-        ) from None
 
 
 def write_manifest(folder: Path, rows: Iterable[Row]) -> None:
     """Writes ``manifest.parquet`` and ``manifest.csv`` into ``folder``; each replaces the old one when it is complete.
-
-    Pyarrow rather than pandas, which would hold the whole table, and turn whole numbers with gaps into floats.
 
     Args:
         folder: must exist.
@@ -65,7 +48,7 @@ def write_manifest(folder: Path, rows: Iterable[Row]) -> None:
     with (
         atomic_path(folder / "manifest.parquet") as parquet_file,
         atomic_path(folder / "manifest.csv") as csv_file,
-        _parquet_writer(parquet_file) as parquet,
+        parquet_writer(parquet_file, COLUMNS) as write_group,
         csv_file.open("w", newline="", encoding="utf-8") as text,
     ):
         table = csv.writer(text)
@@ -75,27 +58,10 @@ def write_manifest(folder: Path, rows: Iterable[Row]) -> None:
             table.writerow([_csv_cell(row.get(name)) for name in COLUMNS])
             group.append(row)
             if len(group) == GROUP_ROWS:
-                _write_group(parquet, group)
+                write_group(group)
                 group = []
         if group:
-            _write_group(parquet, group)
-
-
-@contextmanager
-def _parquet_writer(path: Path) -> Iterator[pyarrow.parquet.ParquetWriter]:
-    import pyarrow
-    from pyarrow import parquet
-
-    schema = pyarrow.schema([(name, getattr(pyarrow, kind)()) for name, kind in COLUMNS.items()])
-    with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-        yield writer
-
-
-def _write_group(writer: Any, rows: list[Row]) -> None:
-    import pyarrow
-
-    columns = {name: [row.get(name) for row in rows] for name in COLUMNS}
-    writer.write_table(pyarrow.table(columns, schema=writer.schema))
+            write_group(group)
 
 
 def _csv_cell(value: Any) -> Any:

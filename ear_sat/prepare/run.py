@@ -12,24 +12,22 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..checks import require_whole
-from ..config import check_choice
 from ..data.finding import ARCHIVES, SUFFIXES
 from ..data.manifest import split_path
+from ..engines import check_engine, runner
 from ..errors import UserError
 from ..files import disk_errors, make_folder, stale_files
-from ..processes import Runner, cores, workers
-from ..ray_engine import ray_cluster
+from ..parquet import require_pyarrow
+from ..processes import Runner, cores
 from .configs import manifest_config, shard_config, write_config
 from .database import Database
-from .manifest import require_pyarrow, write_manifest
+from .manifest import write_manifest
 from .measurement import Row, measure_track
 from .rules import ERROR, KEEP, STAGE1, STAGES, Rules, decide
 from .shards import Failure, Shard, ShardSettings, outdated_shards, plan_shards, write_shard
 from .statistics import Statistics
 from .tracks import find_tracks
 
-ENGINES = ("local", "ray")
 DATABASE = "measurements.sqlite"
 
 
@@ -82,12 +80,10 @@ def prepare_data(
     Raises:
         UserError: no track found, ``out`` is a source, a missing package, a full disk, an argument out of range.
     """
-    check_choice("engine", engine, ENGINES)
-    if processes is not None:
-        require_whole("--processes", processes, at_least=1)
+    check_engine(engine, processes)
     if os.path.realpath(out) in map(os.path.realpath, sources):  # as a folder of ours it would be left out
         raise UserError(f"--out {out} is one of the sources; choose a folder of its own, which may lie inside it")
-    require_pyarrow()
+    require_pyarrow("the manifest")
     rules, result = rules or Rules(), Preparation()
     make_folder(out)
     with disk_errors(out, sqlite3.OperationalError):
@@ -101,7 +97,7 @@ def prepare_data(
             if database.count() == 0:
                 nothing = f"there is no audio file in what was given, none of {' '.join(SUFFIXES)}"
                 raise UserError("; ".join([nothing, *result.notes, "give folders of music, files, lists or shards"]))
-            with ray_cluster(processes) if engine == "ray" else workers(processes or max(2, cores())) as run:
+            with runner(engine, processes, default=max(2, cores())) as run:
                 result.measured = _measure_missing(database, run)
                 write_manifest(out, _counted(_decided(database.rows(), database, rules), result.statistics))
                 if errors := result.statistics.by_decision[ERROR].tracks:

@@ -13,8 +13,8 @@ from encoding_test_model import SIZE, noise
 
 from ear_sat.data.windows import data_config
 from ear_sat.encoding import pre_encode
-from ear_sat.encoding.ranks import Place, find_place
 from ear_sat.errors import UserError
+from ear_sat.ranks import Place, find_place
 
 
 def files(folder, ending="npy"):

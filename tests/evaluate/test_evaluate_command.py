@@ -160,8 +160,10 @@ def test_several_systems_are_ranked_on_shared_files(tmp_path, noise, write, eval
     assert not cells[2].startswith("*")
     assert "means over the 2 file(s) that all systems have" in (out / "results.md").read_text(encoding="utf-8")
     printed = capsys.readouterr().out
-    assert "measured elsewhere, other music" in printed and "9.99" in printed and "12.4 " in printed
-    assert data["published"]["caveat"] == "measured elsewhere, other music"
+    assert "do not compare strictly" in printed and "9.99" in printed and "12.4 " in printed
+    rows = data["references"]["rows"]
+    assert [row["system"] for row in rows[:3]] == ["fine", "mid", "poor"] and len(rows) == 3 + 15
+    assert rows[0]["measured_by"] == "this run" and rows[0]["files"] == 2
 
 
 def test_align(tmp_path, noise, write, evaluate_command):
@@ -198,16 +200,16 @@ def test_second_run_measures_only_what_is_missing(tmp_path, noise, write, evalua
     assert results(tmp_path / "out")["files"][0]["values"].keys() == first["files"][0]["values"].keys()
 
 
-def test_a_damaged_cache_is_measured_again(tmp_path, noise, write, evaluate_command, measured):
+def test_a_damaged_log_is_measured_again(tmp_path, noise, write, evaluate_command, measured):
     target = write(tmp_path / "a.wav", noise(0, 0.3))
     arguments = ("--reference", target, "--estimate", f"x={target}", "--out", tmp_path / "out", "--audio", 0)
     evaluate_command(*arguments)
-    (cached,) = (tmp_path / "out" / "cache").iterdir()
-    whole = cached.read_bytes()
-    for damage in (b"", whole[:50], b"[]", b'{"values": {}}'):
-        cached.write_bytes(damage)
+    (log,) = (tmp_path / "out" / "rows").iterdir()
+    run, row = log.read_bytes().splitlines()
+    for damage in (b"", row[:50], b"[]", row.replace(b'"values": {', b'"unknown": {')):
+        log.write_bytes(run + b"\n" + damage)
         assert evaluate_command(*arguments) == 0
-        assert json.loads(cached.read_bytes())["values"] == json.loads(whole)["values"]
+        assert log.read_bytes().splitlines()[-1][:200] == row[:200]
     assert len(measured) == 5
 
 
@@ -216,10 +218,10 @@ def test_a_bug_in_one_pair_does_not_end_the_batch(tmp_path, noise, write, evalua
         write(tmp_path / "ref" / f"{name}.wav", noise(0, 0.3 if name == "a" else 0.4))
     original = measure_module.evaluate_pair
 
-    def fails_once(preds, target, rate):
+    def fails_once(preds, target, rate, names):
         if preds.shape[-1] == int(0.3 * 44100):
             raise RuntimeError("no such luck")
-        return original(preds, target, rate)
+        return original(preds, target, rate, names)
 
     monkeypatch.setattr(measure_module, "evaluate_pair", fails_once)
     arguments = ("--reference", tmp_path / "ref", "--estimate", f"x={tmp_path / 'ref'}", "--out", tmp_path / "out")

@@ -54,7 +54,7 @@ def test_loudness_range(levels: tuple[float, ...], spread: float) -> None:
 
 def test_loudness_range_appends_nothing() -> None:
     """A steady tone has no range however short the clip, and a range is the same before and after more of the same."""
-    assert loudness_range_lu(sine(1000, 4, 44100, -20)) == pytest.approx(0, abs=1e-3)
+    assert loudness_range_lu(sine(1000, 4, 44100, -20), 44100) == pytest.approx(0, abs=1e-3)
     steps = torch.cat([sine(1000, 6, 16000, level) for level in (-20, -26, -23)], -1)
     assert loudness_range_lu(steps, 16000) == pytest.approx(6, abs=0.1)
     assert loudness_range_lu(steps.repeat(1, 3), 16000) == pytest.approx(6, abs=0.1)
@@ -63,9 +63,9 @@ def test_loudness_range_appends_nothing() -> None:
 def test_differences_are_absolute() -> None:
     loud = sine(1000, 4, 44100, -20).expand(2, -1)
     for quiet in (10 ** (-6 / 20) * loud, 10 ** (6 / 20) * loud):
-        assert loudness_diff_lu(quiet, loud) == pytest.approx(6, abs=1e-3)
-        assert true_peak_diff_db(quiet, loud) == pytest.approx(6, abs=1e-3)
-        assert loudness_range_diff_lu(quiet, loud) == pytest.approx(0, abs=1e-3)
+        assert loudness_diff_lu(quiet, loud, 44100) == pytest.approx(6, abs=1e-3)
+        assert true_peak_diff_db(quiet, loud, 44100) == pytest.approx(6, abs=1e-3)
+        assert loudness_range_diff_lu(quiet, loud, 44100) == pytest.approx(0, abs=1e-3)
 
 
 def test_undefined_measurements_are_nan() -> None:
@@ -77,12 +77,12 @@ def test_undefined_measurements_are_nan() -> None:
         assert measure(torch.stack((tone, 0 * tone))) == measure(tone)  # a silent clip is left out of the mean
         with pytest.raises(ValueError, match=r"signal must have the shape"):
             measure(tone[0])
-    assert math.isnan(integrated_loudness_lufs(tone[:, : 44100 * 4 // 10 - 1]))
-    assert math.isfinite(integrated_loudness_lufs(tone[:, : 44100 * 4 // 10]))
-    assert math.isnan(loudness_range_lu(tone[:, : 3 * 44100 - 1]))
-    assert math.isfinite(loudness_range_lu(tone[:, : 3 * 44100]))
-    assert math.isnan(integrated_loudness_lufs(tone * 1e-4))  # −100 dBFS: below the gate of −70 LUFS
-    assert math.isnan(integrated_loudness_lufs(tone.expand(6, -1)))
+    assert math.isnan(integrated_loudness_lufs(tone[:, : 44100 * 4 // 10 - 1], 44100))
+    assert math.isfinite(integrated_loudness_lufs(tone[:, : 44100 * 4 // 10], 44100))
+    assert math.isnan(loudness_range_lu(tone[:, : 3 * 44100 - 1], 44100))
+    assert math.isfinite(loudness_range_lu(tone[:, : 3 * 44100], 44100))
+    assert math.isnan(integrated_loudness_lufs(tone * 1e-4, 44100))  # −100 dBFS: below the gate of −70 LUFS
+    assert math.isnan(integrated_loudness_lufs(tone.expand(6, -1), 44100))
 
 
 @pytest.mark.parametrize("rate", [44100, 48000, 96000])

@@ -113,15 +113,15 @@ def test_limits() -> None:
 def test_silent_channel_is_left_out() -> None:
     target, preds = noise(), noise() + 0.1 * noise(seed=1)
     one_sided = target * torch.tensor([[1.0], [0.0]])
-    assert si_sdr_octaves_db(preds, one_sided) == si_sdr_octaves_db(preds[:1], target[:1])
+    assert si_sdr_octaves_db(preds, one_sided, 44100) == si_sdr_octaves_db(preds[:1], target[:1], 44100)
 
 
 def test_evaluate_pair_picks_bands() -> None:
     target, preds = noise(), noise() + 0.1 * noise(seed=1)
     names = ["si_sdr_8khz_db", "snr_db", "si_sdr_31hz_db"]
     values = evaluate_pair(preds, target, 44100, names)
-    octaves = si_sdr_octaves_db(preds, target)
+    octaves = si_sdr_octaves_db(preds, target, 44100)
     assert list(values) == names
     assert values["si_sdr_8khz_db"] == octaves["si_sdr_8khz_db"]
-    batch = si_sdr_octaves_db(torch.stack((preds, target)), torch.stack((target, target)))
+    batch = si_sdr_octaves_db(torch.stack((preds, target)), torch.stack((target, target)), 44100)
     assert batch["si_sdr_8khz_db"] == pytest.approx((octaves["si_sdr_8khz_db"] + 100) / 2)

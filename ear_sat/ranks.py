@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
-from ..errors import UserError
+from .errors import UserError
+
+T = TypeVar("T")
 
 #: Launcher → variables of rank, number of ranks, and rank on this machine. SLURM's batch script, which is one process,
 #: has them too; only srun, which starts one per task, sets the variable of a step.
@@ -25,6 +29,14 @@ class Place:
     size: int = 1
     local_rank: int = 0
     launcher: str = ""
+
+    def share(self, items: Iterable[T]) -> list[T]:
+        """Every ``size``-th of ``items``, which all ranks must have in the same order.
+
+        >>> Place(1, 3).share("abcdefg")
+        ['b', 'e']
+        """
+        return list(islice(items, self.rank, None, self.size))
 
 
 def find_place(environment: Mapping[str, str] | None = None) -> Place:
