@@ -8,6 +8,7 @@ that was stopped, in whatever way, goes on. Ranks of torchrun or SLURM share the
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 
 from ..checks import path_argument
 from ..compute import PRECISIONS
@@ -17,7 +18,7 @@ from ..files import disk_errors, make_folder
 from ..host.opening import weights_source
 from ..inference import ModelFile, Settings, open_model, plan_jobs, reconstruct_files, summarize
 from ..inference.settings import CHANNELS, PEAKS, SUBTYPES
-from ..inference.table import check_table, logging, write_table
+from ..inference.table import check_table, kept_results, write_table
 from ..ranks import find_place
 from .sharing import add_sharing, rank_line
 from .weights_arguments import add_model_config
@@ -112,7 +113,8 @@ def main(arguments: argparse.Namespace) -> int:
     # In any case: what is wrong with the weights is told before anything else is started.
     model = open_model(weights, arguments.device, settings, file.first_turn)
     make_folder(out)
-    with disk_errors(out), logging(out, place.rank) as keep:
+    keeping = nullcontext(None) if arguments.table is None else kept_results(out, place.rank)
+    with disk_errors(out), keeping as keep:
         if alone:
             results = reconstruct_files(model, jobs, settings, force=arguments.force, keep=keep)
         else:

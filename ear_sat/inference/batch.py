@@ -37,7 +37,7 @@ def reconstruct_files(
     force: bool = False,
     progress: bool | None = None,
     run: Runner | None = None,
-    keep: Callable[[Result], None] = lambda _: None,
+    keep: Callable[[Result], None] | None = None,
 ) -> list[Result]:
     """Reconstructs each job's file.
 
@@ -48,7 +48,7 @@ def reconstruct_files(
         force: do files again whose output exists. Outputs are written atomically: what exists is complete.
         progress: show a bar over seconds of audio on standard error; None: on a terminal only.
         run: makes the calls, in several processes; None: this one, in order.
-        keep: called with what became of a file, as soon as it is known.
+        keep: called with what became of a file, as soon as that is known.
 
     Returns:
         what became of each job. A failure is printed to standard error as it happens, and the next file goes on.
@@ -72,7 +72,8 @@ def reconstruct_files(
         for index, result in (run or here)(_attempt, calls(), _died):
             job = waiting[index]
             results[job] = result
-            keep(result)
+            if keep is not None:
+                keep(result)
             if run is not None:
                 meter(result.seconds)
             remaining -= seconds[job]

@@ -20,7 +20,7 @@ COLUMNS = {
     "file": "string",
     "source": "string",
     "output": "string",
-    "outcome": "string",  # done, failed, or missing: not yet its turn
+    "outcome": "string",  # done, failed, skipped (there before the table was kept), or missing: not yet its turn
     "seconds": "float64",  # of audio
     "elapsed": "float64",  # seconds of work
     "peak_db": "float64",  # dBFS, before any clipping or scaling
@@ -38,7 +38,7 @@ def check_table(path: Path) -> None:
 
 
 @contextmanager
-def logging(out: Path, rank: int = 0) -> Iterator[Callable[[Result], None]]:
+def kept_results(out: Path, rank: int = 0) -> Iterator[Callable[[Result], None]]:
     """Yields a function that keeps what became of a file; it is on the disk when the function returns."""
     with JsonLines(out / FOLDER / f"{rank}.jsonl") as lines:
         yield lambda result: lines.append(_row(result))
@@ -55,7 +55,10 @@ def write_table(path: Path, out: Path, jobs: Sequence[FileJob]) -> None:
                 known is None or row["outcome"] == "done" or known["outcome"] != "done"
             ):
                 rows[row["output"]] = row
-    table = [rows.get(output, _row(Result(job, "missing"))) for output, job in wanted.items()]
+    table = [
+        rows.get(output, _row(Result(job, "skipped" if job.output.exists() else "missing")))
+        for output, job in wanted.items()
+    ]
     with atomic_path(path) as temporary:
         if path.suffix.lower() == ".parquet":
             write_parquet(temporary, COLUMNS, table)

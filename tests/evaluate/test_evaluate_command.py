@@ -228,6 +228,8 @@ def test_a_bug_in_one_pair_does_not_end_the_batch(tmp_path, noise, write, evalua
     assert evaluate_command(*arguments) == 1
     files = {file["file"]: file["error"] for file in results(tmp_path / "out")["files"]}
     assert files == {"a": "RuntimeError: no such luck", "b": None}
+    monkeypatch.undo()
+    assert evaluate_command(*arguments) == 0  # what failed is tried again
 
 
 def test_all_pairs_failed(tmp_path, write, noise, evaluate_command):

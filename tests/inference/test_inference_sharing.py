@@ -12,7 +12,7 @@ import torch
 
 from ear_sat.inference import ModelFile, Settings, batch, plan_jobs, reconstruct_files
 from ear_sat.inference import model as opening
-from ear_sat.inference.table import check_table, logging, write_table
+from ear_sat.inference.table import check_table, kept_results, write_table
 from ear_sat.models import Autoencoder
 from ear_sat.processes import workers
 from ear_sat.weights import Source
@@ -61,6 +61,14 @@ def test_two_processes(saved: SavedModel, tiny_model: Autoencoder, write: Write,
     assert [job.output.read_bytes() for job in shared] == [job.output.read_bytes() for job in alone]
 
 
+def test_a_table_of_what_was_there_before(tiny_model: Autoencoder, write: Write, tmp_path: Path) -> None:
+    write("a.wav", (1_000, 2))
+    jobs, table = plan_jobs([tmp_path / "in"], tmp_path / "out"), tmp_path / "table.csv"
+    reconstruct_files(tiny_model, jobs, Settings())
+    write_table(table, tmp_path / "out", jobs)
+    assert [row["outcome"] for row in rows(table).values()] == ["skipped"]
+
+
 @pytest.mark.slow
 def test_a_file_that_kills_its_process(
     saved: SavedModel, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -83,7 +91,7 @@ def test_rows_of_all_ranks(tiny_model: Autoencoder, write: Write, tmp_path: Path
     out, table = tmp_path / "out", tmp_path / "table.csv"
     jobs = plan_jobs([tmp_path / "in"], out)
     for rank in (0, 1):
-        with logging(out, rank) as keep:
+        with kept_results(out, rank) as keep:
             reconstruct_files(tiny_model, jobs[rank::2], Settings(), keep=keep)
         write_table(table, out, jobs)
         if rank == 0:
@@ -91,7 +99,7 @@ def test_rows_of_all_ranks(tiny_model: Autoencoder, write: Write, tmp_path: Path
     found = rows(table)
     assert [row["outcome"] for row in found.values()] == ["done", "done", "done", "failed"]
     assert float(found["a.wav"]["seconds"]) == pytest.approx(1_000 / 44100)
-    with logging(out) as keep:  # what is there already is not done again, and its row stays
+    with kept_results(out) as keep:  # what is there already is not done again, and its row stays
         reconstruct_files(tiny_model, jobs, Settings(), keep=keep)
     write_table(table, out, jobs)
     assert rows(table) == found
@@ -102,7 +110,7 @@ def test_rows_as_parquet(tiny_model: Autoencoder, write: Write, tmp_path: Path) 
     write("a.wav", (1_000, 2))
     jobs, table = plan_jobs([tmp_path / "in"], tmp_path / "out"), tmp_path / "table.parquet"
     check_table(table)
-    with logging(tmp_path / "out") as keep:
+    with kept_results(tmp_path / "out") as keep:
         reconstruct_files(tiny_model, jobs, Settings(), keep=keep)
     write_table(table, tmp_path / "out", jobs)
     (row,) = parquet.read_table(table).to_pylist()
