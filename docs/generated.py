@@ -13,6 +13,7 @@ import inspect
 import math
 import re
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any, is_typeddict
 
@@ -103,9 +104,17 @@ def shown(default: Any) -> str:
 
 
 def table(head: list[str], body: list[tuple[str, ...]]) -> str:
-    """In Markdown; a bar in a cell is written as its entity, which code spans of tables need."""
-    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in body)]
+    """In Markdown."""
+    lines = [head, ["---"] * len(head), *(map(cell, row) for row in body)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cell(text: str) -> str:
+    """Without a bar that would end it; in a span of code a backslash would be shown."""
+    text = re.sub(
+        r"`([^`]*[|][^`]*)`", lambda span: f"<code>{escape(span.group(1)).replace('|', '&#124;')}</code>", text
+    )
+    return text.replace("|", "\\|")
 
 
 def keys(*words: str) -> str:
