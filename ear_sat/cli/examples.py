@@ -4,7 +4,7 @@ from __future__ import annotations
 
 EXAMPLES: dict[str, list[str]] = {
     "train": [
-        "ear-sat train --model-config ear_vae_demo --dataset-config demo --name first --batch-size 4 --num-workers 0",
+        "ear-sat train --model-config ear_vae_demo --dataset-config demo --name first --batch-size 2 --num-workers 0",
         "ear-sat train --resume runs/first",
     ],
     "reconstruct": ["ear-sat reconstruct song.mp3 --out reconstructed --weights runs/first"],
@@ -22,7 +22,8 @@ EXAMPLES: dict[str, list[str]] = {
     "compare": ["ear-sat compare loss_forms --out study --train train --tracks development=development --dry-run"],
     "download": ["ear-sat download 44k"],
     "inspect": ["ear-sat inspect runs/first"],
-    "export": ["ear-sat export runs/first model.safetensors"],
+    "export": ["ear-sat export runs/first model.safetensors", "ear-sat export runs/first my_model --format hub"],
+    "push": ["ear-sat push my_model USER/NAME --dry-run"],
     "latent-stats": ["ear-sat latent-stats --weights runs/first --dataset-config demo --sample-size 32768 --limit 4"],
     "pre-encode": ["ear-sat pre-encode --weights runs/first --dataset-config demo --sample-size 32768 --out latents"],
     "run": ["ear-sat run pre_encode.py --help"],

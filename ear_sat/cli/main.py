@@ -41,7 +41,7 @@ COMMANDS = {
 GROUPS = {
     "Train a model": (TRAIN, "config", "prepare-data", "balance", "compare"),
     "Hear and measure it": ("reconstruct", "evaluate", "listening-results"),
-    "Weights": ("download", "inspect", "export"),
+    "Weights": ("download", "inspect", "export", "push"),
     "Latents for diffusion": ("latent-stats", "pre-encode"),
     "This machine": ("doctor", "run"),
 }
