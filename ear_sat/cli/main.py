@@ -47,7 +47,7 @@ GROUPS = {
 }
 FIRST_STEPS = (
     "ear-sat doctor                                         # what works on this machine",
-    "ear-sat train --model-config ear_vae_demo --dataset-config demo --batch-size 4 --num-workers 0",
+    "ear-sat train --model-config ear_vae_demo --dataset-config demo --batch-size 2 --num-workers 0",
     "ear-sat COMMAND --help                                 # its options, with an example",
 )
 #: Earlier name → today's.
