@@ -22,6 +22,7 @@ from ear_sat.json_file import load_json
 from ear_sat.metrics import evaluate_pair
 from ear_sat.models import Autoencoder
 from ear_sat.report.spectrograms import save_spectrograms
+from ear_sat.training.run.held_out import spectral_noise
 
 RATE, SECONDS = 44100, 6.0
 COLUMNS = ("stft_distance", "mel_distance", "si_sdr_db", "icpc", "ccpc")
@@ -32,13 +33,6 @@ def original() -> Tensor:
     """The held-out clip, (2, time)."""
     data = DemoDataset(sample_size=1, sample_rate=RATE, channels=2, seconds=12.0, split="held_out")
     return torch.from_numpy(data.track(0)[:, : int(SECONDS * RATE)])
-
-
-def noise_like(clip: Tensor) -> Tensor:
-    """Noise with the spectrum of ``clip``: its magnitudes, with phases that are drawn."""
-    spectrum = torch.fft.rfft(clip)
-    phases = 2 * torch.pi * torch.rand(spectrum.shape, generator=torch.Generator().manual_seed(0))
-    return torch.fft.irfft(torch.polar(spectrum.abs(), phases), n=clip.shape[-1])
 
 
 def untrained(run: Path) -> Autoencoder:
@@ -60,7 +54,7 @@ def main() -> None:
     parser.add_argument("--host", type=Path, help="run folder of the host's recipe on the same network")
     arguments = parser.parse_args()
     clip = original()
-    clips = {"original": clip, "noise": noise_like(clip)}
+    clips = {"original": clip, "noise": spectral_noise(clip)}
     clips["ours"] = ear_sat.load_autoencoder(arguments.ours).reconstruct(clip, RATE)
     rows = [row("before training", untrained(arguments.ours).reconstruct(clip, RATE), clip)]
     rows.append(row("after `make train`", clips["ours"], clip))
