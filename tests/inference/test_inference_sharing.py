@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ear_sat.inference import ModelFile, Settings, batch, plan_jobs, reconstruct_files
+from ear_sat.inference import ModelFile, Result, Settings, batch, plan_jobs, reconstruct_files
 from ear_sat.inference import model as opening
 from ear_sat.inference.table import check_table, kept_results, write_table
 from ear_sat.models import Autoencoder
@@ -101,6 +101,8 @@ def test_rows_of_all_ranks(tiny_model: Autoencoder, write: Write, tmp_path: Path
     assert float(found["a.wav"]["seconds"]) == pytest.approx(1_000 / 44100)
     with kept_results(out) as keep:  # what is there already is not done again, and its row stays
         reconstruct_files(tiny_model, jobs, Settings(), keep=keep)
+    with kept_results(out, 2) as keep:  # nor does another try that failed take its place
+        keep(Result(jobs[0], "failed", notes=["no memory"]))
     write_table(table, out, jobs)
     assert rows(table) == found
 
