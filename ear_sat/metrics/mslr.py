@@ -58,7 +58,7 @@ def k_stft_distance_side(preds: Tensor, target: Tensor, sample_rate: int) -> flo
     """As :func:`k_stft_distance_mid`, of the side S = (L − R)/2; NaN for mono and for a side that is silent.
 
     >>> y = torch.sin(torch.arange(8192) * 0.1)
-    >>> k_stft_distance_side(y.expand(2, -1), y.expand(2, -1))
+    >>> k_stft_distance_side(y.expand(2, -1), y.expand(2, -1), 44100)
     nan
     """
     return _mean_distance("side", preds, target, sample_rate)

@@ -50,7 +50,7 @@ def test_two_codecs(music: Path, tmp_path: Path, saved: Saved, capsys: pytest.Ca
     assert all(system["codec"]["times_real_time"] > 0 for system in found.values())
     for text in (printed, *((out / name).read_text(encoding="utf-8") for name in ("results.md", "report.html"))):
         assert all(heading in text for heading in COLUMNS.values())
-        assert "measured here" in text and "AudioGen codec" in text and "channel by channel" in text
+        assert "this run" in text and "AudioGen codec" in text and "channel by channel" in text
     rows = list(csv.DictReader((out / "results.csv").open(encoding="utf-8")))
     assert {(row["system"], row["codebooks"], row["values_per_s"]) for row in rows} == {
         ("mono", "3", ""),

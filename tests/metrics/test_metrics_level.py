@@ -71,12 +71,14 @@ def test_differences_are_absolute() -> None:
 def test_undefined_measurements_are_nan() -> None:
     tone = sine(1000, 4, 44100, -20)
     for measure in (integrated_loudness_lufs, loudness_range_lu, true_peak_dbtp):
-        assert math.isnan(measure(torch.zeros(2, 4 * 44100)))
-        assert math.isnan(measure(torch.full((2, 4 * 44100), math.nan)))
-        assert math.isnan(measure(torch.zeros(2, 0)))
-        assert measure(torch.stack((tone, 0 * tone))) == measure(tone)  # a silent clip is left out of the mean
+        assert math.isnan(measure(torch.zeros(2, 4 * 44100), 44100))
+        assert math.isnan(measure(torch.full((2, 4 * 44100), math.nan), 44100))
+        assert math.isnan(measure(torch.zeros(2, 0), 44100))
+        assert measure(torch.stack((tone, 0 * tone)), 44100) == measure(
+            tone, 44100
+        )  # a silent clip is left out of the mean
         with pytest.raises(ValueError, match=r"signal must have the shape"):
-            measure(tone[0])
+            measure(tone[0], 44100)
     assert math.isnan(integrated_loudness_lufs(tone[:, : 44100 * 4 // 10 - 1], 44100))
     assert math.isfinite(integrated_loudness_lufs(tone[:, : 44100 * 4 // 10], 44100))
     assert math.isnan(loudness_range_lu(tone[:, : 3 * 44100 - 1], 44100))

@@ -194,7 +194,7 @@ def test_nothing_is_overwritten_without_force(
     arguments = ["export", tmp_path / "source.pyt", target, *(["--format", "hub"] if name == "hub" else [])]
     if name == "hub":
         target.mkdir()
-        (target / "README.md").write_text("mine")
+        (target / "notes.txt").write_text("mine")
     else:
         target.write_text("precious")
     result = command(*arguments)
@@ -203,7 +203,7 @@ def test_nothing_is_overwritten_without_force(
     assert name == "hub" or target.read_text(encoding="utf-8") == "precious"
     assert command(*arguments, "--force").code == 0
     assert equal(read_checkpoint(target).state, state)
-    assert name != "hub" or (target / "README.md").read_text(encoding="utf-8") == "mine"
+    assert name != "hub" or (target / "notes.txt").read_text(encoding="utf-8") == "mine"
     # The check comes first: a wrong source does not matter yet.
     assert "exists already" in command("export", tmp_path / "none.pyt", *arguments[2:]).err
 
