@@ -19,7 +19,7 @@ MODEL, DATASET, PLAN = "model_configs", "dataset_configs", "plans"
 DESCRIPTIONS = {
     "ear_vae": "εar-VAE at 44.1 kHz, the recommended recipe",
     "ear_vae_48k": "the release's 48 kHz network (×960, no transformer), trained by the same recipe",
-    "ear_vae_demo": "a small εar-VAE (×64) that a CPU trains in a quarter of an hour, to a sound worth hearing",
+    "ear_vae_demo": "a small εar-VAE (×32) that a CPU trains in ten minutes, to a sound worth hearing",
     "ear_vae_finetune": "goes on from the released weights, with a fresh discriminator",
     "ear_vae_finetune_decoder": "the same with a frozen encoder: the latents stay as they are",
     "ear_vae_mini": "a tiny network with ear_vae's strides: for trials of code, it learns no phase",
