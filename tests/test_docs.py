@@ -14,7 +14,7 @@ from ear_sat.cli.main import COMMANDS
 from ear_sat.config_schema import dataset_config_schema, model_config_schema
 from ear_sat.metrics import METRICS
 
-GENERATED = runpy.run_path(str(DOCS / "generated.py"))
+GENERATED = runpy.run_path(str(DOCS / "hooks" / "generated.py"))
 PAGES = {page: page.read_text(encoding="utf-8") for page in sorted(DOCS.rglob("*.md"))}
 KEYS = [line[3:-3].split()[1:] for text in PAGES.values() for line in text.splitlines() if line.startswith("{{ keys ")]
 

@@ -24,7 +24,7 @@ from ear_sat.metrics import METRICS
 from ear_sat.named_configs import DATASET, DESCRIPTIONS, MODEL, PLAN, named_configs
 from ear_sat.value_types import in_words
 
-CLIP_FOLDER = Path(__file__).parent / "clips"
+CLIP_FOLDER = Path(__file__).parents[1] / "clips"
 #: Clips of docs/figures/clips.py, in the order of the page.
 CLIPS = {
     "original": "the original, which no model was trained on",
