@@ -2,7 +2,7 @@
 
 A track has a tempo, a key, a chord progression and sections of two or three bars; after each section come two beats in
 which the reverb dies away and then true digital silence follows. Spectrum, level and stereo width are those of produced
-music: the side is 8 to 10 dB below the mid. The composition does not depend on the sample rate.
+music: the side is 7 to 10 dB below the mid. The composition does not depend on the sample rate.
 """
 
 from __future__ import annotations
