@@ -16,32 +16,32 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..checks import path_argument, whole
-from ..codecs import CODECS, Codec, CodecFacts, find_codec
-from ..compute import PRECISIONS
+from ..codecs import CodecFacts
+from ..engines import check_engine
 from ..errors import UserError
 from ..evaluate import Evaluation, Report, evaluate, merge
-from ..evaluate.engine import check_processes
 from ..evaluate.rates import print_rates
 from ..evaluate.references import Reference
 from ..evaluate.report import DEFAULT_CLIPS
 from ..evaluate.run import check_packages
 from ..evaluate.tables import print_summary
-from ..files import disk_errors, make_folder
-from ..host.opening import weights_source
 from ..listening import METHODS, write_test
 from ..listening.methods import check_systems
 from ..listening.page import DEFAULT_TRIALS
 from ..metrics import METRICS
-from ..models.reconstruction import DEFAULT_CHUNK_SECONDS
 from ..ranks import find_place
-from ..report.tables import print_table
-from ..weights import Source, resolve
-from ..weights.hub import hub_name
 from .clip_count import clip_count
 from .evaluation_extras import add_extras, check_merge, optional_metrics, print_extras, print_share, references_of
+from .evaluation_models import (
+    add_codecs,
+    add_own_model,
+    measure_by_tones,
+    models_of,
+    reconstruct_with,
+    system_name,
+)
 from .named_folders import named_folders
 from .sharing import add_sharing
-from .weights_arguments import add_model_config
 
 MAX_LINES = 20
 """Failures and unmatched files that are printed one by one; the files of results have them all."""
@@ -57,14 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=DIR",
         help="a codec's name and the folder of its output, or one file; once per codec",
     )
-    parser.add_argument(
-        "--codec",
-        action="append",
-        default=[],
-        metavar="CODEC",
-        help=f"a codec to run on the music: {', '.join(CODECS)}, a model on the hub as USER/NAME, or the folder of a "
-        "model; NAME=… names it, and encodec_48khz:6 is that one at 6 kbit/s (default: its highest); once per codec",
-    )
+    add_codecs(parser)
     parser.add_argument("--out", type=path_argument, required=True, metavar="DIR", help="folder for results and report")
     parser.add_argument("--align", action="store_true", help="take out constant offsets that are detected")
     parser.add_argument(
@@ -90,31 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     blind.add_argument(
         "--trials", type=whole(1), metavar="N", help=f"of each pair, with abx (default: {DEFAULT_TRIALS})"
     )
-    own = parser.add_argument_group("with a model of one's own")
-    own.add_argument(
-        "--weights",
-        type=path_argument,
-        metavar="FILE",
-        help="checkpoint or export of an autoencoder, 44k or 48k, or USER/NAME on the hub",
-    )
-    add_model_config(own)
-    own.add_argument(
-        "--data", type=path_argument, metavar="DIR", help="folder of music for it, in place of --reference"
-    )
-    own.add_argument(
-        "--test-tones",
-        action="store_true",
-        help="measure distortion, response, impulse, crosstalk and noise of --weights, with or without --data",
-    )
-    own.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: a GPU where there is one)")
-    own.add_argument("--precision", choices=PRECISIONS, default="32", help="float32 (default), bfloat16 or float16")
-    own.add_argument(
-        "--chunk-seconds",
-        type=float,
-        default=DEFAULT_CHUNK_SECONDS,
-        help=f"audio computed at a time (default: {DEFAULT_CHUNK_SECONDS:g})",
-    )
-    own.add_argument("--batch-size", type=int, default=1, help="chunks computed at a time (default: 1)")
+    add_own_model(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -129,10 +98,10 @@ def main(arguments: argparse.Namespace) -> int:
         _print(evaluation, arguments.out, references)
         return 1 if evaluation.failures else 0
     _check(arguments, estimates)
-    models = _models(arguments, estimates)
+    models = models_of(arguments, estimates)
     _check_blind(arguments, [*models, *estimates], clips if audio else 0)
     if arguments.test_tones:
-        _test_tones(arguments, _weights(arguments))
+        measure_by_tones(arguments)
         if arguments.data is None and arguments.reference is None:
             return 0
     reference: Path = arguments.reference or arguments.data
@@ -140,7 +109,7 @@ def main(arguments: argparse.Namespace) -> int:
     made: dict[str, Path] = {}
     codecs: dict[str, CodecFacts] = {}
     for name, model in models.items():
-        made[name], reasons, codecs[name] = _reconstruct(arguments, name, model, reference)
+        made[name], reasons, codecs[name] = reconstruct_with(arguments, name, model, reference)
         failed |= reasons
     estimates = {**made, **estimates}
     evaluation = evaluate(
@@ -184,31 +153,18 @@ def _check(arguments: argparse.Namespace, estimates: dict[str, Path]) -> None:
     # What would otherwise come to light after hours of reconstruction.
     if arguments.reference is not None and not (estimates or arguments.codec):
         raise UserError("nothing to evaluate; give at least one --estimate NAME=FOLDER or --codec")
-    if arguments.weights is not None and (name := _name(arguments.weights)) in estimates:
+    if arguments.weights is not None and (name := system_name(arguments.weights)) in estimates:
         raise UserError(f"--weights is evaluated under the name {name}; give --estimate {name}=… another one")
     for path in (arguments.reference, arguments.data, *estimates.values()):
         if path is not None and not path.exists():
             raise UserError(f"no such file or folder: {path}")
-    check_processes(arguments.processes, jobs=1)
+    check_engine(arguments.engine, arguments.processes)
     check_packages(optional_metrics(arguments), arguments.fad)
     if arguments.data is not None and find_place().size > 1:
         raise UserError(
             "ranks cannot wait for the reconstructions of --data; run ear-sat reconstruct among them first, and then "
             "this command with --reference and --estimate"
         )
-
-
-def _models(arguments: argparse.Namespace, estimates: dict[str, Path]) -> dict[str, Source | Codec]:
-    """Name → what is to reconstruct the music: --weights, and each --codec, which is downloaded now."""
-    models: dict[str, Source | Codec] = {}
-    if arguments.data is not None and arguments.weights is not None:
-        models[_name(arguments.weights)] = _weights(arguments)
-    for text in arguments.codec:
-        name, codec = find_codec(text)
-        if name in models or name in estimates:
-            raise UserError(f"{name} names two systems; give --codec {text} a name of its own with NAME=…")
-        models[name] = codec if isinstance(codec, Codec) else weights_source(resolve(codec))
-    return models
 
 
 def _check_blind(arguments: argparse.Namespace, systems: list[str], clips: int | None) -> None:
@@ -237,64 +193,6 @@ def _blind(arguments: argparse.Namespace, evaluation: Evaluation, clips: int | N
     print(
         f"listening test: {test.path} ({what}); send it to listeners, and give their files to ear-sat listening-results"
     )
-
-
-def _name(weights: Path) -> str:
-    """The system's name in the results: of the file, of the folder of an export or run, or of a hub's model."""
-    on_hub = hub_name(weights)
-    return weights.resolve().stem if on_hub is None else on_hub.name
-
-
-def _weights(arguments: argparse.Namespace) -> Source:
-    """The file that ``--weights`` stands for, which may be a folder or the name of a release, and its config."""
-    file = resolve(arguments.weights)
-    if not file.exists():
-        raise UserError(f"no such file: {file}; give the checkpoint of an autoencoder")
-    return weights_source(file, arguments.model_config)
-
-
-def _test_tones(arguments: argparse.Namespace, weights: Source) -> None:
-    import torch
-    from tqdm import tqdm
-
-    from ..compute import true_float32
-    from ..inference import Settings, open_model
-    from ..tones import measure_tones, save_tone_report, tone_tables
-
-    model = open_model(weights, arguments.device, Settings(precision=arguments.precision))
-    make_folder(arguments.out / "test_tones")
-    with tqdm(unit="signal", disable=None) as bar:
-
-        def process(signal: torch.Tensor) -> torch.Tensor:
-            with true_float32():
-                return model.reconstruct(signal, model.sample_rate, chunk_seconds=arguments.chunk_seconds)
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        results = measure_tones(process, model.sample_rate, progress=progress)
-    with disk_errors(arguments.out):
-        page = save_tone_report(results, arguments.out / "test_tones")
-    for table in tone_tables(results):
-        print_table(*table)
-    print(f"test tones: {page}")
-
-
-def _reconstruct(
-    arguments: argparse.Namespace, name: str, model: Source | Codec, music: Path
-) -> tuple[Path, dict[Path, str], CodecFacts]:
-    from ..evaluate.reconstructions import reconstruct_folder
-    from ..inference import Settings
-
-    settings = Settings(
-        subtype="float",
-        channels="downmix",  # as the measurement does with the references
-        precision="32" if isinstance(model, Codec) else arguments.precision,  # as published
-        chunk_seconds=arguments.chunk_seconds,
-        batch_size=arguments.batch_size,
-    )
-    return reconstruct_folder(name, model, music, arguments.out, settings, arguments.device)
 
 
 def _clips(text: str) -> tuple[int | None, bool]:

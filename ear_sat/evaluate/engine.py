@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..checks import require_whole
 from ..codecs import CodecFacts
+from ..engines import check_engine
 from ..metrics import KNOWN, METRICS, Metric
 from ..processes import Runner, cores
 from ..ranks import Place
@@ -89,8 +89,7 @@ def check_processes(given: int | None, jobs: int) -> int:
     Raises:
         UserError: ``given`` is below 1.
     """
-    if given is not None:
-        require_whole("--processes", given, at_least=1)
+    check_engine("local", given)
     return max(1, min(given or cores(), jobs))
 
 
