@@ -160,10 +160,11 @@ def _check(arguments: argparse.Namespace, estimates: dict[str, Path]) -> None:
             raise UserError(f"no such file or folder: {path}")
     check_engine(arguments.engine, arguments.processes)
     check_packages(optional_metrics(arguments), arguments.fad)
-    if arguments.data is not None and find_place().size > 1:
+    if (arguments.data is not None or arguments.codec) and find_place().size > 1:
         raise UserError(
-            "ranks cannot wait for the reconstructions of --data; run ear-sat reconstruct among them first, and then "
-            "this command with --reference and --estimate"
+            "ranks cannot wait for the reconstructions of --data and --codec; run ear-sat reconstruct among them first "
+            "(of a codec this command, by one process, which keeps them in --out), and then this one with --reference "
+            "and --estimate"
         )
 
 

@@ -103,6 +103,13 @@ def test_data_among_ranks(music, as_rank, evaluate_command, capsys):
     assert "run ear-sat reconstruct among them first" in capsys.readouterr().err
 
 
+def test_codecs_among_ranks(music, as_rank, evaluate_command, capsys):
+    """Before anything is downloaded: each rank would reconstruct all of the music."""
+    as_rank(0, 2)
+    assert evaluate_command("--codec", "dac_44khz", "--reference", music / "ref", "--out", music / "out") == 1
+    assert "ranks cannot wait for the reconstructions of --data and --codec" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads memory from /proc")
 @pytest.mark.parametrize("engine", ["local", "ray"])
