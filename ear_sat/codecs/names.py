@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files import expanded
-from ..weights.hub import HubName, downloaded, hub_name
+from ..weights.hub import HubName, downloaded, downloaded_if_there, hub_name
 from .codec import KINDS, Codec, kind_of
 
 
@@ -66,7 +66,7 @@ def _found(what: str) -> tuple[str, tuple[Path, str] | Path]:
         return what, (_folder(HubName(codec.repository)), codec.kind)
     name = hub_name(what)
     if name is not None:
-        if downloaded(name, ["model_config.json"], needed=False):
+        if downloaded_if_there(name, "model_config.json"):
             return name.name, Path(what)
         folder = _folder(name)
         return name.name, (folder, _known(folder, str(name)))
@@ -81,10 +81,9 @@ def _found(what: str) -> tuple[str, tuple[Path, str] | Path]:
 
 
 def _folder(name: HubName) -> Path:
-    file = downloaded(name, ["config.json"])
-    assert file is not None
-    downloaded(name, ["model.safetensors"])
-    return file.parent
+    config = downloaded(name, "config.json")
+    downloaded(name, "model.safetensors")
+    return config.parent
 
 
 def _known(folder: Path, what: str) -> str:

@@ -61,39 +61,50 @@ def parse_hub_name(text: str) -> HubName | None:
 
 def weights_folder(name: HubName) -> Path:
     """The folder with a model's weights, and its config where it has one, downloaded unless they are in the cache."""
-    downloaded(name, ["model_config.json"], needed=False)
-    file = downloaded(name, WEIGHTS)
-    assert file is not None
+    downloaded_if_there(name, "model_config.json")
+    file = downloaded(name, *WEIGHTS)
     if file.name.endswith(INDEX):
         for part in sorted(set(load_json(file).get("weight_map", {}).values())):
-            downloaded(name, [part])
+            downloaded(name, part)
     return file.parent
 
 
-def downloaded(name: HubName, choices: Sequence[str], *, needed: bool = True) -> Path | None:
-    """The first of the files ``choices`` that the repository has; None where it has none and none is ``needed``.
+def downloaded(name: HubName, *choices: str) -> Path:
+    """The first of the files ``choices`` that the repository has.
 
     Raises:
         UserError: it has none, there is no such repository or revision, it is not open to this user, or there is no
             connection and none of the files is in the cache.
     """
+    found = _first(name, choices)
+    if isinstance(found, UserError):
+        raise found
+    return found
+
+
+def downloaded_if_there(name: HubName, file: str) -> Path | None:
+    """As :func:`downloaded`, but None where the repository has no such file, or there is no connection to ask it."""
+    found = _first(name, [file])
+    return None if isinstance(found, UserError) else found
+
+
+def _first(name: HubName, choices: Sequence[str]) -> Path | UserError:
+    """The first of ``choices`` that can be had, or why there is none; raises what would hold for any file."""
     from huggingface_hub.utils import EntryNotFoundError, LocalEntryNotFoundError
 
-    away: BaseException | None = None
+    away: UserError | None = None
     for choice in choices:
         try:
             return fetch(name.repository, choice, name.revision)
         except LocalEntryNotFoundError as error:  # no connection; the next one may be in the cache
-            away = away or error
+            away = away or _refusal(name, choice, error)
+            away.__cause__ = away.__cause__ or error
         except EntryNotFoundError:
             continue
         except Exception as error:  # many types, depending on where the connection fails
             raise _refusal(name, choice, error) from error
-    if not needed:
-        return None
-    if away is not None:
-        raise _refusal(name, choices[0], away) from away
-    raise UserError(f"huggingface.co/{name} has no {' or '.join(choices)}; give the name of a model that has one")
+    nothing = f"huggingface.co/{name} has no {' or '.join(choices)}; give the name of a model that has one"
+    return away or UserError(nothing)
 
 
 def fetch(repository: str, filename: str, revision: str | None) -> Path:
