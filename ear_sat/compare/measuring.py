@@ -14,7 +14,7 @@ from ..evaluate.excerpt import energy, strongest
 from ..evaluate.loading import SAMPLE_RATE, load_pair
 from ..evaluate.measure import PairResult, measure_pair
 from ..evaluate.pairing import Pair
-from ..evaluate.provenance import measured_with
+from ..evaluate.provenance import identity, measured_with
 from ..files import make_folder, write_text
 from ..host.opening import weights_source
 from ..inference import FileJob, Settings, open_model, reconstruct_file
@@ -65,7 +65,7 @@ class Measurement:
             return {
                 name: PairResult.from_json(stored["tracks"][name]["result"])
                 for name, path in tracks_of(self.folder).items()
-                if stored["key"] == self._key() and stored["tracks"].get(name, {}).get("file") == _identity(path)
+                if stored["key"] == self._key() and stored["tracks"].get(name, {}).get("file") == identity(path)
             }
         except (OSError, ValueError, TypeError, KeyError):
             return {}
@@ -73,12 +73,12 @@ class Measurement:
     def keep(self, results: Mapping[str, PairResult]) -> None:
         """Writes the results."""
         paths = tracks_of(self.folder)
-        tracks = {name: {"file": _identity(paths[name]), "result": results[name].to_json()} for name in results}
+        tracks = {name: {"file": identity(paths[name]), "result": results[name].to_json()} for name in results}
         make_folder(self.file.parent)
         write_text(self.file, json.dumps({"key": self._key(), "tracks": tracks}, indent=1) + "\n")
 
     def _key(self) -> list[Any]:
-        return [_identity(self.run.weights), measured_with()]
+        return [identity(self.run.weights), measured_with()]
 
 
 def measure_run(measurement: Measurement, device: str) -> None:
@@ -121,8 +121,3 @@ def excerpt_file(folder: Path, track: str) -> Path:
 
 def _flat(name: str) -> str:
     return name.replace("/", "_").replace(os.sep, "_")
-
-
-def _identity(path: Path) -> list[Any]:
-    status = path.stat()
-    return [str(path.resolve()), status.st_size, status.st_mtime_ns]

@@ -21,10 +21,10 @@ def measured_with() -> dict[str, str]:
 
 
 def identity(path: Path) -> list[Any]:
-    """Path, size and time of change of a file."""
+    """Path, size and time of change of a file; of one that is not there its path."""
     try:
         status = path.stat()
-    except OSError:  # vanished since it was found: it will be reported when it is read
+    except OSError:  # if it has vanished since it was found, that is reported when it is read
         return [str(path), None, None]
     return [str(path.resolve()), status.st_size, status.st_mtime_ns]
 

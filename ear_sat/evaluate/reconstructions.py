@@ -16,6 +16,7 @@ from ..errors import UserError
 from ..files import make_folder, write_text
 from ..inference import Result, Settings, load_model, made_ready, plan_jobs, reconstruct_files
 from ..weights import Source, as_source
+from .provenance import identity
 
 #: Beside the reconstructions: what their codec costs, and how long the work took in all runs.
 FACTS = "codec.json"
@@ -95,20 +96,13 @@ def _file_name(name: str) -> str:
 def _digest(model: str | Path | Source | Codec, settings: Settings) -> str:
     """Eight digits that differ for another model and for other settings."""
     if isinstance(model, Codec):
-        state: list[Any] = [model.kind, model.bandwidth, *map(_identity, model.files)]
+        state: list[Any] = [model.kind, model.bandwidth, *map(identity, model.files)]
     else:
         source = as_source(model)
         file = Path(source.path)
-        state = [_identity(file), _identity(source.model_config or file.with_name("model_config.json"))]
+        # There may be no config beside the weights, or it is named and comes with ear_sat.
+        state = [identity(file), identity(source.model_config or file.with_name("model_config.json"))]
     return hashlib.sha256(repr((state, asdict(settings))).encode()).hexdigest()[:8]
-
-
-def _identity(file: Path) -> tuple[str, int, int]:
-    try:
-        status = file.stat()
-    except OSError:  # no config beside the weights, or the name of one that comes with ear_sat
-        return str(file), 0, 0
-    return str(file.resolve()), status.st_size, status.st_mtime_ns
 
 
 def _is_ours(source: Path, out: Path) -> bool:
