@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import UserError
 from ..models import Autoencoder, Bottleneck, Codebooks, Decoder, Encoder, Foreign
+from ..models.measured_reach import measured_decoder, measured_encoder
 from ..models.receptive_field import Reach
 
 
@@ -25,6 +27,20 @@ class Codes(Bottleneck):
 
     def decode(self, latents: Tensor) -> Tensor:
         return latents
+
+
+def convolutional_reaches(
+    encode: Callable[[Tensor], Tensor], decode: Callable[[Tensor], Tensor], channels: int, latent_dim: int, hop: int
+) -> tuple[Reach, Reach]:
+    """How far an encoder and a decoder reach, each with a gradient from its output to its input.
+
+    Raises:
+        UserError: one of them reaches so far that it cannot be computed in chunks.
+    """
+    reaches = measured_encoder(encode, channels, hop), measured_decoder(decode, latent_dim, hop)
+    if reaches[0] is None or reaches[1] is None:
+        raise UserError("its samples depend on too much of the signal around them for it to be computed in chunks")
+    return reaches[0], reaches[1]
 
 
 def autoencoder_of(

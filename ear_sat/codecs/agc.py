@@ -14,9 +14,8 @@ from torch.nn import functional as F
 from ..errors import UserError
 from ..json_file import load_json
 from ..models import Autoencoder, Codebooks
-from ..models.measured_reach import measured_decoder, measured_encoder
 from ..weights.torch_file import read_file
-from .adapting import autoencoder_of
+from .adapting import autoencoder_of, convolutional_reaches
 
 #: What the package adds to audio before it encodes (``AGC.preprocess``).
 _OFFSET = 1e-5
@@ -50,14 +49,11 @@ def build(folder: Path, _: float | None) -> Autoencoder:
         audio: Tensor = model.decoder(z if model.continuous else model.quantizer.from_indices(z.long()))
         return audio
 
-    encoder, decoder = measured_encoder(latent, 2, hop), measured_decoder(model.decoder, model.latent_dim, hop)
-    assert encoder is not None and decoder is not None
     return autoencoder_of(
         model,
         encode,
         decode,
-        encoder,
-        decoder,
+        *convolutional_reaches(latent, model.decoder, 2, model.latent_dim, hop),
         exact=True,
         latent_dim=model.latent_dim if model.continuous else config.num_codebooks,
         sample_rate=config.sample_rate,

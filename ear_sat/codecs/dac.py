@@ -7,8 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..models import Autoencoder, Codebooks
-from ..models.measured_reach import measured_decoder, measured_encoder
-from .adapting import autoencoder_of
+from .adapting import autoencoder_of, convolutional_reaches
 from .pretrained import load_pretrained
 
 
@@ -28,16 +27,12 @@ def build(folder: Path, _: float | None) -> Autoencoder:
         audio: Tensor = model.decode(audio_codes=codes.long()).audio_values
         return audio.unsqueeze(1)
 
-    # Codes have no gradient, and a code depends on the encoder's output in its own frame only.
-    encoder = measured_encoder(model.encoder, 1, hop)
-    decoder = measured_decoder(model.decoder, config.hidden_size, hop)
-    assert encoder is not None and decoder is not None
     return autoencoder_of(
         model,
         encode,
         decode,
-        encoder,
-        decoder,
+        # Codes have no gradient, and a code depends on the encoder's output in its own frame only.
+        *convolutional_reaches(model.encoder, model.decoder, 1, config.hidden_size, hop),
         exact=True,
         latent_dim=config.n_codebooks,
         sample_rate=config.sampling_rate,
