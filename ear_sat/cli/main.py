@@ -18,25 +18,6 @@ from .help import INDENT, Formatter, to_copy
 
 #: Parses its own flags, some of which come from a file: ``main(argv) -> int``.
 TRAIN = "train"
-#: name → module here with ``add_arguments(parser)`` and ``main(arguments) -> int``; its docstring is the help.
-COMMANDS = {
-    TRAIN: "train",
-    "run": "run",
-    "balance": "balance",
-    "config": "config",
-    "download": "download",
-    "inspect": "inspect",
-    "export": "export",
-    "push": "push",
-    "latent-stats": "latent_stats",
-    "pre-encode": "pre_encode",
-    "reconstruct": "reconstruct",
-    "evaluate": "evaluate",
-    "listening-results": "listening_results",
-    "prepare-data": "prepare_data",
-    "compare": "compare",
-    "doctor": "doctor",
-}
 #: What the commands are for, in the order in which most people meet them.
 GROUPS = {
     "Train a model": (TRAIN, "config", "prepare-data", "balance", "compare"),
@@ -45,6 +26,8 @@ GROUPS = {
     "Latents for diffusion": ("latent-stats", "pre-encode"),
     "This machine": ("doctor", "run"),
 }
+#: name → module here with ``add_arguments(parser)`` and ``main(arguments) -> int``; its docstring is the help.
+COMMANDS = {name: name.replace("-", "_") for names in GROUPS.values() for name in names}
 FIRST_STEPS = (
     "ear-sat doctor                                         # what works on this machine",
     "ear-sat train --model-config ear_vae_demo --dataset-config demo --batch-size 2 --num-workers 0",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import copy
 import io
@@ -107,7 +108,7 @@ def _about(model: Autoencoder) -> dict[str, str]:
     }
 
 
-class _Part(nn.Module):
+class _Part(nn.Module, abc.ABC):
     """What one file computes; ``axes`` are the free ones of its input and output."""
 
     input_name, output_name = "", ""
@@ -117,8 +118,9 @@ class _Part(nn.Module):
         super().__init__()
         self.network = _plain(fold_weight_norm(copy.deepcopy(network))).eval()
 
+    @abc.abstractmethod
     def example(self, frames: int, batch: int = 1) -> Tensor:
-        raise NotImplementedError
+        """An input of so many latent frames, always the same."""
 
 
 class _Encode(_Part):
