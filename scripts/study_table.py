@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 
 from ear_sat.cli import errors
-from ear_sat.compare.statistics import Estimate, Row, summarise
+from ear_sat.compare.statistics import summarise
+from ear_sat.compare.tables import format_difference, format_interval
 from ear_sat.errors import UserError
 from ear_sat.metrics import METRICS
 
@@ -38,7 +39,7 @@ def read(paths: list[Path], tracks: str) -> Results:
 
 def table(results: Results, base: str, variants: list[str]) -> list[str]:
     """Lines of the table."""
-    summaries = {}
+    summaries, si_sdr = {}, METRICS["si_sdr_db"]
     for metric in SHOWN:
         values = {
             variant: {
@@ -53,19 +54,13 @@ def table(results: Results, base: str, variants: list[str]) -> list[str]:
     for variant in variants:
         rows = {metric.name: summaries[metric.name][variant] for metric in SHOWN}
         row = rows["si_sdr_db"]
+        lead = ("", "")
+        if row.difference is not None:
+            shown = format_difference(si_sdr, row.difference), format_interval(si_sdr, row.difference)
+            lead = " ".join(shown), f"{row.above}/{row.pairs}"
         cells = [variant, f"{row.tracks} × {row.seeds}", *(f"{rows[m.name].value.mean:.3f}" for m in SHOWN)]
-        lines.append("| " + " | ".join([*cells, *_difference(row)]) + " |")
+        lines.append("| " + " | ".join([*cells, *lead]) + " |")
     return lines
-
-
-def _difference(row: Row) -> tuple[str, str]:
-    if row.difference is None:
-        return "", ""
-    return _interval(row.difference), f"{row.above}/{row.pairs}"
-
-
-def _interval(estimate: Estimate) -> str:
-    return f"{estimate.mean:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]"
 
 
 def main() -> None:

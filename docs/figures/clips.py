@@ -13,6 +13,7 @@ from pathlib import Path
 
 import soundfile
 import torch
+from PIL import Image
 from style import FOLDER
 from torch import Tensor
 
@@ -65,7 +66,8 @@ def main() -> None:
     CLIPS.mkdir(exist_ok=True)
     for name, audio in clips.items():
         soundfile.write(CLIPS / f"{name}.mp3", audio.T.clamp(-1, 1).numpy(), RATE, format="MP3")
-    save_spectrograms(FOLDER / "spectrograms.png", clips["ours"], clip, RATE)
+    save_spectrograms(picture := FOLDER / "spectrograms.png", clips["ours"], clip, RATE)
+    Image.open(picture).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(picture, optimize=True)
     print("\n".join(rows))
 
 
