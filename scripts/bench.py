@@ -199,9 +199,9 @@ def report(results: dict[str, Any], args: argparse.Namespace) -> None:
         print_table("A generator's pass, forward and backward, float32", ["latent option", "s", "× none"], table)
     if "curve" in results:
         points = results["curve"]["points"]
-        columns = ["clip s", "batch", "s", "s per second of audio"]
+        columns = ["clip s", "batch", "s", "MiB", "s per second of audio"]
         table = [[*point.values(), point["seconds"] / point["audio_seconds"] / point["batch"]] for point in points]
-        print_table("Cost of encoding and decoding, float32", columns, table)
+        print_table("Cost of encoding and decoding, float32; memory above the weights", columns, table)
     if "adversaries" in results:
         columns = ["one generator and one discriminator update", "s", "MiB"]
         table = [

@@ -82,15 +82,24 @@ def run_inference(side: str, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_curve(args: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of our float32 encoding and decoding, whole clips at once, for growing lengths and batches."""
+    """Seconds and memory of our float32 encoding and decoding, whole clips at once, for growing lengths and batches."""
     import torch
+    from bench_memory import PeakMemory
 
     model, points = ear_model(args, "32"), []
     with torch.inference_mode():
         for seconds, batch in [*((length, 1) for length in LENGTHS), *((2, batch) for batch in BATCHES[1:])]:
             x = clip(args, seconds, batch)
-            best = min(timed(lambda x=x: model.decode(model.encode(x)), args.device, 2))  # type: ignore[misc]
-            points.append({"audio_seconds": seconds, "batch": batch, "seconds": best})
-            del x
+
+            def call(x: torch.Tensor = x) -> object:
+                return model.decode(model.encode(x))
+
+            point = {"audio_seconds": seconds, "batch": batch, "seconds": min(timed(call, args.device, 2))}
+            peak = PeakMemory(args.device)
+            peak.start()
+            call()
+            peak.stop()
+            points.append(point | {"peak_memory_mib": peak.mib})
+            del x, call
             gc.collect()
     return {"points": points}

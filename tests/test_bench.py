@@ -88,6 +88,8 @@ def test_profile_and_curve(tmp_path):
     assert done.returncode == 0, done.stderr
     results = json.loads(file.read_text(encoding="utf-8"))
     assert {(p["audio_seconds"], p["batch"]) for p in results["curve"]["points"]} >= {(1, 1), (32, 1), (2, 4)}
+    memory = {p["audio_seconds"]: p["peak_memory_mib"] for p in results["curve"]["points"] if p["batch"] == 1}
+    assert memory[1] > 1 and memory[32] > 8 * memory[1]  # what a clip needs grows with its length
     parts = results["profile"]["parts"]
     assert {"generator forward", "discriminator backward, fake", "generator backward"} <= set(parts)
     # The parts are the round but for what lies between them.

@@ -243,7 +243,7 @@ def test_a_gpu_counts_its_own_warnings(module, monkeypatch):
 
 
 def test_peak_memory_of_a_gpu_is_what_its_allocator_says(module, monkeypatch):
-    peak = module("gpu_memory").PeakMemory("cuda")
+    peak = module("bench_memory").PeakMemory("cuda")
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 2 << 20)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 9 << 20)
@@ -253,7 +253,7 @@ def test_peak_memory_of_a_gpu_is_what_its_allocator_says(module, monkeypatch):
 
 
 def test_peak_memory_of_a_cpu_is_what_was_allocated_at_once(module):
-    peak = module("gpu_memory").PeakMemory("cpu")
+    peak = module("bench_memory").PeakMemory("cpu")
     peak.start()
     x = torch.zeros(3 << 18)  # 3 MiB
     y = x + 1

@@ -1,4 +1,4 @@
-"""Time of encoding and decoding over length and batch, from what bench.py has measured.
+"""Time and memory of encoding and decoding over length and batch, from what bench.py has measured.
 
 python scripts/bench.py --only curve --json bench.json && python docs/figures/speed.py bench.json
 """
@@ -15,19 +15,26 @@ import style
 def main(path: str) -> None:
     """Draws and saves."""
     points = json.loads(Path(path).read_text(encoding="utf-8"))["curve"]["points"]
-    figure = style.new(3.2)
-    lengths, batches = figure.subplots(1, 2, sharey=True)
     alone = [point for point in points if point["batch"] == 1]
     length = min(point["audio_seconds"] for point in points if point["batch"] > 1)
     together = [point for point in points if point["audio_seconds"] == length]
-    for axes, chosen, key, label in (
-        (lengths, alone, "audio_seconds", "length of the clip in seconds, batch 1"),
-        (batches, together, "batch", f"clips of {length:g} s in the batch"),
+    figure = style.new(4.6)
+    axes = figure.subplots(2, 2, sharex="col", sharey="row")
+    for column, (chosen, key, label) in enumerate(
+        (
+            (alone, "audio_seconds", "length of the clip in seconds, batch 1"),
+            (together, "batch", f"clips of {length:g} s in the batch"),
+        )
     ):
+        sizes = [point[key] for point in chosen]
         costs = [point["seconds"] / point["audio_seconds"] / point["batch"] for point in chosen]
-        axes.plot([point[key] for point in chosen], costs, marker="o", linewidth=2)
-        axes.set(xlabel=label, ylim=(0, None))
-    lengths.set(ylabel="seconds per second of audio", xscale="log")
+        axes[0, column].plot(sizes, costs, marker="o", linewidth=2)
+        axes[1, column].plot(sizes, [point["peak_memory_mib"] / 1024 for point in chosen], marker="o", linewidth=2)
+        axes[0, column].set(ylim=(0, None), xscale="log", xticks=sizes, xticklabels=[f"{size:g}" for size in sizes])
+        axes[1, column].set(ylim=(0, None), xlabel=label)
+        axes[1, column].minorticks_off()
+    axes[0, 0].set(ylabel="seconds per\nsecond of audio")
+    axes[1, 0].set(ylabel="memory in GiB")
     style.save(figure, "speed")
 
 
