@@ -18,11 +18,12 @@ from ear_sat.cli.train import get_parser as get_train_parser
 Usage = collections.namedtuple("Usage", ["total", "used", "free"])
 
 
-def help_of(command: str) -> str:
+def parser_of(command: str) -> argparse.ArgumentParser:
     if command == TRAIN:
-        return get_train_parser().format_help()
+        return get_train_parser()
     (commands,) = (a for a in get_parser(command)._actions if isinstance(a, argparse._SubParsersAction))
-    return str(commands.choices[command].format_help())
+    parser: argparse.ArgumentParser = commands.choices[command]
+    return parser
 
 
 def test_alone_it_shows_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,8 +39,13 @@ def test_every_command_has_a_group_and_an_example() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_ends_with_lines_to_copy(command: str) -> None:
     lines = [f"  {example}" for example in EXAMPLES[command]]
-    assert help_of(command).splitlines()[-len(lines) :] == lines
+    assert parser_of(command).format_help().splitlines()[-len(lines) :] == lines
     assert all(example.split()[:2] == ["ear-sat", command] for example in EXAMPLES[command])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_says_what_it_does(command: str) -> None:
+    assert [action.dest for action in parser_of(command)._actions if not action.help] == []
 
 
 @pytest.fixture

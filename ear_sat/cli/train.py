@@ -76,7 +76,12 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="MODULE",
         help="import a module of yours first, which may register losses; may be repeated",
     )
-    inputs.add_argument("--remove-pretransform-weight-norm", choices=("", "pre_load", "post_load"))
+    inputs.add_argument(
+        "--remove-pretransform-weight-norm",
+        choices=("", "pre_load", "post_load"),
+        metavar="WHEN",
+        help="fold the weight norm of a pretransform: pre_load or post_load, before or after its weights are loaded",
+    )
     inputs.add_argument(
         "--config-file", type=path_argument, help="INI file whose [DEFAULTS] hold any of these flags, as the host's"
     )
