@@ -18,6 +18,9 @@ MODEL, DATASET, PLAN = "model_configs", "dataset_configs", "plans"
 #: What the configs are for, in one line each.
 DESCRIPTIONS = {
     "ear_vae": "εar-VAE at 44.1 kHz, the recommended recipe",
+    "ear_vae_12gb": "half of ear_vae's width and 205,000 rounds, for one GPU of 12 GB",
+    "ear_vae_24gb": "ear_vae with 410,000 rounds, for one GPU of 24 GB",
+    "ear_vae_80gb": "ear_vae with 760,000 rounds of larger batches, for one GPU of 80 GB",
     "ear_vae_48k": "the release's 48 kHz network (×960, no transformer), trained by the same recipe",
     "ear_vae_demo": "a small εar-VAE (×32) that a CPU trains in ten minutes, to a sound worth hearing",
     "ear_vae_finetune": "goes on from the released weights, with a fresh discriminator",

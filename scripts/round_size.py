@@ -12,6 +12,7 @@ libraries hold (about half a GiB) is not counted.
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 from dataclasses import dataclass, field
 from typing import Any
@@ -131,7 +132,11 @@ def line(few: tuple[int, Size], many: tuple[int, Size], clips: float) -> Size:
 
 
 def for_a_round(config: dict[str, Any]) -> dict[str, Any]:
-    """The config with every loss from the first round on, and nothing in a round but the round."""
+    """The config with every loss from the first round on, no checkpointing unless it says so, and only the round."""
+    config = copy.deepcopy(config)
+    for part in ("encoder", "decoder"):
+        values = config["model"][part]["config"]
+        values["gradient_checkpointing"] = values.get("gradient_checkpointing") is True
     training = {key: value for key, value in config["training"].items() if key not in NOT_MEASURED}
     return config | {"training": training | {"log_every": 1, "gradient_log_every": 0}}
 

@@ -369,6 +369,13 @@ VARIANTS = {
         "training.gradient_log_every",
         "training.ema",
     },
+    "ear_vae_12gb": {
+        *(f"model.{part}.config.channels" for part in ("encoder", "decoder")),
+        "training.loss_configs.discriminator.config.filters",
+        "training.phases",
+    },
+    "ear_vae_24gb": {"training.phases"},
+    "ear_vae_80gb": {"training.phases"},
     "ear_vae_x64": {
         "sample_size",
         *(
