@@ -3,8 +3,8 @@
     python scripts/round_size.py --model-config ear_vae ear_vae_24gb [--batch-size 1 8] [--probes 4 8]
 
 Batches of short clips are trained on the CPU under bfloat16 autocast, one of each size of --probes. Every allocation
-and every operation of a round is counted. The last two probes give what a clip adds, which grows with its length; the
-first probe shows how far off such a line is. An operation takes at least as long as a card needs for its floating-point
+and every operation of a round is counted. The two largest give what a clip adds, which grows with its length; smaller
+ones show how far off such a line is. An operation takes at least as long as a card needs for its floating-point
 operations, or for reading and writing its tensors once; real rounds take longer. What a graphics driver and CUDA's
 libraries hold (about half a GiB) is not counted.
 """
@@ -28,6 +28,7 @@ from torch.utils.flop_counter import flop_registry
 
 from ear_sat.checks import whole
 from ear_sat.cli import errors
+from ear_sat.errors import UserError
 from ear_sat.named_configs import MODEL, load_config
 from ear_sat.report.tables import print_table
 
@@ -50,12 +51,10 @@ class Operations(TorchDispatchMode):
 
     Attributes:
         flops: in all.
-        bytes: read and written.
         seconds: card → the least time.
     """
 
     flops: float = 0.0
-    bytes: float = 0.0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(CARDS, 0.0))
 
     def __post_init__(self) -> None:
@@ -72,7 +71,6 @@ class Operations(TorchDispatchMode):
             count = flop_registry.get(func._overloadpacket)
             flops = float(count(*args, **kwargs, out_val=result)) if count else 0.0
             self.flops += flops
-            self.bytes += moved
             for card, (tera, giga) in CARDS.items():
                 self.seconds[card] += max(flops / (tera * 1e12), moved / (giga * 1e9))
         return result
@@ -149,18 +147,20 @@ def main() -> None:
     add("--batch-size", type=whole(1), nargs="+", default=[1, 2, 4, 8, 16])
     add("--probes", type=whole(1), nargs="+", default=[2, 4, 8], help="numbers of short clips (default: 2 4 8)")
     arguments = parser.parse_args()
+    if len(set(arguments.probes)) < 2:
+        raise UserError("--probes needs two different numbers of clips, such as 4 8: a line goes through their sizes")
     rows = []
     for name in arguments.model_config:
         config = for_a_round(load_config(name, MODEL))
-        probes = [(clips, measure(config, clips)) for clips in arguments.probes]
+        probes = [(clips, measure(config, clips)) for clips in sorted(set(arguments.probes))]
         few, many = probes[-2:]
-        first, size = probes[0]
-        off = line(few, many, first).peak / size.peak - 1
+        for clips, size in probes[:-2]:
+            off = line(few, many, clips).peak / size.peak - 1
+            print(f"{name}: the line is {100 * off:+.1f} % off the memory of {clips} short clips", flush=True)
         for batch in arguments.batch_size:
             round_ = line(few, many, batch * config["sample_size"] / PROBE)
             figures = [f"{round_.peak / GIB:.1f}", f"{round_.flops / 1e12:.2f}"]
             rows.append([name, str(batch), *figures, *(f"{round_.seconds[card]:.2f}" for card in CARDS)])
-        print(f"{name}: the line is {100 * off:+.1f} % off the memory of {first} short clips", flush=True)
     columns = ["config", "batch", "GiB", "TFLOP", *(f"s, {card}" for card in CARDS)]
     print_table("A round, bf16-mixed; computed, not measured on a GPU", columns, rows)
 
