@@ -43,6 +43,8 @@ PROBE = 16384
 GIB = 2**30
 #: Parts of a training section that change what a round has.
 NOT_MEASURED = ("phases", "eval_loss_configs", "demo")
+#: Operations that neither read nor write what they give.
+UNTOUCHED = {torch.ops.aten.empty, torch.ops.aten.empty_like, torch.ops.aten.empty_strided, torch.ops.aten.new_empty}
 
 
 @dataclass
@@ -63,12 +65,12 @@ class Operations(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        read = {_storage(x) for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)}
-        written = {_storage(x) for x in tree_leaves(result) if isinstance(x, torch.Tensor)}
-        if not func.is_view and written:
+        read = {_span(x) for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)}
+        written = {_span(x) for x in tree_leaves(result) if isinstance(x, torch.Tensor)}
+        if not func.is_view and func.overloadpacket not in UNTOUCHED:
             in_place = bool(read & written)
             moved = sum(size for _, size in read) + sum(size for _, size in (written if in_place else written - read))
-            count = flop_registry.get(func._overloadpacket)
+            count = flop_registry.get(func.overloadpacket)
             flops = float(count(*args, **kwargs, out_val=result)) if count else 0.0
             self.flops += flops
             for card, (tera, giga) in CARDS.items():
@@ -76,8 +78,9 @@ class Operations(TorchDispatchMode):
         return result
 
 
-def _storage(tensor: torch.Tensor) -> tuple[int, int]:
-    return tensor.untyped_storage().data_ptr(), tensor.untyped_storage().nbytes()
+def _span(tensor: torch.Tensor) -> tuple[int, int]:
+    """Where a tensor begins, and its bytes: those of a part are its own, those of a broadcast are counted once."""
+    return tensor.data_ptr(), min(tensor.nbytes, tensor.untyped_storage().nbytes())
 
 
 @dataclass(frozen=True)

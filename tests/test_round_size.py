@@ -42,6 +42,16 @@ def test_writing_in_place_counts_both_ways_and_a_view_nothing(script):
     )
 
 
+def test_a_part_costs_its_own_bytes(script):
+    x = torch.ones(8, 1000)
+    with script.Operations() as whole:
+        x + x
+    with script.Operations() as parts:
+        for part in x:
+            part + part
+    assert parts.seconds == pytest.approx(whole.seconds)
+
+
 def test_the_line_goes_through_both_sizes(script):
     few, many = (script.Size(peak, flops, dict.fromkeys(script.CARDS, s)) for peak, flops, s in ((5, 2, 1), (9, 6, 3)))
     assert script.line((4, few), (8, many), 4) == few and script.line((4, few), (8, many), 8) == many
