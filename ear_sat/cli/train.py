@@ -88,7 +88,12 @@ def get_parser() -> argparse.ArgumentParser:
     run = parser.add_argument_group("run folder")
     run.add_argument("--name", help="run folder below --save-dir (default: config name and time)")
     run.add_argument("--save-dir", type=path_argument, help="folder of all runs (default: runs)")
-    run.add_argument("--resume", type=path_argument, metavar="RUN", help="continue the run in this folder")
+    run.add_argument(
+        "--resume",
+        type=path_argument,
+        metavar="RUN",
+        help="continue the run in this folder, with its flags unless others are given",
+    )
     run.add_argument(
         "--ckpt-path", type=path_argument, help="Lightning checkpoint to continue from in a new run folder"
     )
@@ -183,9 +188,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     for package in ("pytorch_lightning", "ema_pytorch"):
         if importlib.util.find_spec(package) is None:
             raise UserError(f'training needs {package}, which is not installed; run: pip install "ear-sat[train]"')
+    from ..training.run.folder import RunFolder
     from ..training.run.options import TrainOptions
     from ..training.run.train import train
 
+    if "resume" in arguments:
+        arguments = {**vars(parser.parse_args(RunFolder(arguments["resume"]).read_flags())), **arguments}
     train(TrainOptions(**arguments), _builders())
     return 0
 

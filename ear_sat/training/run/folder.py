@@ -88,9 +88,12 @@ class RunFolder:
         name: str,
         model_config: Mapping[str, Any],
         dataset_config: Mapping[str, Any],
-        seed: int | None = None,
+        noted: Mapping[str, Any] | None = None,
     ) -> RunFolder:
-        """Makes ``{save_dir or runs}/{name}/`` with its sub-folders, both configs, and ``versions.json`` with the seed.
+        """Makes ``{save_dir or runs}/{name}/`` with its sub-folders, both configs, and ``versions.json``.
+
+        Args:
+            noted: what else ``versions.json`` is to hold, such as seed and flags.
 
         Raises:
             UserError: the name is not a folder name, the folder is in use, or it cannot be written.
@@ -104,7 +107,7 @@ class RunFolder:
                     f"{run.root} exists already; pick another --name or continue it with --resume {run.root}"
                 )
             run.checkpoints.mkdir(parents=True)  # of two processes with the same name, one fails here
-            run._fill(model_config, dataset_config, seed)
+            run._fill(model_config, dataset_config, noted or {})
         except OSError as error:
             raise UserError(
                 f"cannot write the run folder {run.root}: {error.strerror or error}; "
@@ -112,13 +115,15 @@ class RunFolder:
             ) from error
         return run
 
-    def _fill(self, model_config: Mapping[str, Any], dataset_config: Mapping[str, Any], seed: int | None) -> None:
+    def _fill(
+        self, model_config: Mapping[str, Any], dataset_config: Mapping[str, Any], noted: Mapping[str, Any]
+    ) -> None:
         try:
             self.demos.mkdir()
             self.export.mkdir()
             write_text(self.model_config, _json(model_config))
             write_text(self.dataset_config, _json(dataset_config))
-            write_text(self.versions, _json({**_software_and_hardware(), **_noted(seed)}))
+            write_text(self.versions, _json({**_software_and_hardware(), **noted}))
         except BaseException:
             shutil.rmtree(self.root, ignore_errors=True)  # so that the same command works once its cause is mended
             raise
@@ -165,11 +170,11 @@ class RunFolder:
         rounds: int,
         model_config: Mapping[str, Any],
         dataset_config: Mapping[str, Any],
-        seed: int | None = None,
+        noted: Mapping[str, Any] | None = None,
     ) -> None:
         """Makes the run's copies those that it goes on with; an earlier one stays as ``NAME.until-ROUNDS.json``.
 
-        What they mean is settled with that: ``versions.json`` gets :data:`.earlier_runs.MEANINGS`, and the seed.
+        What they mean is settled with that: ``versions.json`` gets :data:`.earlier_runs.MEANINGS` and ``noted``.
 
         Raises:
             UserError: the folder cannot be written.
@@ -184,14 +189,21 @@ class RunFolder:
                 if before is not None and not earlier.exists():
                     write_text(earlier, before)
                 write_text(path, _json(config))
-            noted = self.read_versions()
-            settled = {**noted, **MEANINGS, **_noted(seed)}
-            if noted != settled:
+            before_it = self.read_versions()
+            settled = {**before_it, **MEANINGS, **(noted or {})}
+            if before_it != settled:
                 write_text(self.versions, _json(settled))
         except OSError as error:
             raise UserError(
                 f"cannot write the run folder {self.root}: {error.strerror or error}; make it writable"
             ) from error
+
+    def read_flags(self) -> list[str]:
+        """The flags of the training that the run was begun, or last went on, with: ``--batch-size=2`` and such."""
+        flags = self.read_versions().get("flags")
+        return (
+            [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()] if isinstance(flags, dict) else []
+        )
 
     def read_versions(self) -> dict[str, Any]:
         """What ``versions.json`` holds; nothing where it is missing or damaged."""
@@ -200,10 +212,6 @@ class RunFolder:
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
-
-
-def _noted(seed: int | None) -> dict[str, int]:
-    return {} if seed is None else {"seed": seed}
 
 
 def _software_and_hardware() -> dict[str, Any]:

@@ -9,6 +9,12 @@ import torch
 
 #: The host's.
 DEFAULT_SEED = 42
+#: Flags of the training itself: a resumed run has those of before, unless others are given.
+KEPT = (
+    *("val_dataset_config", "remove_pretransform_weight_norm", "batch_size", "num_workers", "accum_batches"),
+    *("gradient_clip_val", "checkpoint_every", "checkpoint_minutes", "save_top_k", "val_every", "held_out_every"),
+    *("precision", "logger"),
+)
 
 
 @dataclass
@@ -46,6 +52,14 @@ class TrainOptions:
     precision: str | None = None
     logger: str = "csv"
     compile: bool = False
+
+    def kept(self) -> dict[str, str | int | float]:
+        """The values of :data:`KEPT` that are not None, as JSON has them; files with their whole path."""
+        values = {name: getattr(self, name) for name in KEPT}
+        if self.val_dataset_config is not None:
+            given = self.val_dataset_config
+            values["val_dataset_config"] = str(given.resolve() if given.is_file() else given)
+        return {name: value for name, value in values.items() if value is not None}
 
     @property
     def on_gpu(self) -> bool:

@@ -108,7 +108,7 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
         raise
     if trainer.is_global_zero:
         if options.resume:
-            run.keep_configs(resumed_at, model_config, dataset_config, options.seed)
+            run.keep_configs(resumed_at, model_config, dataset_config, _noted(options))
         job.print_summary(
             dataset_line(data.training, dataset_config, crops.sample_size, crops.sample_rate),
             f"{options.batch_size} × {options.accum_batches} × {trainer.world_size} process(es)",
@@ -179,6 +179,11 @@ def _with_seed(options: TrainOptions) -> TrainOptions:
     if options.seed is None and options.ckpt_path is None:  # whose state brings the seed
         return dataclasses.replace(options, seed=DEFAULT_SEED)
     return options
+
+
+def _noted(options: TrainOptions) -> dict[str, Any]:
+    """What the run folder keeps of the options for when the run goes on."""
+    return {"flags": options.kept(), **({} if options.seed is None else {"seed": options.seed})}
 
 
 def _configs(options: TrainOptions) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -269,7 +274,7 @@ def _run_folder(options: TrainOptions, model_config: dict[str, Any], dataset_con
         stem = options.model_config.stem if options.model_config else "run"
         name = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}" if options.name is None else options.name
         if _is_first():
-            run = RunFolder.create(options.save_dir, name, model_config, dataset_config, options.seed)
+            run = RunFolder.create(options.save_dir, name, model_config, dataset_config, _noted(options))
         else:
             run = RunFolder(Path(options.save_dir or "runs") / name)
     os.environ[RUN_FOLDER_VARIABLE] = str(run.root.resolve())
