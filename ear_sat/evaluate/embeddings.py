@@ -79,8 +79,6 @@ def fad_class() -> type[FrechetAudioDistance]:
     """
     import scipy.linalg
 
-    if "disp" not in inspect.signature(scipy.linalg.sqrtm).parameters:
-        raise UserError(f"{PACKAGE} does not work with scipy 1.18 and later; run: pip install 'scipy<1.18'")
     command, sys.argv = sys.argv, sys.argv[:1]
     try:
         from frechet_audio_distance import FrechetAudioDistance
@@ -91,6 +89,8 @@ def fad_class() -> type[FrechetAudioDistance]:
         ) from error
     finally:
         sys.argv = command
+    if "disp" not in inspect.signature(scipy.linalg.sqrtm).parameters:
+        raise UserError(f"{PACKAGE} does not work with scipy 1.18 and later; run: pip install 'scipy<1.18'")
     return FrechetAudioDistance
 
 
