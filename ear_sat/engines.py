@@ -1,4 +1,4 @@
-"""Where calls are made: in processes of this machine or on a Ray cluster. Every command takes its runner from here.
+"""Where calls are made: in processes of this machine or on a Ray cluster. Commands that offer both take it from here.
 
 Ranks of a launcher are another thing: each is a run of its own, over its share of the work (:mod:`ear_sat.ranks`).
 """

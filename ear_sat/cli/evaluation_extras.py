@@ -9,7 +9,7 @@ from pathlib import Path
 from ..checks import path_argument
 from ..errors import UserError
 from ..evaluate import Evaluation
-from ..evaluate.frechet import MODELS
+from ..evaluate.embeddings import MODELS
 from ..evaluate.references import NAME, Reference, beside, paper_references, read_references
 from ..evaluate.tables import FRECHET_COLUMNS, frechet_rows, print_references
 from ..report.tables import print_table
@@ -60,7 +60,19 @@ def optional_metrics(arguments: argparse.Namespace) -> list[str]:
 
 def check_merge(arguments: argparse.Namespace) -> None:
     """Raises UserError where ``--merge`` stands beside what would have to be measured."""
-    names = ("reference", "estimate", "data", "codec", "weights", "test_tones", "align", "visqol", "fad")
+    names = (
+        "reference",
+        "estimate",
+        "data",
+        "codec",
+        "weights",
+        "test_tones",
+        "align",
+        "visqol",
+        "fad",
+        "blind",
+        "trials",
+    )
     beside_it = [name for name in names if getattr(arguments, name)]
     if beside_it:
         raise UserError(f"--merge only reports what was measured; leave --{beside_it[0].replace('_', '-')} out")

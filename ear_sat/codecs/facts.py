@@ -26,6 +26,7 @@ class CodecFacts:
         kbit_per_s: of codes.
         values_per_s: of continuous latents.
         times_real_time: seconds of audio per second of work, reading and resampling included; None before any work.
+        timed_seconds: of audio, over which that was measured.
         device: that did the work.
     """
 
@@ -38,6 +39,7 @@ class CodecFacts:
     kbit_per_s: float | None
     values_per_s: float | None
     times_real_time: float | None = None
+    timed_seconds: float | None = None
     device: str | None = None
 
     def to_json(self) -> dict[str, Any]:

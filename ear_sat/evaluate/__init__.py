@@ -2,9 +2,10 @@
 
 from .engine import Evaluation
 from .measure import PairResult
+from .merging import merge
 from .pairing import Pair, Pairing, pair_files
 from .report import Report
-from .run import evaluate, merge
+from .run import evaluate
 from .summary import Summary, summarise
 
 __all__ = [

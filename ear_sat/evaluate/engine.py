@@ -107,6 +107,7 @@ def measure_missing(
     done = {(result.file, result.system): result for result in known}
     missing = [pair for pair in pairs if (pair.file, pair.system) not in done]
     if not missing:
+        log.tell(info)
         return [done[pair.file, pair.system] for pair in pairs]
     keys, failed = [log.key(pair) for pair in missing], 0  # of the files as they are before they are read
     with (
@@ -156,3 +157,14 @@ def summarise_results(
         for name, metric in metrics.items()
     }
     return shared, compared, own
+
+
+def compared_results(
+    results: Sequence[PairResult], systems: Sequence[str], shared: Sequence[str]
+) -> dict[str, list[PairResult]]:
+    """System → its results for the files that all systems have, or for all its own where they share none."""
+    chosen = set(shared)
+    return {
+        system: [r for r in results if r.system == system and r.error is None and (r.file in chosen or not chosen)]
+        for system in systems
+    }

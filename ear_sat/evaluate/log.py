@@ -11,10 +11,11 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..codecs import CodecFacts
 from ..json_lines import JsonLines, read_lines
 from .measure import PairResult
 from .pairing import Pair, Unmatched
@@ -31,6 +32,8 @@ class RunInfo:
         settings: what the values depend on beside the files.
         reference, estimates: where the files were.
         unmatched, notes: see :class:`.pairing.Pairing`.
+        codecs: system → what its codec costs, where that is known.
+        embeddings: for which a Fréchet audio distance was asked.
         versions: of the software.
         began: seconds since 1970.
     """
@@ -40,6 +43,8 @@ class RunInfo:
     estimates: dict[str, str]
     unmatched: list[dict[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    codecs: dict[str, CodecFacts] = field(default_factory=dict)
+    embeddings: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=measured_with)
     began: float = field(default_factory=time.time)
 
@@ -87,11 +92,20 @@ class ResultLog:
             lines.append({"run": asdict(info)})
             yield lambda key, result: lines.append({"key": key, "result": result.to_json()})
 
+    def tell(self, info: RunInfo) -> None:
+        """Keeps what there is to say of a run that measured nothing, unless the one before said the same."""
+        lines = read_lines(self._path) if self._path.exists() else ()
+        told = [found for line in lines if (found := _info(line))]
+        if not told or replace(told[-1], began=info.began) != info:
+            with JsonLines(self._path) as file:
+                file.append({"run": asdict(info)})
+
 
 def read_log(out: Path) -> tuple[RunInfo, list[PairResult]] | None:
-    """The newest run below ``out``, and the results of all that measured as it did; None where there is none.
+    """The newest run below ``out`` and the results of all that measured as it did; None where there is none.
 
-    Of a pair that was measured again, the last result counts.
+    Of a pair that was measured again, the last result counts. Of a system that the newest run has not, the newest run
+    that has it tells where it was, what its codec costs and what found no counterpart.
     """
     runs: list[tuple[RunInfo, list[PairResult]]] = []
     for file in sorted((out / FOLDER).glob("*.jsonl")):
@@ -105,15 +119,35 @@ def read_log(out: Path) -> tuple[RunInfo, list[PairResult]] | None:
         return None
     runs.sort(key=lambda run: run[0].began)
     newest = runs[-1][0]
-    same = [results for info, results in runs if (info.settings, info.versions) == (newest.settings, newest.versions)]
-    latest = {(result.file, result.system): result for results in same for result in results}
-    return newest, list(latest.values())
+    same = [run for run in runs if (run[0].settings, run[0].versions) == (newest.settings, newest.versions)]
+    latest = {(result.file, result.system): result for _, results in same for result in results}
+    return _united([info for info, _ in same]), list(latest.values())
+
+
+def _united(infos: Sequence[RunInfo]) -> RunInfo:
+    """The last of ``infos``, with what earlier ones say of other systems."""
+    told_by = {system: info for info in infos for system in info.estimates}
+    notes = []
+    for system in told_by:
+        places = dict.fromkeys(info.estimates[system] for info in infos if system in info.estimates)
+        if len(places) > 1:
+            notes.append(f"{system} was measured in {' and in '.join(places)}; the last result of each file counts")
+    return replace(
+        infos[-1],
+        estimates={system: info.estimates[system] for system, info in told_by.items()},
+        unmatched=[e for s, info in told_by.items() for e in info.unmatched if e["system"] == s],
+        notes=[*infos[-1].notes, *notes],
+        codecs={system: info.codecs[system] for system, info in told_by.items() if system in info.codecs},
+        embeddings=list(dict.fromkeys(model for info in infos for model in info.embeddings)),
+    )
 
 
 def _info(line: Mapping[str, Any]) -> RunInfo | None:
     try:
-        return RunInfo(**line["run"])
-    except (KeyError, TypeError):
+        run = line["run"]
+        codecs = {system: CodecFacts(**facts) for system, facts in run.get("codecs", {}).items()}
+        return RunInfo(**{**run, "codecs": codecs})
+    except (KeyError, TypeError, AttributeError):
         return None
 
 

@@ -73,7 +73,7 @@ def _timed(path: Path, facts: CodecFacts, results: Sequence[Result]) -> CodecFac
     seconds, elapsed = seconds + sum(r.seconds for r in done), elapsed + sum(r.elapsed for r in done)
     if elapsed:
         times[str(facts.device)] = (seconds, elapsed)
-        facts = replace(facts, times_real_time=seconds / elapsed)
+        facts = replace(facts, times_real_time=seconds / elapsed, timed_seconds=seconds)
     if done or not path.exists():
         write_text(path, json.dumps({**facts.to_json(), "seconds_and_work": times}, indent=1))
     return facts

@@ -1,11 +1,10 @@
-"""From folders to a report: measure what is missing, alone or among ranks; or merge what was measured elsewhere."""
+"""From folders to a report: measure what is missing, alone or among ranks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from ..codecs import CodecFacts
 from ..config import check_choice
@@ -15,10 +14,11 @@ from ..files import disk_errors
 from ..metrics import OPTIONAL, require_visqol
 from ..ranks import Place, find_place
 from ..versions import versions
-from .engine import Evaluation, check_processes, measure_missing, summarise_results
-from .frechet import distances, keep_embeddings, open_embedding
-from .log import ResultLog, RunInfo, read_log
-from .measure import PairResult
+from .embeddings import FOLDER as EMBEDDINGS
+from .embeddings import keep_embeddings, open_embedding
+from .engine import Evaluation, check_processes, compared_results, measure_missing, summarise_results
+from .frechet import FrechetDistance, distances
+from .log import ResultLog, RunInfo
 from .pairing import Pair, Pairing, pair_files
 from .report import Report, write_report
 
@@ -51,7 +51,7 @@ def evaluate(
         report: what is written; by default all but Parquet and scores of others.
         align: take detected constant offsets out.
         also: metrics of :data:`ear_sat.metrics.OPTIONAL` to measure as well.
-        fad: embedding for the Fréchet audio distance, a key of :data:`.frechet.MODELS`; None for none.
+        fad: embedding for the Fréchet audio distance, a key of :data:`.embeddings.MODELS`; None for none.
         engine: "local" or "ray"; the machines of a cluster must see the files under the same paths.
         processes: how many to use, default one per core, and one for each rank.
         seed: of the bootstrap.
@@ -66,7 +66,7 @@ def evaluate(
     for name in estimates:
         if not name.strip() or name == "reference":
             raise UserError(f"'{name}' cannot name a system; choose another name")
-    _check_out(out)
+    check_out(out)
     check_engine(engine, processes)
     check_packages(also, fad)
     with disk_errors(out):
@@ -80,18 +80,23 @@ def evaluate(
             {system: str(path) for system, path in estimates.items()},
             [{**asdict(entry), "path": str(entry.path)} for entry in pairing.unmatched],
             pairing.notes,
+            dict(codecs or {}),
+            [fad] if fad else [],
         )
         known = log.read(pairing.pairs)
         count = _processes(processes, place, len(pairing.pairs) - len(known), pairing, report, fad)
         with runner(engine, count if engine == "local" else processes, default=1) as run:
             results = measure_missing(pairing.pairs, known, log, info, run, align=align, also=also)
             shared, summaries, own = summarise_results(results, list(estimates), seed, also)
-            frechet: tuple[Any, ...] = ()
+            frechet: tuple[FrechetDistance, ...] = ()
             if fad and place.size > 1:
-                paths = dict.fromkeys(path for pair in pairing.pairs for path in (pair.reference, pair.estimate))
-                keep_embeddings(list(paths), fad, out / "embeddings", run)
+                measured = [result for result in results if result.error is None]
+                paths = dict.fromkeys(Path(path) for r in measured for path in (r.reference, r.estimate))
+                keep_embeddings(list(paths), fad, out / EMBEDDINGS, run)
             elif fad:
-                frechet = distances(_measured(results, list(estimates), shared), fad, out / "embeddings", run)
+                compared = compared_results(results, list(estimates), shared)
+                files = {name: [(Path(r.reference), Path(r.estimate)) for r in rows] for name, rows in compared.items()}
+                frechet = distances(files, fad, out / EMBEDDINGS, run)
             evaluation = Evaluation(
                 reference,
                 dict(estimates),
@@ -105,76 +110,15 @@ def evaluate(
                 tuple(also),
                 frechet,
                 place,
-                codecs or {},
+                info.codecs,
             )
             if place.size == 1:
                 write_report(evaluation, out, report, run)
         return evaluation
 
 
-def merge(folders: Sequence[Path], out: Path, report: Report | None = None, *, seed: int = 0) -> Evaluation:
-    """The report of what was measured in several folders, of ranks or of machines, whose audio need not be here.
-
-    Of a pair that stands in several folders the first result without an error counts. Clips are shown of files that are
-    where they were measured.
-
-    Args:
-        folders: what ``out`` was in :func:`evaluate`.
-        out: folder for the results; made if needed, and may be one of ``folders``.
-        report: as in :func:`evaluate`.
-        seed: of the bootstrap.
-
-    Raises:
-        UserError: a folder without measurements, or measurements under other settings.
-    """
-    report = report or Report()
-    _check_out(out)
-    with disk_errors(out):
-        infos: list[RunInfo] = []
-        found: dict[tuple[str, str], PairResult] = {}
-        for folder in folders:
-            read = read_log(folder)
-            if read is None:
-                raise UserError(
-                    f"there are no measurements in {folder}; give folders that were --out of ear-sat evaluate"
-                )
-            infos.append(read[0])
-            for result in read[1]:
-                key = result.file, result.system
-                if key not in found or (found[key].error and not result.error):
-                    found[key] = result
-        first = infos[0]
-        for folder, info in zip(folders, infos, strict=True):
-            if info.settings != first.settings:
-                raise UserError(
-                    f"{folders[0]} and {folder} were measured with other settings ({first.settings} and "
-                    f"{info.settings}); measure one of them again"
-                )
-        notes = list(dict.fromkeys(note for info in infos for note in info.notes))
-        if any(info.versions != first.versions for info in infos):
-            notes.append("the folders were measured with different versions of the software")
-        estimates = {system: Path(path) for info in infos for system, path in info.estimates.items()}
-        order = {system: index for index, system in enumerate(estimates)}
-        results = sorted(found.values(), key=lambda result: (result.file, order[result.system]))
-        pairs = [Pair(r.file, r.system, Path(r.reference), Path(r.estimate)) for r in results]
-        unmatched = list(dict.fromkeys(entry for info in infos for entry in info.unmatched_files()))
-        also = tuple(first.settings["also"])
-        evaluation = Evaluation(
-            Path(first.reference),
-            estimates,
-            first.settings["align"],
-            seed,
-            Pairing(pairs, unmatched, notes),
-            results,
-            *summarise_results(results, list(estimates), seed, also),
-            also,
-        )
-        with runner("local", 1, default=1) as run:
-            write_report(evaluation, out, report, run)
-        return evaluation
-
-
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
+    """Raises UserError where there is a file in the place of the folder for results."""
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; give a folder for the results")
 
@@ -201,18 +145,3 @@ def _processes(given: int | None, place: Place, missing: int, pairing: Pairing, 
     clips = files if report.clips is None else min(report.clips, files)
     jobs = max(missing, clips, files if fad else 0, 1)
     return check_processes(given if given or place.size == 1 else 1, jobs)
-
-
-def _measured(
-    results: Sequence[PairResult], systems: Sequence[str], shared: Sequence[str]
-) -> dict[str, list[tuple[Path, Path]]]:
-    """System → (reference, estimate) of the files that all systems have, or of its own where they share none."""
-    chosen = set(shared)
-    return {
-        system: [
-            (Path(r.reference), Path(r.estimate))
-            for r in results
-            if r.system == system and r.error is None and (r.file in chosen or not chosen)
-        ]
-        for system in systems
-    }

@@ -1,6 +1,7 @@
 """Scores of other systems: the packaged table, one of one's own, and what is wrong with one."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,18 @@ def test_the_packaged_table():
     ours = [row for row in rows if row.measured_by == "ear_sat"]
     assert {row.system for row in ours} == {"εar-VAE2", "εar-VAE2 without refiner", "εar-VAE"}
     assert all(row.files in (1, 2) for row in ours)
+
+
+def test_the_page_has_the_same_rows():
+    """docs/results.md says so."""
+    page = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:2] == "| "]
+    shown = [row for row in cells if row[0] != "system"]
+    known = read_references(packaged_results())
+    assert sorted(row[:2] for row in shown) == sorted([row.system, row.music] for row in known)
+    for row in known:
+        files = [] if row.files is None else [str(row.files)]
+        assert [row.system, row.music, *files, *row.values.values()] in shown
 
 
 def test_a_system_among_them(tmp_path, noise, write, evaluate_command, capsys, monkeypatch):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,8 @@ def test_merge(music, as_rank, monkeypatch, evaluate_command, capsys):
             assert {k: "" if v is None else str(v) for k, v in parquet_row.items()} == csv_row
     assert evaluate_command(*merging, "--visqol") == 1
     assert "--merge only reports what was measured; leave --visqol out" in capsys.readouterr().err
+    assert evaluate_command(*merging, "--blind", "abx") == 1
+    assert "--merge only reports what was measured; leave --blind out" in capsys.readouterr().err
 
 
 def test_merging_what_does_not_go_together(music):
@@ -95,6 +98,28 @@ def test_merging_takes_what_did_not_fail(music):
     evaluate(music / "ref", estimates, music / "b", NO_CLIPS, processes=1)
     merged = merge([music / "a", music / "b"], music / "out", NO_CLIPS)
     assert [result.file for result in merged.results] == ["0", "1", "2", "3"] and not merged.failures
+
+
+def test_merging_what_has_lost_its_reference_since(music):
+    """A run that has nothing to measure still tells what found no counterpart."""
+    estimates = {"x": music / "codec"}
+    evaluate(music / "ref", estimates, music / "a", NO_CLIPS, processes=1)
+    (music / "ref" / "3.wav").unlink()
+    alone = evaluate(music / "ref", estimates, music / "a", NO_CLIPS, processes=1).pairing.unmatched
+    assert [entry.path.name for entry in alone] == ["3.wav"]
+    assert merge([music / "a"], music / "out", NO_CLIPS).pairing.unmatched == alone
+
+
+def test_merging_a_folder_that_measured_two_systems_of_one_name(music):
+    shutil.copytree(music / "codec", music / "other")
+    (music / "other" / "3.wav").unlink()
+    for place in ("codec", "other"):
+        evaluate(music / "ref", {"x": music / place}, music / "a", NO_CLIPS, processes=1)
+    merged = merge([music / "a"], music / "out", NO_CLIPS)
+    assert merged.pairing.notes == [
+        f"x was measured in {music / 'codec'} and in {music / 'other'}; the last result of each file counts"
+    ]
+    assert [Path(result.estimate).parent.name for result in merged.results] == ["other", "other", "other", "codec"]
 
 
 def test_data_among_ranks(music, as_rank, evaluate_command, capsys):

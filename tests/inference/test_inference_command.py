@@ -331,3 +331,31 @@ def test_the_bar_counts_seconds_of_audio(
     assert "file 3 of 3" in last and "5 of 5 s" in last and "× real time" in last
     reconstruct_files(identity_model(), jobs, Settings(), progress=False, force=True)
     assert capsys.readouterr().err.strip().endswith("the file is empty (0 bytes)")
+
+
+def test_ranks_share_the_files(
+    command: Callable[..., int],
+    tiny_model: Autoencoder,
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As torchrun and SLURM start them; the table of the last one has the rows of all."""
+    for name in ("a.wav", "b.wav", "c.wav"):
+        write(name, (1_000, 2))
+    names = ("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
+    for rank, (number, size) in enumerate(names):
+        monkeypatch.setenv(number, str(rank))
+        monkeypatch.setenv(size, "2")
+        assert command(tiny_model, "--table", str(tmp_path / "table.csv")) == 0
+        monkeypatch.delenv(number)
+        monkeypatch.delenv(size)
+        done = sorted(path.name for path in (tmp_path / "out").glob("*.wav"))
+        assert done == [["a.wav", "c.wav"], ["a.wav", "b.wav", "c.wav"]][rank]
+    printed = capsys.readouterr().out
+    assert "rank 0 of 2 (torchrun): 2 of 3 file(s)" in printed and "rank 1 of 2 (SLURM): 1 of 3 file(s)" in printed
+    table = (tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.split(",")[0] for line in table[1:]] == ["a.wav", "b.wav", "c.wav"]
+    assert all(",done," in line for line in table[1:])

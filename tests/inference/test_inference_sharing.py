@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ear_sat.engines import runner
 from ear_sat.inference import ModelFile, Result, Settings, batch, plan_jobs, reconstruct_files
 from ear_sat.inference import model as opening
 from ear_sat.inference.table import check_table, kept_results, write_table
@@ -50,12 +51,25 @@ def rows(path: Path) -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_two_processes(saved: SavedModel, tiny_model: Autoencoder, write: Write, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_two_processes(
+    engine: str,
+    saved: SavedModel,
+    tiny_model: Autoencoder,
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if engine == "ray":
+        pytest.importorskip("ray", reason="needs Ray: pip install 'ear-sat[ray]'")
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    # Ray's workers import this module.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
     for name in ("a.wav", "b.wav", "sub/c.wav"):
         write(name, (5_000, 2))
     alone, shared = (plan_jobs([tmp_path / "in"], tmp_path / name) for name in ("alone", "shared"))
     reconstruct_files(tiny_model, alone, Settings())
-    with workers(2) as run:
+    with runner(engine, 2, default=1) as run:
         results = reconstruct_files(saved, shared, Settings(), run=run)
     assert [result.outcome for result in results] == ["done"] * 3
     assert [job.output.read_bytes() for job in shared] == [job.output.read_bytes() for job in alone]
