@@ -132,7 +132,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="rounds between measurements of the held-out clip; 0: first and last only (default: 500)",
     )
     loop.add_argument("--seed", type=whole(0, at_most=2**32 - 1), help="default: 42; a resumed run has its own")
-    loop.add_argument("--num-workers", type=whole(0), help="data loading processes (default: 8)")
+    loop.add_argument("--num-workers", type=whole(0), help="data loading processes (default: one per core, at most 8)")
     machine = parser.add_argument_group("machine")
     machine.add_argument("--accelerator", choices=("auto", "cpu", "gpu", "cuda", "mps", "tpu"), help="default: auto")
     machine.add_argument("--devices", "--num-gpus", dest="devices", help="number of devices, or auto (default)")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+
+from ...processes import cores
 
 #: The host's.
 DEFAULT_SEED = 42
@@ -34,7 +36,7 @@ class TrainOptions:
     pretransform_ckpt_path: Path | None = None
     remove_pretransform_weight_norm: str = ""
     batch_size: int = 8
-    num_workers: int = 8
+    num_workers: int = field(default_factory=lambda: min(8, cores()))
     seed: int | None = None
     max_steps: int | None = None
     accum_batches: int = 1
