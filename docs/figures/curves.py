@@ -24,11 +24,11 @@ TERMS = {
 LOWEST = -10.0
 
 
-def course(run: Path, name: str, against: str = "step") -> tuple[list[float], list[float]]:
-    """A column of the held-out clip, and the rounds (or "held_out/seconds") at which it was measured."""
+def course(run: Path, name: str) -> tuple[list[int], list[float]]:
+    """The rounds at which the held-out clip was measured, and one of its columns."""
     with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get(f"held_out/{name}")]
-    return [float(row[against]) for row in rows], [float(row[f"held_out/{name}"]) for row in rows]
+    return [int(row["step"]) for row in rows], [float(row[f"held_out/{name}"]) for row in rows]
 
 
 def main() -> None:
@@ -39,10 +39,10 @@ def main() -> None:
     arguments = parser.parse_args()
     figure = style.new(3.4)
     sound, terms = figure.subplots(1, 2)
-    for run, label in ((arguments.ours, "ear_sat"), (arguments.host, "stable-audio-tools' recipe")):
-        seconds, values = course(run, "si_sdr_db", "held_out/seconds")
-        sound.plot([s / 60 for s in seconds], values, label=label, linewidth=2)
-    sound.set(xlabel="minutes of training", ylabel="SI-SDR in dB", ylim=(LOWEST, None), xlim=(0, None))
+    for run, label in ((arguments.ours, "ear_sat"), (arguments.host, "recipe of stable-audio-tools")):
+        rounds, values = course(run, "si_sdr_db")
+        sound.plot(rounds, values, label=label, linewidth=2)
+    sound.set(xlabel="rounds, as many as the time allowed", ylabel="SI-SDR in dB", ylim=(LOWEST, None), xlim=(0, None))
     sound.legend(loc="lower right")
     for name, label in TERMS.items():
         rounds, values = course(arguments.ours, name)

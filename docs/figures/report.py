@@ -16,7 +16,7 @@ from style import FOLDER
 sys.path.insert(0, str(FOLDER.parents[1] / "scripts"))
 from browser import NAMES, find_browser
 
-WIDTH, HEIGHT, COLOURS = 1100, 1000, 128
+WIDTH, HEIGHT, COLOURS = 1100, 700, 256
 
 
 def main(evaluation: Path) -> None:
@@ -24,6 +24,7 @@ def main(evaluation: Path) -> None:
     program = find_browser()
     if program is None:
         sys.exit(f"error: there is no Chromium; install one of {', '.join(NAMES)}")
+    page = (evaluation / "report.html").resolve(strict=True)
     picture = FOLDER / "report.png"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [
@@ -35,7 +36,6 @@ def main(evaluation: Path) -> None:
             f"--user-data-dir={profile}",
         ]
         command += [f"--window-size={WIDTH},{HEIGHT}", f"--screenshot={picture}", "--virtual-time-budget=5000"]
-        page = (evaluation / "report.html").resolve()
         subprocess.run([*command, page.as_uri()], check=True, capture_output=True)
     Image.open(picture).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(picture, optimize=True)
     print(picture)
