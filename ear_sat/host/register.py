@@ -20,7 +20,7 @@ import torch
 
 from ..config import choice_error
 from ..data import DATASET_TYPES, create_dataloader
-from ..errors import UserError
+from ..errors import UserError, in_words
 from ..models import BOTTLENECKS, DECODERS, ENCODERS, build_part, check_model_sizes
 from . import compat
 from .compat.wrapping import ORIGINAL
@@ -114,6 +114,12 @@ def _pretransform_factory(original: Callable[..., Any]) -> Callable[..., Any]:
             if known and kind not in known:
                 raise choice_error("pretransform type", kind, known) from error
             raise
+        except (ImportError, TypeError) as error:  # "pqmf" is older than today's scipy and numpy
+            kind = pretransform_config.get("type")
+            raise UserError(
+                f"the installed stable-audio-tools cannot build a pretransform '{kind}' ({in_words(error)}); "
+                "correct its config, or use another"
+            ) from error
         return watch(pretransform)
 
     return create_pretransform_from_config

@@ -17,7 +17,7 @@ from ..named_configs import MODEL, load_config
 from .hub import WEIGHTS, hub_name, weights_folder
 from .released import RELEASES, download
 from .sharded import INDEX, read_index, whole_of
-from .source import Source, as_source, config_beside
+from .source import Source, as_source, config_beside, may_be_of
 from .spelling import with_plain_keys
 from .torch_file import read_file
 
@@ -123,8 +123,9 @@ def read_checkpoint(path: str | Path | Source) -> Checkpoint:
     _check_values(file, state)
     if source.model_config is not None:
         metadata = {**metadata, **config_metadata(load_config(source.model_config, MODEL))}
-    elif "model_config" not in metadata and (config := config_beside(given, file)):
-        metadata = {**metadata, **config_metadata(config)}
+    elif "model_config" not in metadata and (beside := config_beside(given, file)):
+        if given.is_dir() or kind.endswith(_PRETRANSFORM) or may_be_of(beside, state):
+            metadata = {**metadata, **config_metadata(beside)}
     discriminator = {}
     if kind.startswith("training"):
         discriminator = {k[len(_DISCRIMINATOR) :]: v for k, v in every.items() if k.startswith(_DISCRIMINATOR)}
