@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import warnings
 import math
 import random
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
