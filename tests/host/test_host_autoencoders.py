@@ -148,12 +148,20 @@ def test_what_sees_everything_is_the_hosts_as_a_whole(make, seeing, tmp_path):
     close(ours.decode(latents), theirs.decode(latents))
 
 
+def _of_two_ratios():
+    """An encoder of ×20 and a decoder of ×40."""
+    config = seanet()
+    config["model"]["encoder"]["config"]["ratios"] = [2, 2, 5]
+    return config
+
+
 @pytest.mark.parametrize(
     ("make", "ratio"),
     [
         *((lambda: config_of("same"), ratio) for ratio in (16, 31, 48, 64)),  # which fills up to 1024 samples
         (seanet, 80),
         (seanet, 4),
+        (_of_two_ratios, 40),
         (wavelet, 64),
         (lambda: dac((2, 4, 5)), 40),  # whose decoder loses samples at odd strides
     ],
