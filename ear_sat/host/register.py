@@ -6,6 +6,7 @@ may be bound in several host modules (``from .factory import …``): every bindi
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
 import importlib.metadata
@@ -44,7 +45,7 @@ def _part_factory(what: str, types: Mapping[str, Callable[..., Any]]) -> Callabl
             if _is_ours(config):
                 return build_part(what, types, config)
             try:
-                return original(config)
+                return original(copy.deepcopy(config))  # "seanet" turns its ratios round in it, at every call
             except (NotImplementedError, ValueError) as error:  # how the host says that it knows no such type
                 kind, theirs = config.get("type"), branch_types(original, f"{what}_type")
                 if theirs and kind not in theirs:
