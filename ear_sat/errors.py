@@ -40,6 +40,7 @@ REFUSALS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
+    ImportError,
     LookupError,
     NameError,
     NotImplementedError,
@@ -56,7 +57,11 @@ def first_line(error: BaseException) -> str:
 
 def in_words(error: BaseException) -> str:
     """The first line of an error; a KeyError's own text is the bare key."""
-    return f'it lacks the key "{error.args[0]}"' if isinstance(error, KeyError) else first_line(error)
+    if isinstance(error, KeyError):
+        return f'it lacks the key "{error.args[0]}"'
+    if isinstance(error, ModuleNotFoundError):
+        return f"it needs the Python package {error.name}, which is not installed"
+    return first_line(error)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import torch
 
 from ..checks import require_number
 from ..config import check_choice
-from ..errors import UserError, in_words
+from ..errors import UserError, first_line, in_words
 from ..json_file import load_json
 from ..models import Autoencoder
 
@@ -65,7 +65,8 @@ class Codec:
             raise
         except ImportError as error:
             raise UserError(
-                f"{self.folder} needs {error.name}, which cannot be imported ({in_words(error)}): pip install '{EXTRA}'"
+                f"{self.folder} needs {error.name}, which cannot be imported ({first_line(error)}): "
+                f"pip install '{EXTRA}'"
             ) from error
         except Exception as error:  # whatever a library raises at files that it cannot use
             raise UserError(

@@ -47,6 +47,8 @@ def reconstruct_folder(
     folder = out / "reconstructions" / f"{_file_name(name)}-{_digest(model, settings)}"
     # What only ffmpeg reads cannot be measured against: the evaluation lists it among the files that are not read.
     jobs = [job for job in plan_jobs([data], folder) if data.is_file() or _is_ours(job.source, out)]
+    if not jobs and out.resolve() in (data.resolve(), *data.resolve().parents):
+        raise UserError(f"{data} lies in {out}, where all files count as results; give another folder for the results")
     for job in jobs:
         if job.output.exists() and job.source.stat().st_mtime > job.output.stat().st_mtime:
             job.output.unlink()  # made from what the source was before

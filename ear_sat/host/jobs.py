@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from ..config import choice_error
 from ..data import DATASET_TYPES
-from ..errors import UserError, causes, in_words, refusing
+from ..errors import UserError, in_words
 from ..training.run.autoencoder_job import AutoencoderJob
 from ..training.run.job import Crops, Job, compiles, no_pretransform
 from ..training.run.options import TrainOptions
@@ -22,10 +21,7 @@ from ..training.wrapper import EarTrainingWrapper
 from .diffusion.job import HostJob
 from .diffusion.pretransform_weights import check_pretransform_weights
 from .host_types import branch_types
-
-#: Of errors while something is fetched from a hub: packages that raise them, and what their texts name.
-_HUB_PACKAGES = ("huggingface_hub", "httpx", "httpcore", "requests", "urllib3")
-_HUB_NAMES = ("huggingface.co", "Hugging Face")
+from .refusals import in_host_words
 
 
 class HostBuilders:
@@ -36,10 +32,10 @@ class HostBuilders:
         from stable_audio_tools.training import create_training_wrapper_from_config
 
         def build(prepare: Callable[[Any], None] = lambda model: None) -> Any:
-            with _in_words("the host cannot build this model config"):
+            with in_host_words("the host cannot build this model config"):
                 model = create_model_from_config(model_config)
             prepare(model)
-            with _in_words("the host cannot train with this training section"):
+            with in_host_words("the host cannot train with this training section"):
                 return create_training_wrapper_from_config(model_config, model)
 
         if (model_config.get("model_type"), model_config["training"].get("type")) == ("autoencoder", "ear"):
@@ -48,7 +44,7 @@ class HostBuilders:
         wrapper = build(partial(_load, options))
         if isinstance(wrapper, EarTrainingWrapper):
             return AutoencoderJob(wrapper, model_config, options)
-        with _in_words("the host cannot train with this training section"):
+        with in_host_words("the host cannot train with this training section"):
             wrapper.configure_optimizers()  # Lightning asks for them later; what is wrong with them is said now.
         _log_every_step(wrapper, model_config)
         if compiles(options):
@@ -93,32 +89,6 @@ def _log_every_step(wrapper: Any, model_config: Mapping[str, Any]) -> None:
     staggered = getattr(wrapper, "_staggered_logger", None)
     if staggered is not None and "log_every_n_steps" not in model_config["training"]:
         staggered.every_n_steps = 1
-
-
-@contextlib.contextmanager
-def _in_words(what: str) -> Iterator[None]:
-    """:func:`ear_sat.errors.refusing`, which knows the model hub's errors too."""
-    try:
-        with refusing(what):
-            yield
-    except UserError:
-        raise
-    except Exception as error:
-        hub = _from_hub(error)
-        if hub is None and not isinstance(error, OSError):  # of a file that it names
-            raise
-        raise UserError(f"{what}: {hub or in_words(error)}") from error
-
-
-def _from_hub(error: Exception) -> str | None:
-    """The words for what is wanted of a model hub and cannot be got; None for any other error."""
-    for cause in causes(error):
-        if type(cause).__module__.split(".")[0] in _HUB_PACKAGES or any(name in str(cause) for name in _HUB_NAMES):
-            return (
-                "a part of it, such as a text encoder, is not in the Hugging Face cache and cannot be downloaded "
-                f"({in_words(error):.200}); run once where the hub can be reached, or set HF_HOME to a full cache"
-            )
-    return None
 
 
 def _load(options: TrainOptions, model: Any) -> None:

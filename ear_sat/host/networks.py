@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from ..errors import UserError, first_line
 from ..models import Decoder, Encoder, Foreign
 from ..models.measured_reach import (
     HOST_OVERLAP,
@@ -26,9 +28,14 @@ def adapted_encoder(model: Any) -> Encoder:
     if (patches := _patches(pretransform)) is not None and _has_known_layers(encoder):
         return Encoder.of([*patches[0], *_known_layers(encoder)], model.in_channels, model.latent_dim)
 
-    def encode(audio: Tensor) -> Tensor:
+    def filled(audio: Tensor) -> Tensor:
         encoded: Tensor = encoder(audio if pretransform is None else pretransform.encode(audio))
-        return encoded[..., : audio.shape[-1] // hop]  # some fill up to a length of their own
+        return encoded
+
+    def encode(audio: Tensor) -> Tensor:
+        return filled(audio)[..., : audio.shape[-1] // hop]  # some fill up to a length of their own
+
+    _check_ratio("encoder", lambda frames: filled(torch.zeros(1, model.in_channels, frames * hop)).shape[-1], 1, hop)
 
     def measured() -> Reach | None:
         return measured_encoder(encode, model.in_channels, hop)
@@ -45,16 +52,43 @@ def adapted_decoder(model: Any) -> Decoder:
         layers = [*_known_layers(decoder), *patches[1]]
         return Decoder.of(layers, model.out_channels, latents, getattr(decoder, "transformers", None))
 
-    def decode(z: Tensor) -> Tensor:
+    def filled(z: Tensor) -> Tensor:
         decoded: Tensor = decoder(z)
         audio: Tensor = decoded if pretransform is None else pretransform.decode(decoded)
-        return audio[..., : z.shape[-1] * hop]
+        return audio
+
+    def decode(z: Tensor) -> Tensor:
+        return filled(z)[..., : z.shape[-1] * hop]
+
+    _check_ratio("decoder", lambda frames: filled(torch.zeros(1, latents, frames)).shape[-1], hop, hop)
 
     def measured() -> Reach | None:
         return measured_decoder(decode, latents, hop)
 
     layer = _foreign(decode, [decoder, pretransform], measured, decoder_reach(hop, HOST_OVERLAP, HOST_OVERLAP))
     return Decoder.of([layer], model.out_channels, latents)
+
+
+@torch.no_grad()
+def _check_ratio(name: str, length: Callable[[int], int], unit: int, hop: int) -> None:
+    """Raises :class:`UserError` where a network that may fill up to a length of its own has another ratio than ``hop``.
+
+    Args:
+        name: of the network.
+        length: of what it makes, by the number of latent frames.
+        unit: of that length, to a latent frame.
+        hop: samples to a latent frame, as the model config says.
+    """
+    wrong = f"its {name} does not have {hop} samples to a latent frame, as the downsampling_ratio in its model config"
+    remedy = "says; use the config it was made with"
+    try:
+        made = length(2)
+        full = made // unit  # as many frames leave nothing to fill up, and one more does not fit in
+        right = made % unit == 0 and length(full) == made and length(full + 1) > made
+    except RuntimeError as error:  # torch's, of a length that a layer cannot have
+        raise UserError(f"{wrong} {remedy} ({first_line(error)})") from error
+    if not right:
+        raise UserError(f"{wrong} {remedy}")
 
 
 def _has_known_layers(network: nn.Module) -> bool:

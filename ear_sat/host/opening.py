@@ -13,11 +13,12 @@ from typing import Any
 import torch
 
 from ..checks import require_whole
-from ..errors import REFUSALS, UserError, in_words
+from ..errors import UserError, refusing
 from ..models import Autoencoder
 from ..models.receptive_field import hop_length, output_length, reaches
 from ..weights import Checkpoint, Fitted, Source, build_autoencoder, read_checkpoint
 from ..weights.fit import fit_strictly
+from .refusals import in_host_words
 
 
 def load_autoencoder(
@@ -71,7 +72,7 @@ def build_with_host(checkpoint: Checkpoint) -> Fitted:
     fit_strictly(model, checkpoint.state, where, "its model config")
     model.eval().requires_grad_(False)
     state = dict(model.state_dict())
-    with _told_of(f"cannot use {where}"):
+    with in_host_words(f"cannot use {where}", ours_too=True):
         return Fitted(_adapted(model), config, state, [])
 
 
@@ -84,17 +85,8 @@ def _built(where: str, config: Mapping[str, Any]) -> Any:
         raise UserError(f"{where} is an autoencoder of stable-audio-tools, whose code builds it: {error}") from error
     from stable_audio_tools.models.factory import create_model_from_config
 
-    with _told_of(f"the host cannot build the model config of {where}"):
+    with in_host_words(f"the host cannot build the model config of {where}", ours_too=True):
         return create_model_from_config(copy.deepcopy({"model_type": "autoencoder", **config}))
-
-
-@contextlib.contextmanager
-def _told_of(what: str) -> Iterator[None]:
-    """:func:`ear_sat.errors.refusing`, for sentences of ours as well, which do not know of which file they tell."""
-    try:
-        yield
-    except REFUSALS as error:  # UserError among them
-        raise UserError(f"{what}: {in_words(error)}") from error
 
 
 @contextlib.contextmanager
@@ -138,7 +130,10 @@ def _check_sizes(model: Autoencoder) -> None:
                 f"{model.downsampling_ratio}; use the config it was made with"
             )
     frames = 2
-    latents = model.encode(torch.zeros(1, model.in_channels, frames * model.downsampling_ratio))
+    encoded = model.encoder(torch.zeros(1, model.in_channels, frames * model.downsampling_ratio))
+    bottleneck = getattr(model.bottleneck, "host", model.bottleneck)
+    with refusing(f"its bottleneck, the host's {type(bottleneck).__name__}, fails"):
+        latents = model.bottleneck.encode(encoded)
     _compare("latents", latents.shape[1:], (model.latent_dim, frames))
     samples = output_length(reaches(model.decoder), frames)
     _compare("audio", model.decode(latents).shape[1:], (model.out_channels, samples))

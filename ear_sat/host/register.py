@@ -6,6 +6,7 @@ may be bound in several host modules (``from .factory import …``): every bindi
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
 import importlib.metadata
@@ -20,7 +21,7 @@ import torch
 
 from ..config import choice_error
 from ..data import DATASET_TYPES, create_dataloader
-from ..errors import UserError
+from ..errors import UserError, in_words
 from ..models import BOTTLENECKS, DECODERS, ENCODERS, build_part, check_model_sizes
 from . import compat
 from .compat.wrapping import ORIGINAL
@@ -44,7 +45,7 @@ def _part_factory(what: str, types: Mapping[str, Callable[..., Any]]) -> Callabl
             if _is_ours(config):
                 return build_part(what, types, config)
             try:
-                return original(config)
+                return original(copy.deepcopy(config))  # "seanet" turns its ratios round in it, at every call
             except (NotImplementedError, ValueError) as error:  # how the host says that it knows no such type
                 kind, theirs = config.get("type"), branch_types(original, f"{what}_type")
                 if theirs and kind not in theirs:
@@ -114,6 +115,12 @@ def _pretransform_factory(original: Callable[..., Any]) -> Callable[..., Any]:
             if known and kind not in known:
                 raise choice_error("pretransform type", kind, known) from error
             raise
+        except (ImportError, TypeError) as error:  # "pqmf" is older than today's scipy and numpy
+            kind = pretransform_config.get("type")
+            raise UserError(
+                f"the installed stable-audio-tools cannot build a pretransform '{kind}' ({in_words(error)}); "
+                "correct its config, or use another"
+            ) from error
         return watch(pretransform)
 
     return create_pretransform_from_config

@@ -13,6 +13,7 @@ from .receptive_field import Reach
 HOST_OVERLAP = 16
 #: Layers that compute outputs from a few neighbouring inputs and pass every one's gradient on.
 _LOCAL = {"Conv1d", "ConvTranspose1d", "ELU", "Identity", "LeakyReLU", "Snake1d", "SnakeBeta", "Tanh", "Upsample"}
+_LOCAL |= {"WaveletDecode1d", "WaveletEncode1d"}
 _PROBE = 96  # latent frames
 
 

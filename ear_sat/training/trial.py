@@ -37,11 +37,13 @@ def try_round(build: Callable[[], EarTrainingWrapper], channels: int, samples: i
             _check_clips(wrapper, channels, samples)
             _check_memory(wrapper)
             _train(wrapper, torch.zeros(2, channels, samples))
-    except UserError:
-        raise
-    except REFUSALS as error:
-        if not any(word in str(error).lower() for word in _NEEDS_NUMBERS):
-            raise UserError(f"a round of this model config fails: {in_words(error)}; change what it names") from error
+    except REFUSALS as error:  # UserError among them
+        told = isinstance(error, UserError)
+        if any(word in str(error.__cause__ if told else error).lower() for word in _NEEDS_NUMBERS):
+            return
+        if told:
+            raise
+        raise UserError(f"a round of this model config fails: {in_words(error)}; change what it names") from error
 
 
 def _check_memory(wrapper: EarTrainingWrapper) -> None:

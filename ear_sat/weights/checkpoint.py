@@ -17,7 +17,7 @@ from ..named_configs import MODEL, load_config
 from .hub import WEIGHTS, hub_name, weights_folder
 from .released import RELEASES, download
 from .sharded import INDEX, read_index, whole_of
-from .source import Source, as_source, config_beside
+from .source import Source, as_source, config_beside, may_be_of
 from .spelling import with_plain_keys
 from .torch_file import read_file
 
@@ -109,7 +109,8 @@ def read_checkpoint(path: str | Path | Source) -> Checkpoint:
     (DistributedDataParallel, torch.compile) or of torch's other weight norm: see :mod:`.spelling`. The moving average
     is preferred to the trained weights. Code in a file is never run.
 
-    The model config is the one that the source names, else the file's own, else the ``model_config.json`` beside it.
+    The model config is the one that the source names, else the file's own, else the ``model_config.json`` beside it or
+    in its run, unless that is another model's.
 
     Raises:
         UserError: the file cannot be read (see :func:`read_file`), holds no tensors, or tensors that cannot be right;
@@ -123,8 +124,12 @@ def read_checkpoint(path: str | Path | Source) -> Checkpoint:
     _check_values(file, state)
     if source.model_config is not None:
         metadata = {**metadata, **config_metadata(load_config(source.model_config, MODEL))}
-    elif "model_config" not in metadata and (config := config_beside(given, file)):
-        metadata = {**metadata, **config_metadata(config)}
+    elif (
+        "model_config" not in metadata
+        and (beside := config_beside(given, file))
+        and (given.is_dir() or kind.endswith(_PRETRANSFORM) or may_be_of(beside, state))
+    ):
+        metadata = {**metadata, **config_metadata(beside)}
     discriminator = {}
     if kind.startswith("training"):
         discriminator = {k[len(_DISCRIMINATOR) :]: v for k, v in every.items() if k.startswith(_DISCRIMINATOR)}

@@ -99,6 +99,11 @@ def fit_checkpoint(checkpoint: Checkpoint, builder: Builder | None = None, **kno
         stored = checkpoint.model_config
     except UserError as error:
         raise UserError(f"cannot use {checkpoint.path}: {error}") from None
+    if stored is not None and stored.get("model_type", "autoencoder") != "autoencoder":
+        raise UserError(
+            f"cannot use {checkpoint.path}: its model config is of model_type {stored['model_type']!r}; give "
+            "weights of an autoencoder, or its own config with --model-config"
+        )
     if is_foreign(stored):
         return _built(checkpoint, builder, known)
     try:

@@ -17,7 +17,7 @@ from alias_free_torch import Activation1d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import UserError, in_words
+from ..errors import UserError, first_line
 from ..files import atomic_path
 from ..models import Autoencoder, SnakeBeta, fold_weight_norm, foreign_layers
 from ..models.snake import snake_beta_reference
@@ -94,7 +94,7 @@ def _require_libraries() -> None:
         try:
             __import__(name)
         except ImportError as error:
-            raise UserError(f"writing ONNX needs {name} ({in_words(error)}): pip install 'ear-sat[onnx]'") from error
+            raise UserError(f"writing ONNX needs {name} ({first_line(error)}): pip install 'ear-sat[onnx]'") from error
 
 
 def _about(model: Autoencoder) -> dict[str, str]:

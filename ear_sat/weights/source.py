@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
+from ..errors import UserError
 from ..json_file import load_json
 from ..models import BOTTLENECKS, DECODERS, ENCODERS
+from .architecture import read_architecture
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint
@@ -55,14 +59,27 @@ def is_foreign(config: Mapping[str, Any] | None) -> bool:
     return bool(others or isinstance(model.get("pretransform"), Mapping))
 
 
-def config_beside(given: Path, file: Path) -> dict[str, Any] | None:
-    """The ``model_config.json`` of the folder that was given, or beside a file.
+def may_be_of(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> bool:
+    """Whether a config that lies beside a file may be that of its tensors, which may have left their own folder.
 
-    A file of ours may have left its folder and needs no config; what is beside it counts where it is no model of ours.
+    One of ours must say the sizes that the tensors have; of others nothing is known before they are built.
     """
+    if is_foreign(config):
+        return True
+    try:
+        sizes = read_architecture(state)[0]["model"]
+    except UserError:
+        return False
+    model = config.get("model")
+    return isinstance(model, Mapping) and all(
+        model.get(name) == sizes[name] for name in ("latent_dim", "downsampling_ratio")
+    )
+
+
+def config_beside(given: Path, file: Path) -> dict[str, Any] | None:
+    """The ``model_config.json`` of the folder that was given, or beside a file, or of the run that it lies in."""
     run = [file.parent.parent] if file.parent.name == "checkpoints" else []
     for place in [given] if given.is_dir() else [file.parent, *run]:
         if (path := place / "model_config.json").is_file():
-            config = load_json(path)
-            return config if given.is_dir() or is_foreign(config) else None
+            return load_json(path)
     return None

@@ -105,6 +105,8 @@ def test_failed_reconstructions_are_named(tmp_path, noise, write, evaluate_comma
     (tmp_path / "music" / "good.wav").write_bytes(b"RIFF")
     assert evaluate_command(*arguments) == 1
     assert "none of the 2 files" in capsys.readouterr().err
+    assert evaluate_command(*arguments[:-1], tmp_path) == 1
+    assert f"{tmp_path / 'music'} lies in {tmp_path}, where all files count as res" in capsys.readouterr().err
 
 
 def test_beside_another_system_and_inside_the_data(tmp_path, noise, write, evaluate_command, weights):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,43 @@ def _same() -> dict[str, Any]:
     }
 
 
+def wavelet() -> dict[str, Any]:
+    """A mono Oobleck VAE on four bands of wavelets."""
+    config = config_of("mono", pretransform={"type": "wavelet", "config": BANDS})
+    config["model"]["encoder"]["config"]["in_channels"] = config["model"]["decoder"]["config"]["out_channels"] = 4
+    config["model"]["downsampling_ratio"] *= 4
+    return config
+
+
+BANDS = {"channels": 1, "levels": 2, "wavelet": "bior4.4"}
+
+
+def dac(strides: Sequence[int] = (2, 4, 4)) -> dict[str, Any]:
+    """Encoder and decoder of the package descript-audio-codec."""
+    rates = list(strides)
+    encoder = {"d_model": 2, "strides": rates, "latent_dim": 8}
+    return _between("dac", encoder, {"channels": 8, "rates": rates[::-1], "latent_dim": 4}, math.prod(rates))
+
+
+def seanet(**options: Any) -> dict[str, Any]:
+    """Encoder and decoder of the package encodec."""
+    sizes = {"channels": 1, "n_filters": 2, "n_residual_layers": 1, "lstm": 0, **options}
+    encoder = {"dimension": 8, "ratios": [2, 4, 5], **sizes}
+    return _between("seanet", encoder, {"dimension": 4, "ratios": [5, 4, 2], **sizes}, 40)
+
+
+def taae() -> dict[str, Any]:
+    """Convolutions and transformers that see everything."""
+    sizes = {"channels": 128, "c_mults": [1], "strides": [4], "transformer_depths": [1], "sliding_window": None}
+    encoder = {"in_channels": 1, "latent_dim": 8, **sizes}
+    return _between("taae", encoder, {"out_channels": 1, "latent_dim": 4, **sizes}, 4)
+
+
+def _between(kind: str, encoder: dict[str, Any], decoder: dict[str, Any], hop: int) -> dict[str, Any]:
+    parts = {"encoder": {"type": kind, "config": encoder}, "decoder": {"type": kind, "config": decoder}}
+    return config_of("mono", downsampling_ratio=hop, **parts)
+
+
 def built(config: dict[str, Any], seed: int = 0) -> Any:
     """The host's model, in eval mode; no two parameters are alike."""
     from stable_audio_tools.models import create_model_from_config
@@ -104,7 +142,8 @@ def mean_of(model: Any, audio: torch.Tensor) -> torch.Tensor:
     from stable_audio_tools.models.bottleneck import VAEBottleneck
 
     if isinstance(model.bottleneck, VAEBottleneck):
-        mean: torch.Tensor = model.encoder(audio).chunk(2, dim=1)[0]
+        inputs = audio if model.pretransform is None else model.pretransform.encode(audio)
+        mean: torch.Tensor = model.encoder(inputs).chunk(2, dim=1)[0]
         return mean
     latents: torch.Tensor = model.encode(audio)
     return latents

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 
 import pytest
 import torch
-from host_test_autoencoders import OOBLECK, audio_for, built, config_of, has_same, kinds, mean_of, save
+from host_test_autoencoders import (
+    BANDS,
+    OOBLECK,
+    audio_for,
+    built,
+    config_of,
+    dac,
+    has_same,
+    kinds,
+    mean_of,
+    save,
+    seanet,
+    taae,
+    wavelet,
+)
 from host_test_configs import RATE, changed, model_config
 from stable_audio_tools.models import create_model_from_config
 
 import ear_sat
 from ear_sat import UserError
-from ear_sat.errors import AssumptionWarning
 from ear_sat.host import opening
 from ear_sat.models import chunks_in_words, context_frames, foreign_layers, optimize_for_inference
 from ear_sat.models.optimized import _Convolution, _Periodic
@@ -92,16 +106,18 @@ def test_patches_around_convolutions_are_exact(tmp_path):
     theirs = built(config)
     ours = optimize_for_inference(ear_sat.load_autoencoder(save(theirs, config, tmp_path)))
     audio = audio_for(config, 50)
-    latents = theirs.encoder(theirs.pretransform.encode(audio)).chunk(2, 1)[0]
+    latents = mean_of(theirs, audio)
     close(ours.encode_audio(audio, chunked=True, chunk_size=5), latents)
     close(ours.decode_audio(latents, chunked=True, chunk_size=5), theirs.decode(latents))
 
 
-def test_the_reach_of_other_convolutions_is_measured(tmp_path):
-    pytest.importorskip("dac")
-    config = config_of("mono")
-    config["model"]["encoder"] = {"type": "dac", "config": {"d_model": 2, "strides": [2, 4, 4], "latent_dim": 8}}
-    config["model"]["decoder"] = {"type": "dac", "config": {"channels": 8, "rates": [4, 4, 2], "latent_dim": 4}}
+@pytest.mark.parametrize(
+    ("make", "package"),
+    [(dac, "dac"), (seanet, "encodec"), (lambda: seanet(causal=True), "encodec"), (wavelet, "pywt")],
+)
+def test_the_reach_of_other_convolutions_is_measured(make, package, tmp_path):
+    pytest.importorskip(package)
+    config = make()
     theirs = built(config)
     ours = ear_sat.load_autoencoder(save(theirs, config, tmp_path))
     assert chunks_in_words(ours).startswith("exact: ") and len(foreign_layers(ours)) == 2
@@ -109,6 +125,73 @@ def test_the_reach_of_other_convolutions_is_measured(tmp_path):
     latents = mean_of(theirs, audio)
     close(ours.encode_audio(audio, chunked=True, chunk_size=7), latents)
     close(ours.decode_audio(latents, chunked=True, chunk_size=7), theirs.decode(latents))
+
+
+@pytest.mark.parametrize(
+    ("make", "seeing"),
+    [
+        (lambda: seanet(lstm=1), "the host's SEANetEncoder and the host's SEANetDecoder"),
+        (lambda: seanet(norm="time_group_norm"), "the host's SEANetEncoder and the host's SEANetDecoder"),
+        pytest.param(taae, "the host's TAAEEncoder and the host's TAAEDecoder", marks=needs_same),
+    ],
+)
+def test_what_sees_everything_is_the_hosts_as_a_whole(make, seeing, tmp_path):
+    """``taae`` of 0.0.19 cannot be built: its attention takes no ``sliding_window``."""
+    pytest.importorskip("encodec")
+    config = make()
+    theirs = built(config)
+    ours = ear_sat.load_autoencoder(save(theirs, config, tmp_path))
+    assert chunks_in_words(ours).startswith(f"approximate, since {seeing} see further: 16 + 16 latent frames")
+    audio = audio_for(config, 60)
+    latents = mean_of(theirs, audio)
+    close(ours.encode(audio), latents)
+    close(ours.decode(latents), theirs.decode(latents))
+
+
+def _of_two_ratios():
+    """An encoder of ×20 and a decoder of ×40."""
+    config = seanet()
+    config["model"]["encoder"]["config"]["ratios"] = [2, 2, 5]
+    return config
+
+
+@pytest.mark.parametrize(
+    ("make", "ratio"),
+    [
+        *((lambda: config_of("same"), ratio) for ratio in (16, 31, 48, 64)),  # which fills up to 1024 samples
+        (seanet, 80),
+        (seanet, 4),
+        (_of_two_ratios, 40),
+        (wavelet, 64),
+        (lambda: dac((2, 4, 5)), 40),  # whose decoder loses samples at odd strides
+    ],
+)
+def test_another_ratio_than_that_of_networks_that_are_not_known(make, ratio, tmp_path):
+    config = make()
+    needed = {"same": "stable_audio_tools", "seanet": "encodec", "dac": "dac", "oobleck": "pywt"}
+    pytest.importorskip(needed[config["model"]["encoder"]["type"]])
+    if config["model"]["encoder"]["type"] == "same" and not has_same():
+        pytest.skip("the installed host has no SAME")
+    folder = save(built(config), changed(config, "model.downsampling_ratio", ratio), tmp_path)
+    assert f"coder does not have {ratio} samples to a latent frame, as the downsampling_ratio in" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("part", "what", "words"),
+    [
+        ("pretransform", {"type": "pqmf", "config": {"channels": 1}}, r"cannot build a pretransform 'pqmf' \(.+\); "),
+        ("pretransform", {"type": "wavelet", "config": BANDS | {"wavelet": "x"}}, "'wavelet'|Unknown wavelet"),
+        ("bottleneck", {"type": "fsq", "config": {"levels": [4] * 8}}, "its bottleneck, the host's FSQBottleneck, fa"),
+        ("encoder", {"type": "dac", "config": {"d_model": 2, "strides": [2]}}, "it needs the Python package dac"),
+    ],
+)
+def test_a_part_that_the_host_cannot_use(part, what, words, tmp_path, monkeypatch):
+    """A prototype of "pqmf" needs an older scipy; "fsq" gives one index where the host wants one per codebook."""
+    for name in ("dac", "dac.model.dac"):
+        monkeypatch.setitem(sys.modules, name, None)
+    folder = save(built(config_of("mono")), config_of("mono", **{part: what}), tmp_path)
+    sentence = refused(folder)
+    assert re.search(words, sentence) and "\n" not in sentence and "model.ckpt" in sentence, sentence
 
 
 @pytest.mark.parametrize("bottleneck", [None, {"type": "tanh"}, {"type": "l2_norm"}])
@@ -220,9 +303,8 @@ def test_our_own_model_with_its_config_beside_it_needs_no_host(tmp_path, monkeyp
     config = model_config()
     save(create_model_from_config(config), config, tmp_path)
     monkeypatch.setattr(opening, "build_with_host", lambda _: pytest.fail("not ours"))
-    assert ear_sat.load_autoencoder(tmp_path).sample_rate == RATE
-    with pytest.warns(AssumptionWarning, match="sample_rate"):  # a file of ours may have left its folder
-        ear_sat.load_autoencoder(tmp_path / "model.ckpt")
+    for path in (tmp_path, tmp_path / "model.ckpt"):
+        assert ear_sat.load_autoencoder(path).sample_rate == RATE
 
 
 def test_kinds_of_this_host():

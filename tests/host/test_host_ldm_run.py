@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import random
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -117,10 +118,13 @@ def test_without_an_average_the_export_is_the_model(folder):
 
 def test_the_pretransform_can_be_taken_out_of_an_export(folder):
     assert begin(folder, ldm_config(), "--max-steps", "1") == 0
-    with pytest.warns(UserWarning, match="assumed"):
-        alone = ear_sat.load_autoencoder(folder / "runs" / "run" / "export" / "model.safetensors")
-    expected = autoencoder().state_dict()
-    assert all(torch.equal(value, expected[key]) for key, value in alone.state_dict().items())
+    run, expected = folder / "runs" / "run", autoencoder().state_dict()
+    for file in ("export/model.safetensors", "checkpoints/last.ckpt"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # the config of the diffusion model beside it says the rate
+            alone = ear_sat.load_autoencoder(run / file)
+        assert alone.sample_rate == ldm_config()["sample_rate"] != 44100
+        assert all(torch.equal(value, expected[key]) for key, value in alone.state_dict().items())
 
 
 @pytest.mark.parametrize("kind", KINDS)

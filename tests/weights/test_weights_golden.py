@@ -168,12 +168,17 @@ def test_the_config_beside_the_weights_of_a_folder_counts(tmp_path: Path) -> Non
     """Other people's hub folders have no metadata in the safetensors file."""
     config = config_of(sample_rate=22050, decoder={"final_tanh": True}, soft_clip=True)
     folder = write_as("hub", tiny().state_dict(), tmp_path, config)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        model = ear_sat.load_autoencoder(folder)
-    assert model.sample_rate == 22050 and model.soft_clip and isinstance(model.decoder.layers[-1], torch.nn.Tanh)
-    with pytest.warns(UserWarning, match="sample_rate = 44100"):
-        ear_sat.load_autoencoder(folder / "model.safetensors")  # a file of its own may have left its folder
+    for given in (folder, folder / "model.safetensors"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model = ear_sat.load_autoencoder(given)
+        assert model.sample_rate == 22050 and model.soft_clip and isinstance(model.decoder.layers[-1], torch.nn.Tanh)
+    for other in (config_of(strides=[2, 2], sample_rate=22050), {"model_type": "lm"}):
+        (folder / "model_config.json").write_text(json.dumps(other), encoding="utf-8")
+        with pytest.warns(UserWarning, match="sample_rate = 44100"):
+            ear_sat.load_autoencoder(folder / "model.safetensors")  # a file of its own may have left its folder
+    with pytest.raises(ear_sat.UserError, match="its model config is of model_type 'lm'; give weights of an autoenc"):
+        ear_sat.load_autoencoder(folder)
     (folder / "model_config.json").write_text("{", encoding="utf-8")
     with pytest.raises(ear_sat.UserError, match=r"model_config\.json is not valid JSON"):
         ear_sat.load_autoencoder(folder)
