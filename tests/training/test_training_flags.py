@@ -51,6 +51,17 @@ def test_what_is_given_counts_and_is_kept(batch) -> None:
     assert batch("--resume", "runs/a", "--max-steps", "3") == "2 × 2 × 1"
 
 
+def test_a_run_that_is_finished_says_so(
+    batch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batch(*NEW_RUN, *FLAGS, "--name", "a", "--max-steps", "1")
+    assert "has all of its" not in caplog.text
+    capsys.readouterr()
+    assert train.main(["--resume", "runs/a", "--max-steps", "1", "--accelerator", "cpu"]) == 0
+    assert "the run has all of its 1 rounds; --max-steps goes on beyond them" in caplog.text
+    assert capsys.readouterr().out.count("round 1 ") <= 1  # one row, not before and after
+
+
 def test_a_folder_that_says_nothing_of_flags_has_the_defaults(batch) -> None:
     batch(*NEW_RUN, *FLAGS, "--name", "a", "--max-steps", "1")
     noted = json.loads((file := Path("runs", "a", "versions.json")).read_text(encoding="utf-8"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ import torch
 from training_test_runs import NEW_RUN
 
 from ear_sat.cli import train
+from ear_sat.report.audio import save_audio
+from ear_sat.training.run.finish import _earlier
+from ear_sat.training.run.folder import RunFolder
 from ear_sat.training.run.held_out import HeldOut, HeldOutClip
 from ear_sat.training.run.metrics_csv import MetricsCsv
 
@@ -45,9 +49,30 @@ def test_the_clip_is_measured_as_often_as_asked_for(capsys: pytest.CaptureFixtur
     for number in (0, 4):  # the table at the end has the same numbers
         assert f"{values[number]:.4g}" in printed
     page = Path("runs", "run", "listen.html")
-    assert f"listen: {page}" in printed and page.read_text(encoding="utf-8").count("data:audio/mpeg") == 2
+    assert f"listen: {page}" in printed
+    text = page.read_text(encoding="utf-8")
+    assert text.count("data:audio/mpeg") == 3 and re.findall(r">(original|round \d+)<small>", text) == [
+        "original",
+        "round 1",
+        "round 4",
+    ]
     seconds = [value for _, value in series["held_out/seconds"]]
     assert seconds[0] == 0 < seconds[1] < seconds[2]
+
+
+def test_the_page_lets_one_hear_few_rounds_of_the_clip_it_shows(tmp_path: Path) -> None:
+    folder, clip = RunFolder(tmp_path), torch.rand(2, 4410) - 0.5
+    for step in (1, 10, 20, 30, 40):
+        save_audio(folder.demos / f"step-{step}" / "clip-0.target.wav", clip, 44100)
+        save_audio(folder.demos / f"step-{step}" / "clip-0.estimate.wav", clip / (1 + step), 44100)
+    earlier = _earlier(folder, 40, clip)
+    assert list(earlier) == ["round 1", "round 10", "round 30"]
+    for step in (1, 10, 30):
+        torch.testing.assert_close(earlier[f"round {step}"], clip / (1 + step), atol=2**-22, rtol=0)
+    save_audio(folder.demos / "step-10" / "clip-0.target.wav", -clip, 44100)  # other data than today's
+    (folder.demos / "step-30" / "clip-0.estimate.wav").unlink()
+    assert list(_earlier(folder, 40, clip)) == ["round 1"]
+    assert _earlier(folder, 1, clip) == {}
 
 
 def test_measuring_changes_nothing() -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
+import soundfile
+import torch
 from torch import Tensor
 
 from ...files import write_text
@@ -17,6 +19,9 @@ from ..wrapper import EarTrainingWrapper
 from .folder import RunFolder
 from .held_out import HeldOut
 from .metrics_csv import MetricsCsv
+
+#: How many earlier states of a model the page lets one hear.
+EARLIER = 3
 
 
 def finish(
@@ -45,7 +50,13 @@ def finish(
             run.listening_page,
             f"{run.root.name}: the held-out clip",
             f"{wrapper.rounds} rounds of training, none of them on this clip.",
-            {"held-out clip": {"original": clip.clip, "reconstruction": preds}},
+            {
+                "held-out clip": {
+                    "original": clip.clip,
+                    **_earlier(run, wrapper.rounds, clip.clip),
+                    f"round {wrapper.rounds}": preds,
+                }
+            },
             clip.sample_rate,
         ):
             notes.append(f"listen: {run.listening_page}")
@@ -56,6 +67,24 @@ def finish(
     if wrapper.faults.total:
         print(f"{wrapper.faults.total} batches were skipped because they were not finite")
     _print_left_out(left_out)
+
+
+def _earlier(run: RunFolder, rounds: int, clip: Tensor) -> dict[str, Tensor]:
+    """The clip as it sounded at up to :data:`EARLIER` earlier rounds, the first among them: "round N" → audio."""
+    names = (path.name.partition("-")[2] for path in run.demos.glob("step-*"))
+    steps = sorted(int(name) for name in names if name.isdecimal() and int(name) < rounds)
+    chosen = {steps[i * (len(steps) - 1) // max(EARLIER - 1, 1)] for i in range(EARLIER)} if steps else set()
+    found = {}
+    for step in sorted(chosen):
+        audio = [run.demos / f"step-{step}" / f"clip-0.{side}.wav" for side in ("target", "estimate")]
+        try:
+            target, estimate = (torch.from_numpy(soundfile.read(file, dtype="float32")[0]) for file in audio)
+        except soundfile.SoundFileError:  # a demo that a full disk has cost
+            continue
+        target, estimate = (x.reshape(len(x), -1).T for x in (target, estimate))
+        if target.shape == clip.shape and torch.allclose(target, clip.clamp(-1, 1), atol=2**-22):  # of 24 bits
+            found[f"round {step}"] = estimate
+    return found
 
 
 def finish_export(

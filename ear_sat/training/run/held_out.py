@@ -133,7 +133,7 @@ class HeldOut(pl.Callback):
             preds: what :meth:`reconstruct` gives now.
         """
         now: Row = [f"round {rounds_of(trainer, module)}", *self.clip.measure(preds)]
-        return [self._start, now] if self._start else [now]  # a run whose time was over has not begun again
+        return [now] if self._start[:1] in ([], now[:1]) else [self._start, now]  # one, where nothing was trained
 
     @torch.no_grad()
     def reconstruct(self, module: pl.LightningModule) -> Tensor:

@@ -78,7 +78,7 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
     checkpoint, resumed_at = options.ckpt_path, 0
     if options.resume:
         checkpoint, resumed_at = _resume(run, job)
-    max_rounds = job.total_rounds if options.max_steps is None else options.max_steps
+    max_rounds = _max_rounds(options, job, resumed_at)
     left_out = LeftOutFiles()
     saving = RunCheckpoint(run, options.checkpoint_every, options.save_top_k, options.checkpoint_minutes)
     stop = StopOnSignal(saving)
@@ -221,6 +221,14 @@ def _resume(run: RunFolder, job: Job) -> tuple[Path, int]:
     resumed_at = _check_fits(job, checkpoint)
     _trim_metrics(run, resumed_at)
     return checkpoint, resumed_at
+
+
+def _max_rounds(options: TrainOptions, job: Job, resumed_at: int) -> int | None:
+    """The last round, of the flags or of all phases; None where there is no end."""
+    rounds = job.total_rounds if options.max_steps is None else options.max_steps
+    if rounds is not None and resumed_at >= rounds:
+        logger.warning("the run has all of its %d rounds; --max-steps goes on beyond them", rounds)
+    return rounds
 
 
 def _check_fits(job: Job, path: Path) -> int:
