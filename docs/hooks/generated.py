@@ -2,7 +2,8 @@
 
 ``{{ keys PLACE… }}``: a table of the JSON keys that a constructor or a ``TypedDict`` takes, from its annotations,
 defaults and docstring; ``-NAME`` leaves one out. ``{{ commands }}``, ``{{ metrics }}``, ``{{ configs }}``: from the
-command line's parsers, the registry of metrics, and the configs that come with the package. ``{{ clips }}``: players.
+command line's parsers, the registry of metrics, and the configs that come with the package. Links to clips become
+players.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import math
 import re
 from collections.abc import Iterator
 from html import escape
-from pathlib import Path
 from typing import Any, is_typeddict
 
 from ear_sat.cli.examples import EXAMPLES
@@ -24,14 +24,8 @@ from ear_sat.metrics import METRICS
 from ear_sat.named_configs import DATASET, DESCRIPTIONS, MODEL, PLAN, named_configs
 from ear_sat.value_types import in_words
 
-CLIP_FOLDER = Path(__file__).parents[1] / "clips"
-#: Clips of docs/figures/clips.py, in the order of the page.
-CLIPS = {
-    "original": "the original, which no model was trained on",
-    "ours": "after `make train`",
-    "host": "the recipe of stable-audio-tools on the same network, for the same time",
-    "noise": "noise with the spectrum of the original",
-}
+#: A link to a clip, which becomes a player.
+CLIP = re.compile(r"\[listen\]\((clips/\w+\.mp3)\)")
 #: Of Sphinx, in docstrings: ":class:`~a.B`".
 ROLE = re.compile(r":(?:class|func|meth|data|mod|attr):(`|<code>)[~.]*")
 #: Heading of a part of a docstring, and what it says of one name.
@@ -203,14 +197,7 @@ def configs() -> str:
     return table(["name", "kind", "what it is for"], body)
 
 
-def clips() -> str:
-    """A player for each of the clips that docs/figures/clips.py has made."""
-    found = [(name, text) for name, text in CLIPS.items() if (CLIP_FOLDER / f"{name}.mp3").is_file()]
-    players = [(text, f'<audio controls preload="none" src="../clips/{name}.mp3"></audio>') for name, text in found]
-    return table(["clip", ""], players) if players else ""
-
-
-MAKERS = {"keys": keys, "commands": commands, "metrics": metrics, "configs": configs, "clips": clips}
+MAKERS = {"keys": keys, "commands": commands, "metrics": metrics, "configs": configs}
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
@@ -220,6 +207,7 @@ def on_page_markdown(markdown: str, **_: object) -> str:
         name, *words = match.group(1).split()
         return MAKERS[name](*words)
 
+    markdown = CLIP.sub(r'<audio controls preload="none" src="../\1"></audio>', markdown)
     return re.sub(r"^\{\{ (.+) \}\}$", made, markdown, flags=re.MULTILINE)
 
 
