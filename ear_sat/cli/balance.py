@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..losses import LossBundle
     from ..training.players import Discriminator
 
-COLUMNS = ("term", "value", "weighted", "gradient of the weighted term", "share")
+COLUMNS = ("term", "value", "weighted", "gradient of the weighted term", "share in %")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,10 +80,10 @@ def main(arguments: argparse.Namespace) -> int:
         rows = _rows(bundle, adversaries, weights, preds, target)
         print_table(f"{estimate.name} against {reference.name}", COLUMNS, rows)
         for row in rows:
-            totals.setdefault(row.term, []).append([row.value, row.gradient, row.share])
+            totals.setdefault(row.term, []).append([row.value, row.gradient, row.percent])
     if len(totals["total"]) > 1:
         means = [[term, *np.mean(values, axis=0).tolist()] for term, values in totals.items()]
-        print_table("Mean over pairs", ["term", "value", "gradient", "share"], means)
+        print_table("Mean over pairs", ["term", "value", "gradient", "share in %"], means)
     return 0
 
 
@@ -92,7 +92,7 @@ class _Row(NamedTuple):
     value: float
     weighted: float
     gradient: float
-    share: float
+    percent: float
 
 
 def _adversaries(
@@ -151,9 +151,9 @@ def _rows(
         norms |= gradient_norms(pulls, preds)
     counted = {*output.raw, *pulls}
     whole = sum(norms[name] for name in counted) or 1
-    rows = [_Row(n, raw[n].item(), weighted[n].item(), norms[n], norms[n] / whole * (n in counted)) for n in raw]
+    rows = [_Row(n, raw[n].item(), weighted[n].item(), norms[n], 100 * norms[n] / whole * (n in counted)) for n in raw]
     total = sum(pulls.values(), output.total)
-    return [*rows, _Row("total", total.item(), total.item(), gradient_norms({"": total}, preds)[""], 1.0)]
+    return [*rows, _Row("total", total.item(), total.item(), gradient_norms({"": total}, preds)[""], 100.0)]
 
 
 def _pairs(reference: Path, estimate: Path) -> list[tuple[Path, Path]]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import sys
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from ..models import Autoencoder
 from ..models.receptive_field import hop_length, output_length, reaches
 from ..weights import Checkpoint, Fitted, Source, build_autoencoder, read_checkpoint
 from ..weights.fit import fit_strictly
+from .importing import importing
 from .refusals import in_host_words
 
 
@@ -67,7 +65,7 @@ def build_with_host(checkpoint: Checkpoint) -> Fitted:
     """
     where, config = str(checkpoint.path), checkpoint.model_config
     assert config is not None
-    with _quiet(), torch.random.fork_rng(devices=[]):
+    with importing(), torch.random.fork_rng(devices=[]):
         model = _built(where, config)
     fit_strictly(model, checkpoint.state, where, "its model config")
     model.eval().requires_grad_(False)
@@ -87,14 +85,6 @@ def _built(where: str, config: Mapping[str, Any]) -> Any:
 
     with in_host_words(f"the host cannot build the model config of {where}", ours_too=True):
         return create_model_from_config(copy.deepcopy({"model_type": "autoencoder", **config}))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """While open, what the host prints as it is imported stays out of the output, and torch's age out of sight."""
-    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        yield
 
 
 def _adapted(model: Any) -> Autoencoder:

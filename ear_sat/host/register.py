@@ -12,7 +12,6 @@ import importlib
 import importlib.metadata
 import inspect
 import sys
-import warnings
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -30,6 +29,7 @@ from .diffusion.pretransform_weights import watch
 from .engine_types import hand_over
 from .host_terms import add_terms, bottleneck_losses, check_training, split_losses
 from .host_types import branch_types
+from .importing import importing
 from .installing import not_installed
 
 HOST = "stable_audio_tools"
@@ -232,8 +232,7 @@ def register() -> None:
         UserError: stable-audio-tools is not installed, or its factories are others than the ones known here.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)  # a newer Python's, of the host's and its packages' texts
+        with importing():
             modules = {name: importlib.import_module(f"{HOST}.{name}") for name, _ in TARGETS}
     except ModuleNotFoundError as error:
         if error.name == HOST:

@@ -66,7 +66,7 @@ def _curves(series: Mapping[str, Points], title: str, marks: Mapping[int, str]) 
             left = LEFT + column * (width + BETWEEN)
             axes = figure.add_axes((left / WIDTH, (y + 0.3) / height, width / WIDTH, PANEL_HEIGHT / height))
             _panel(axes, key.removeprefix(f"{group}/"), series[key], (min(steps), max(steps)), colors)
-    figure.text(0.5, 0.2 / height, "step", fontsize=11, ha="center", va="center")
+    figure.text(0.5, 0.2 / height, "round", fontsize=11, ha="center", va="center")
     return figure
 
 

@@ -30,8 +30,9 @@ def quiet() -> None:
     # The host's diffusion wrappers ask for CUDA autocast everywhere, and its demos call torchaudio's older interface.
     warnings.filterwarnings("ignore", message="User provided device_type of 'cuda'.*")
     warnings.filterwarnings("ignore", category=UserWarning, module="torchaudio.*")
-    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # The last one speaks of how checkpoints are read, which our plug-in decides.
+    for name in ("utilities.rank_zero", "accelerators.cuda", "trainer.connectors.checkpoint_connector"):
+        logging.getLogger(f"pytorch_lightning.{name}").setLevel(logging.WARNING)
 
 
 def check_strategy(name: str, several: bool, by_parts: bool) -> str:
