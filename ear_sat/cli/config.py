@@ -75,6 +75,7 @@ def _put(text: str, out: Path | None) -> None:
         raise UserError(f"{out} exists already; choose another name or remove it")
     else:
         _write(out, text)
+        print(f"wrote {out}")
 
 
 def _edit(config: dict[str, Any], arguments: argparse.Namespace) -> None:

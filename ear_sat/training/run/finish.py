@@ -33,6 +33,7 @@ def finish(
     left_out: Sequence[str],
 ) -> None:
     """Writes ``export/``, ``curves.png`` and ``listen.html``, then prints the results."""
+    print("writing curves and export, and measuring", flush=True)
     write_curves(run, wrapper)
     wrapper.export_model(str(run.export / "model.ckpt"))
     wrapper.export_model(str(run.export / "model.safetensors"), use_safetensors=True)
