@@ -56,11 +56,11 @@ def first_line(error: BaseException) -> str:
 
 
 def in_words(error: BaseException) -> str:
-    """The first line of an error; a KeyError's own text is the bare key."""
+    """The first line of an error; what a KeyError lacks, and which module is missing."""
     if isinstance(error, KeyError):
         return f'it lacks the key "{error.args[0]}"'
-    if isinstance(error, ModuleNotFoundError):
-        return f"it needs the Python package {error.name}, which is not installed"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"it needs the Python module {error.name}, which is not installed"
     return first_line(error)
 
 

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import argparse
 import configparser
+import contextlib
 import importlib
 import importlib.util
+import io
+import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..checks import number, path_argument, whole
 from ..errors import UserError
@@ -23,7 +26,10 @@ from .examples import EXAMPLES
 from .help import Formatter, to_copy
 
 if TYPE_CHECKING:
+    from ..training.run.folder import RunFolder
     from ..training.run.job import Builders
+
+logger = logging.getLogger(__name__)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -92,7 +98,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--resume",
         type=path_argument,
         metavar="RUN",
-        help="continue the run in this folder, with its flags unless others are given",
+        help="continue the run in this folder, with its batch and such flags unless others are given",
     )
     run.add_argument(
         "--ckpt-path", type=path_argument, help="Lightning checkpoint to continue from in a new run folder"
@@ -193,9 +199,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ..training.run.train import train
 
     if "resume" in arguments:
-        arguments = {**vars(parser.parse_args(RunFolder(arguments["resume"]).read_flags())), **arguments}
+        arguments = {**_flags_of(parser, RunFolder(arguments["resume"]), arguments), **arguments}
     train(TrainOptions(**arguments), _builders())
     return 0
+
+
+def _flags_of(parser: argparse.ArgumentParser, run: RunFolder, instead: Mapping[str, Any]) -> dict[str, Any]:
+    """What the flags that a run was begun with stand for, but for those that are given ``instead``."""
+    begun = run.read_flags()
+    if not begun and run.model_config.exists():
+        logger.warning(
+            "%s does not say with which flags it was begun: those that are not given have their defaults, such as "
+            "--batch-size 8",
+            run.root,
+        )
+    try:
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            flags = {name: value for name, value in vars(parser.parse_args(begun)).items() if name not in instead}
+    except SystemExit:
+        reason = said.getvalue().strip().splitlines()[-1].partition("error: ")[2]
+        raise UserError(f'the "flags" in {run.versions} cannot be used ({reason}); correct or remove them') from None
+    held_out = flags.get("val_dataset_config")
+    if held_out is not None and held_out.is_absolute() and not held_out.is_file():
+        raise UserError(f"{held_out}, with which {run.root} was begun, is gone; give another --val-dataset-config")
+    return flags
 
 
 def _import(modules: Sequence[str], model_config: Path | None) -> None:

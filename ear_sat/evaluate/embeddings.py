@@ -23,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..config import check_choice
-from ..errors import UserError, first_line
+from ..errors import REFUSALS, UserError, first_line, in_words
 from ..files import atomic_path, make_folder, stale_files
 from ..processes import Runner
 from ..versions import versions
@@ -164,6 +164,9 @@ def read_about(file: Path) -> dict[str, Any]:
     """
     with _stored(file) as stored:
         about: dict[str, Any] = json.loads(stored["about"].item())
+        if not (isinstance(about["model"], str) and isinstance(about["path"], str) and about["versions"]):
+            raise TypeError("it does not say of which audio they are")
+        about["made"] = float(about["made"])
         return about
 
 
@@ -172,9 +175,9 @@ def _stored(file: Path) -> Iterator[Mapping[str, Any]]:
     try:
         with np.load(file) as stored:
             yield stored
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, *REFUSALS) as error:
         raise UserError(
-            f"cannot read the embeddings in {file}: {first_line(error)}; copy it again, or delete it to do without"
+            f"cannot read the embeddings in {file}: {in_words(error)}; copy it again, or delete it"
         ) from error
 
 

@@ -129,9 +129,12 @@ def _united(infos: Sequence[RunInfo]) -> RunInfo:
     told_by = {system: info for info in infos for system in info.estimates}
     notes = []
     for system in told_by:
-        places = dict.fromkeys(info.estimates[system] for info in infos if system in info.estimates)
+        given = (info.estimates[system] for info in infos if system in info.estimates)
+        places = {Path(place).resolve(): place for place in given}
         if len(places) > 1:
-            notes.append(f"{system} was measured in {' and in '.join(places)}; the last result of each file counts")
+            notes.append(
+                f"{system} was measured in {' and in '.join(places.values())}; the last result of each file counts"
+            )
     return replace(
         infos[-1],
         estimates={system: info.estimates[system] for system, info in told_by.items()},

@@ -88,7 +88,7 @@ def _check_ratio(name: str, length: Callable[[int], int], unit: int, hop: int) -
     except RuntimeError as error:  # torch's, of a length that a layer cannot have
         raise UserError(f"{wrong} {remedy} ({first_line(error)})") from error
     if not right:
-        raise UserError(f"{wrong} {remedy}")
+        raise UserError(f"{wrong} {remedy} (2 frames give {made}, where {2 * unit} were due)")
 
 
 def _has_known_layers(network: nn.Module) -> bool:

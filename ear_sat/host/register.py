@@ -115,6 +115,10 @@ def _pretransform_factory(original: Callable[..., Any]) -> Callable[..., Any]:
             if known and kind not in known:
                 raise choice_error("pretransform type", kind, known) from error
             raise
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"a pretransform '{pretransform_config.get('type')}': {in_words(error)}; install it"
+            ) from error
         except (ImportError, TypeError) as error:  # "pqmf" is older than today's scipy and numpy
             kind = pretransform_config.get("type")
             raise UserError(

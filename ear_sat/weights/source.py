@@ -59,6 +59,10 @@ def is_foreign(config: Mapping[str, Any] | None) -> bool:
     return bool(others or isinstance(model.get("pretransform"), Mapping))
 
 
+#: What the shapes of tensors tell for sure, by its key in a model config.
+_SIZES = ("latent_dim", "downsampling_ratio", "in_channels", "out_channels", "channels", "c_mults", "strides", "depth")
+
+
 def may_be_of(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> bool:
     """Whether a config that lies beside a file may be that of its tensors, which may have left their own folder.
 
@@ -71,9 +75,21 @@ def may_be_of(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> bool:
     except UserError:
         return False
     model = config.get("model")
-    return isinstance(model, Mapping) and all(
-        model.get(name) == sizes[name] for name in ("latent_dim", "downsampling_ratio")
-    )
+    return isinstance(model, Mapping) and _named_alike(model, sizes)
+
+
+def _named_alike(named: Mapping[str, Any], sizes: Mapping[str, Any]) -> bool:
+    """Whether sizes that a config names are those that were read off the tensors; it may leave some out."""
+    for name, size in sizes.items():
+        value = named.get(name)
+        if name == "transformer" and bool(value) != bool(size):
+            return False
+        if isinstance(size, Mapping):
+            if isinstance(value, Mapping) and not _named_alike(value, size):
+                return False
+        elif name in _SIZES and name in named and value != size:
+            return False
+    return "transformer" in sizes or not named.get("transformer")
 
 
 def config_beside(given: Path, file: Path) -> dict[str, Any] | None:

@@ -182,7 +182,7 @@ def test_another_ratio_than_that_of_networks_that_are_not_known(make, ratio, tmp
         ("pretransform", {"type": "pqmf", "config": {"channels": 1}}, r"cannot build a pretransform 'pqmf' \(.+\); "),
         ("pretransform", {"type": "wavelet", "config": BANDS | {"wavelet": "x"}}, "'wavelet'|Unknown wavelet"),
         ("bottleneck", {"type": "fsq", "config": {"levels": [4] * 8}}, "its bottleneck, the host's FSQBottleneck, fa"),
-        ("encoder", {"type": "dac", "config": {"d_model": 2, "strides": [2]}}, "it needs the Python package dac"),
+        ("encoder", {"type": "dac", "config": {"d_model": 2, "strides": [2]}}, "it needs the Python module dac"),
     ],
 )
 def test_a_part_that_the_host_cannot_use(part, what, words, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from pathlib import Path
@@ -173,7 +174,10 @@ def test_the_config_beside_the_weights_of_a_folder_counts(tmp_path: Path) -> Non
             warnings.simplefilter("error")
             model = ear_sat.load_autoencoder(given)
         assert model.sample_rate == 22050 and model.soft_clip and isinstance(model.decoder.layers[-1], torch.nn.Tanh)
-    for other in (config_of(strides=[2, 2], sample_rate=22050), {"model_type": "lm"}):
+    wider, longer = (copy.deepcopy(config) for _ in range(2))  # of the same ratio, but of another model
+    wider["model"]["decoder"]["config"]["channels"] *= 2
+    longer["model"]["decoder"]["config"]["transformer"] = {"depth": 7, "dim_heads": 8}
+    for other in (config_of(strides=[2, 2], sample_rate=22050), wider, longer, {"model_type": "lm"}):
         (folder / "model_config.json").write_text(json.dumps(other), encoding="utf-8")
         with pytest.warns(UserWarning, match="sample_rate = 44100"):
             ear_sat.load_autoencoder(folder / "model.safetensors")  # a file of its own may have left its folder

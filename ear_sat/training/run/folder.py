@@ -17,6 +17,7 @@ from ...errors import UserError
 from ...files import stale_files, write_text
 from ...versions import versions
 from .earlier_runs import MEANINGS
+from .options import KEPT
 
 PACKAGES = (
     "torch",
@@ -189,9 +190,9 @@ class RunFolder:
                 if before is not None and not earlier.exists():
                     write_text(earlier, before)
                 write_text(path, _json(config))
-            before_it = self.read_versions()
-            settled = {**before_it, **MEANINGS, **(noted or {})}
-            if before_it != settled:
+            found = self.read_versions()
+            settled = {**found, **MEANINGS, **(noted or {})}
+            if found != settled:
                 write_text(self.versions, _json(settled))
         except OSError as error:
             raise UserError(
@@ -199,11 +200,10 @@ class RunFolder:
             ) from error
 
     def read_flags(self) -> list[str]:
-        """The flags of the training that the run was begun, or last went on, with: ``--batch-size=2`` and such."""
+        """The flags of the training that the run has: ``--batch-size=2`` and such; none where it does not say them."""
         flags = self.read_versions().get("flags")
-        return (
-            [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()] if isinstance(flags, dict) else []
-        )
+        known = {name: flags[name] for name in KEPT if name in flags} if isinstance(flags, dict) else {}
+        return [f"--{name.replace('_', '-')}={value}" for name, value in known.items()]
 
     def read_versions(self) -> dict[str, Any]:
         """What ``versions.json`` holds; nothing where it is missing or damaged."""

@@ -13,9 +13,18 @@ from ...processes import cores
 DEFAULT_SEED = 42
 #: Flags of the training itself: a resumed run has those of before, unless others are given.
 KEPT = (
-    *("val_dataset_config", "remove_pretransform_weight_norm", "batch_size", "num_workers", "accum_batches"),
-    *("gradient_clip_val", "checkpoint_every", "checkpoint_minutes", "save_top_k", "val_every", "held_out_every"),
-    *("precision", "logger"),
+    "val_dataset_config",
+    "remove_pretransform_weight_norm",
+    "batch_size",
+    "accum_batches",
+    "gradient_clip_val",
+    "checkpoint_every",
+    "checkpoint_minutes",
+    "save_top_k",
+    "val_every",
+    "held_out_every",
+    "precision",
+    "logger",
 )
 
 

@@ -49,7 +49,8 @@ def train(options: TrainOptions, builders: Builders) -> RunFolder:
     """Runs a training and returns its folder.
 
     Args:
-        options: flags.
+        options: flags. With ``resume``, those of :data:`.options.KEPT` are not taken from the run's folder here: the
+            command line does that, which knows what was given.
         builders: make the model and the loaders; the engine's own, or a host's.
 
     Raises:
