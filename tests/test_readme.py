@@ -52,6 +52,7 @@ NOT_RUN = {
     "pip install ear-sat[train]": "the same",
     "pip install ear-sat[sat]": "the same",
     "ear-sat train --model-config ear_vae --dataset-config local --devices 8 --num-nodes 4": "needs 32 GPUs",
+    "python docs/figures/clips.py --ours runs/NAME --host runs/host": "writes the clips of the page",
     "ear-sat listening-results ann.json ben.json --out listening": "takes the answers of listeners",
     "ear-sat compare loss_forms --out study --train train --tracks development=development --dry-run": (
         "trains rounds of eleven variants; tests/compare has small plans"
@@ -147,8 +148,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     demo = {**load_json("dataset_configs/demo.json"), "tracks": 2, "seconds": SECONDS}
     Path("dataset_configs/demo.json").write_text(json.dumps(demo), encoding="utf-8")
     Path("model_configs").mkdir()
-    for path in (ROOT / "model_configs").glob("*.json"):
-        Path("model_configs", path.name).write_text(json.dumps(narrow(load_json(path))), encoding="utf-8")
+    Path("docs/figures").mkdir(parents=True)
+    for path in (*(ROOT / "model_configs").glob("*.json"), DOCS / "figures" / "host_demo.json"):
+        path.relative_to(ROOT).write_text(json.dumps(narrow(load_json(path))), encoding="utf-8")
     Path("pre_encode.py").write_text("print('as the host has it')", encoding="utf-8")
     monkeypatch.setattr(named_configs, "named_configs", local_configs)
     monkeypatch.setenv("EAR_SAT_WEIGHTS", str(tmp_path))
