@@ -10,6 +10,7 @@ import json
 import runpy
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from ear_sat.cli.main import main
 from ear_sat.data import synthesise_track
 from ear_sat.json_file import load_json
 from ear_sat.models import Autoencoder
-from ear_sat.weights import config_metadata, write_weights
+from ear_sat.weights import RELEASES, config_metadata, sha256, write_weights
 
 ROOT = README.parent
 RATE, SECONDS = 44100, 2.0
@@ -50,8 +51,8 @@ NOT_RUN = {
     "pip install ear-sat": "the same",
     "pip install ear-sat[train]": "the same",
     "pip install ear-sat[sat]": "the same",
-    "ear-sat download 44k": "fetches the weights",
     "ear-sat train --model-config ear_vae --dataset-config local --devices 8 --num-nodes 4": "needs 32 GPUs",
+    "python docs/figures/clips.py --ours runs/NAME --host runs/host": "writes the clips of the page",
     "ear-sat listening-results ann.json ben.json --out listening": "takes the answers of listeners",
     "ear-sat compare loss_forms --out study --train train --tracks development=development --dry-run": (
         "trains rounds of eleven variants; tests/compare has small plans"
@@ -64,8 +65,8 @@ ELSEWHERE = {
 }
 #: Words of commands and code → what stands for them.
 STAND_INS = {"runs/NAME": "runs/run-0", 'device="cuda"': 'device="cpu"'}
-#: Whole words, likewise.
-RELEASED = {"44k": "ear_vae_44k.pyt"}
+#: Released weights, which are looked for in the working folder → the config of what stands for them.
+RELEASED = {"44k": "ear_vae", "48k": "ear_vae_48k"}
 
 
 def all_blocks() -> list[Block]:
@@ -147,12 +148,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     demo = {**load_json("dataset_configs/demo.json"), "tracks": 2, "seconds": SECONDS}
     Path("dataset_configs/demo.json").write_text(json.dumps(demo), encoding="utf-8")
     Path("model_configs").mkdir()
-    for path in (ROOT / "model_configs").glob("*.json"):
-        Path("model_configs", path.name).write_text(json.dumps(narrow(load_json(path))), encoding="utf-8")
+    Path("docs/figures").mkdir(parents=True)
+    for path in (*(ROOT / "model_configs").glob("*.json"), DOCS / "figures" / "host_demo.json"):
+        path.relative_to(ROOT).write_text(json.dumps(narrow(load_json(path))), encoding="utf-8")
     Path("pre_encode.py").write_text("print('as the host has it')", encoding="utf-8")
     monkeypatch.setattr(named_configs, "named_configs", local_configs)
-    release_like(Path("model_configs/ear_vae.json"), Path("ear_vae_44k.pyt"))
-    release_like(Path("model_configs/ear_vae_48k.json"), Path("ear_vae_v2_48k.pyt"))
+    monkeypatch.setenv("EAR_SAT_WEIGHTS", str(tmp_path))
+    for name, config in RELEASED.items():
+        weights = tmp_path / Path(RELEASES[name].filename).name
+        release_like(Path("model_configs", f"{config}.json"), weights)
+        monkeypatch.setitem(RELEASES, name, replace(RELEASES[name], sha256=sha256(weights)))
     return tmp_path
 
 
@@ -180,7 +185,7 @@ class Reader:
         else:
             for words in block.commands():
                 if " ".join(words) not in NOT_RUN and " ".join(words) not in self.trained:
-                    self.command([stand_in(RELEASED.get(word, word)) for word in words])
+                    self.command([stand_in(word) for word in words])
                 if "train" in words[1]:
                     self.trained.add(" ".join(words))
 
@@ -188,7 +193,7 @@ class Reader:
         """What code on the page takes as given."""
         audio = torch.from_numpy(track(0).T).float()
         given = {"audio": audio[None], "waveform": audio, "preds": 0.9 * audio[None], "target": audio[None]}
-        return {**given, "sample_rate": RATE, "ear_sat": ear_sat, "model": ear_sat.load_autoencoder("ear_vae_44k.pyt")}
+        return {**given, "sample_rate": RATE, "ear_sat": ear_sat, "model": ear_sat.load_autoencoder("44k")}
 
     def command(self, words: list[str]) -> None:
         """Calls what a line names, in this process: another would import for ten seconds."""
