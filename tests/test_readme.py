@@ -206,6 +206,7 @@ class Reader:
             return
         with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
             patch.setattr(sys, "argv", words[1:])
+            patch.syspath_prepend((ROOT / words[1]).parent)  # a script imports its neighbours
             runpy.run_path(str(ROOT / words[1]), run_name="__main__")
         assert end.value.code == 0, line
 
