@@ -29,12 +29,15 @@ def main(path: str) -> None:
         sizes = [point[key] for point in chosen]
         costs = [point["seconds"] / point["audio_seconds"] / point["batch"] for point in chosen]
         axes[0, column].plot(sizes, costs, marker="o", linewidth=2)
-        axes[1, column].plot(sizes, [point["peak_memory_mib"] / 1024 for point in chosen], marker="o", linewidth=2)
-        axes[0, column].set(ylim=(0, None), xscale="log", xticks=sizes, xticklabels=[f"{size:g}" for size in sizes])
-        axes[1, column].set(ylim=(0, None), xlabel=label)
+        needs = [point["peak_memory_mib"] / point["audio_seconds"] / point["batch"] for point in chosen]
+        axes[1, column].plot(sizes, needs, marker="o", linewidth=2)
+        axes[0, column].set(xscale="log", xticks=sizes, xticklabels=[f"{size:g}" for size in sizes])
+        axes[1, column].set(xlabel=label)
         axes[1, column].minorticks_off()
+    for row in axes:
+        row[0].set_ylim(0, 1.1 * max(max(line.get_ydata()) for panel in row for line in panel.lines))
     axes[0, 0].set(ylabel="seconds per\nsecond of audio")
-    axes[1, 0].set(ylabel="memory in GiB")
+    axes[1, 0].set(ylabel="MiB per second\nof audio")
     style.save(figure, "speed")
 
 
