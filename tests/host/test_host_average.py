@@ -66,7 +66,8 @@ def test_held_out_table(run, average):
     table = HeldOut(clip)
     table.on_train_start(trainer, wrapper)
     expected = ["round 5", *clip.measure(average[0])]
-    assert table.rows(trainer, wrapper, table.reconstruct(wrapper)) == [pytest.approx(expected)] * 2
+    # One row, because nothing was trained since the start.
+    assert table.rows(trainer, wrapper, table.reconstruct(wrapper)) == [pytest.approx(expected)]
 
 
 @pytest.mark.parametrize("name", ["model.ckpt", "model.safetensors"])

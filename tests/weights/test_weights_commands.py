@@ -175,7 +175,7 @@ BASE = Path(__file__).parents[2] / "model_configs" / "ear_vae.json"
 
 def test_config_from_weights(run: Path, tmp_path: Path, command: Callable[..., Any]) -> None:
     result = command("config", BASE, "--model-from", run, "--set", "training.update=alternate", "--out", tmp_path / "a")
-    assert result.code == 0 and result.err == "" and result.out == ""
+    assert result.code == 0 and result.err == "" and result.out == f"wrote {tmp_path / 'a'}\n"
     config = json.loads((tmp_path / "a").read_text(encoding="utf-8"))
     base = json.loads(BASE.read_text(encoding="utf-8"))
     assert config["training"] == {**base["training"], "update": "alternate"}
