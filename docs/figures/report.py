@@ -5,7 +5,6 @@ ear-sat evaluate --reference originals --estimate NAME=FOLDER … --out measured
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -14,30 +13,22 @@ from PIL import Image
 from style import FOLDER
 
 sys.path.insert(0, str(FOLDER.parents[1] / "scripts"))
-from browser import NAMES, find_browser
+from browser import Browser
 
 WIDTH, HEIGHT, COLOURS = 1100, 700, 256
 
 
 def main(evaluation: Path) -> None:
     """Writes report.png beside the scripts."""
-    program = find_browser()
-    if program is None:
-        sys.exit(f"error: there is no Chromium; install one of {', '.join(NAMES)}")
     page = (evaluation / "report.html").resolve(strict=True)
     picture = FOLDER / "report.png"
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [
-            program,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--hide-scrollbars",
-            f"--user-data-dir={profile}",
-        ]
-        command += [f"--window-size={WIDTH},{HEIGHT}", f"--screenshot={picture}", "--virtual-time-budget=5000"]
-        subprocess.run([*command, page.as_uri()], check=True, capture_output=True)
-    Image.open(picture).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(picture, optimize=True)
+    with tempfile.TemporaryDirectory() as folder, Browser(Path(folder)) as browser:
+        browser.screen(WIDTH, HEIGHT, phone=False)
+        browser.open(page)
+        browser.screenshot(picture)
+    page_picture = Image.open(picture).convert("RGB")
+    top = page_picture.crop((0, 0, page_picture.width, HEIGHT))  # a scroll bar takes some of the width
+    top.quantize(COLOURS, dither=Image.Dither.NONE).save(picture, optimize=True)
     print(picture)
 
 
