@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,6 @@ from ..models import Autoencoder
 from ..models.receptive_field import hop_length, output_length, reaches
 from ..weights import Checkpoint, Fitted, Source, build_autoencoder, read_checkpoint
 from ..weights.fit import fit_strictly
-from .importing import importing
 from .refusals import in_host_words
 
 
@@ -65,7 +67,7 @@ def build_with_host(checkpoint: Checkpoint) -> Fitted:
     """
     where, config = str(checkpoint.path), checkpoint.model_config
     assert config is not None
-    with importing(), torch.random.fork_rng(devices=[]):
+    with contextlib.redirect_stdout(sys.stderr), torch.random.fork_rng(devices=[]):
         model = _built(where, config)
     fit_strictly(model, checkpoint.state, where, "its model config")
     model.eval().requires_grad_(False)
@@ -83,7 +85,8 @@ def _built(where: str, config: Mapping[str, Any]) -> Any:
         raise UserError(f"{where} is an autoencoder of stable-audio-tools, whose code builds it: {error}") from error
     from stable_audio_tools.models.factory import create_model_from_config
 
-    with in_host_words(f"the host cannot build the model config of {where}", ours_too=True):
+    with warnings.catch_warnings(), in_host_words(f"the host cannot build the model config of {where}", ours_too=True):
+        warnings.simplefilter("ignore", FutureWarning)  # of torch's age
         return create_model_from_config(copy.deepcopy({"model_type": "autoencoder", **config}))
 
 
