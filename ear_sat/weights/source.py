@@ -79,17 +79,13 @@ def may_be_of(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> bool:
 
 
 def _named_alike(named: Mapping[str, Any], sizes: Mapping[str, Any]) -> bool:
-    """Whether sizes that a config names are those that were read off the tensors; it may leave some out."""
-    for name, size in sizes.items():
-        value = named.get(name)
-        if name == "transformer" and bool(value) != bool(size):
-            return False
-        if isinstance(size, Mapping):
-            if isinstance(value, Mapping) and not _named_alike(value, size):
-                return False
-        elif name in _SIZES and name in named and value != size:
-            return False
-    return "transformer" in sizes or not named.get("transformer")
+    """Whether what a config names has the sizes read off the tensors; it may leave out all but a transformer."""
+    if bool(named.get("transformer")) != bool(sizes.get("transformer")):
+        return False
+    if any(named.get(name, sizes[name]) != sizes[name] for name in _SIZES if name in sizes):
+        return False
+    parts = [name for name, size in sizes.items() if isinstance(size, Mapping) and isinstance(named.get(name), Mapping)]
+    return all(_named_alike(named[name], sizes[name]) for name in parts)
 
 
 def config_beside(given: Path, file: Path) -> dict[str, Any] | None:

@@ -74,7 +74,7 @@ def _earlier(run: RunFolder, rounds: int, clip: Tensor) -> dict[str, Tensor]:
     """The clip as it sounded at up to :data:`EARLIER` earlier rounds, the first among them: "round N" → audio."""
     names = (path.name.partition("-")[2] for path in run.demos.glob("step-*"))
     steps = sorted(int(name) for name in names if name.isdecimal() and int(name) < rounds)
-    chosen = {steps[i * (len(steps) - 1) // max(EARLIER - 1, 1)] for i in range(EARLIER)} if steps else set()
+    chosen = {steps[i * (len(steps) - 1) // (EARLIER - 1)] for i in range(EARLIER)} if steps else set()
     found = {}
     for step in sorted(chosen):
         audio = [run.demos / f"step-{step}" / f"clip-0.{side}.wav" for side in ("target", "estimate")]
