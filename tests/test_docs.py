@@ -12,6 +12,7 @@ from readme import DOCS
 
 from ear_sat.cli.main import COMMANDS
 from ear_sat.config_schema import dataset_config_schema, model_config_schema
+from ear_sat.json_file import load_json
 from ear_sat.metrics import METRICS
 
 GENERATED = runpy.run_path(str(DOCS / "hooks" / "generated.py"))
@@ -85,3 +86,13 @@ def test_pages_name_no_workshop() -> None:
     """What was not measured is said once, on the page of performance."""
     for page, text in PAGES.items():
         assert not re.search(r"could not be had|was written|at hand|not tested here|as it was run here", text), page
+
+
+def test_the_hosts_recipe_trains_the_network_of_the_demo() -> None:
+    """What docs/figures/host_demo.json is heard beside; the host's wrapper knows no bottleneck but its own."""
+    host, ours = (
+        load_json(path)
+        for path in (DOCS / "figures" / "host_demo.json", DOCS.parent / "model_configs" / "ear_vae_demo.json")
+    )
+    assert host["model"] == {**ours["model"], "bottleneck": {"type": "vae"}}
+    assert all(host[key] == ours[key] for key in ("sample_size", "sample_rate", "audio_channels"))
